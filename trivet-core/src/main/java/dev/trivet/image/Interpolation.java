@@ -1,0 +1,7 @@
+package dev.trivet.image;
+
+/** Resampling filter of a resize. */
+public enum Interpolation {
+    BILINEAR,
+    BICUBIC
+}

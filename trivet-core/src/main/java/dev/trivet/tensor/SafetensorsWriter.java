@@ -1,0 +1,98 @@
+package dev.trivet.tensor;
+
+import dev.trivet.AtomicOutput;
+import java.io.IOException;
+import java.io.StringWriter;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Collection;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import tools.jackson.core.JsonGenerator;
+import tools.jackson.core.ObjectWriteContext;
+import tools.jackson.core.json.JsonFactory;
+
+/**
+ * Writes safetensors files that are the same, byte for byte, for the same content: tensors ordered by falling element size,
+ * then name, so that each starts aligned; metadata by key; the header padded with spaces to 8 bytes.
+ */
+public final class SafetensorsWriter {
+    private static final Comparator<Tensor> ORDER =
+            Comparator.comparingInt((Tensor t) -> -t.dtype().bytes()).thenComparing(Tensor::name);
+    private static final int CHUNK = 1 << 26;
+
+    private SafetensorsWriter() {}
+
+    /**
+     * Writes the file, or leaves what was there.
+     *
+     * @throws dev.trivet.BadInputException if it cannot be written
+     * @throws IllegalArgumentException if two tensors share a name
+     */
+    public static void write(Path file, Collection<Tensor> tensors, Map<String, String> metadata) {
+        List<Tensor> ordered = tensors.stream().sorted(ORDER).toList();
+        if (ordered.stream().map(Tensor::name).distinct().count() != ordered.size()) {
+            throw new IllegalArgumentException("two tensors share a name");
+        }
+        byte[] header = header(ordered, metadata);
+        AtomicOutput.write(file, channel -> {
+            ByteBuffer length = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
+            writeFully(channel, length.putLong(header.length).flip());
+            writeFully(channel, ByteBuffer.wrap(header));
+            for (Tensor tensor : ordered) {
+                writeSegment(channel, tensor.data());
+            }
+        });
+    }
+
+    private static byte[] header(List<Tensor> tensors, Map<String, String> metadata) {
+        StringWriter text = new StringWriter();
+        try (JsonGenerator json = new JsonFactory().createGenerator(ObjectWriteContext.empty(), text)) {
+            json.writeStartObject();
+            if (!metadata.isEmpty()) {
+                json.writeObjectPropertyStart("__metadata__");
+                new TreeMap<>(metadata).forEach(json::writeStringProperty);
+                json.writeEndObject();
+            }
+            long offset = 0;
+            for (Tensor tensor : tensors) {
+                json.writeObjectPropertyStart(tensor.name());
+                json.writeStringProperty("dtype", tensor.dtype().name());
+                json.writeArrayPropertyStart("shape");
+                tensor.shape().forEach(json::writeNumber);
+                json.writeEndArray();
+                json.writeArrayPropertyStart("data_offsets");
+                json.writeNumber(offset);
+                offset += tensor.data().byteSize();
+                json.writeNumber(offset);
+                json.writeEndArray();
+                json.writeEndObject();
+            }
+            json.writeEndObject();
+        }
+        byte[] bytes = text.toString().getBytes(StandardCharsets.UTF_8);
+        byte[] padded = java.util.Arrays.copyOf(bytes, (bytes.length + 7) / 8 * 8);
+        java.util.Arrays.fill(padded, bytes.length, padded.length, (byte) ' ');
+        return padded;
+    }
+
+    private static void writeSegment(FileChannel channel, MemorySegment data) throws IOException {
+        for (long at = 0; at < data.byteSize(); at += CHUNK) {
+            writeFully(
+                    channel,
+                    data.asSlice(at, Math.min(CHUNK, data.byteSize() - at)).asByteBuffer());
+        }
+    }
+
+    private static void writeFully(FileChannel channel, ByteBuffer buffer) throws IOException {
+        while (buffer.hasRemaining()) {
+            channel.write(buffer);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+package dev.trivet.tensor;
+
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+
+/** Tensors by name, from one checkpoint. */
+public interface TensorSource {
+    /** The file the tensors came from, for messages. */
+    Path file();
+
+    /** Names in file order. */
+    List<String> names();
+
+    Optional<Tensor> find(String name);
+}
