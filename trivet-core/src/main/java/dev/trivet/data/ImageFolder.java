@@ -94,9 +94,8 @@ public final class ImageFolder implements LabelledImages {
         if (!without.isEmpty()) {
             throw new BadInputException(
                     root,
-                    (without.size() == 1 ? "class folder " : without.size() + " class folders, ")
-                            + few(without)
-                            + (without.size() == 1 ? ", holds" : ", hold") + " no .jpg, .jpeg or .png images",
+                    classFolders(without) + (without.size() == 1 ? " holds" : " hold")
+                            + " no .jpg, .jpeg or .png images",
                     "add images or remove the empty folders");
         }
         int[] labelArray = labels.stream().mapToInt(Integer::intValue).toArray();
@@ -133,9 +132,8 @@ public final class ImageFolder implements LabelledImages {
         if (!unknown.isEmpty()) {
             throw new BadInputException(
                     root,
-                    (unknown.size() == 1 ? "class folder " : unknown.size() + " class folders, ")
-                            + few(unknown)
-                            + (unknown.size() == 1 ? ", is" : ", are") + " not among the model's " + order.size()
+                    classFolders(unknown)
+                            + (unknown.size() == 1 ? " is" : " are") + " not among the model's " + order.size()
                             + " classes",
                     "name the folders as the model names its classes" + example(order));
         }
@@ -253,9 +251,12 @@ public final class ImageFolder implements LabelledImages {
         return new BadInputException(folder, "cannot be listed (" + e + ")", "check its permissions", e);
     }
 
-    private static String few(List<String> names) {
+    private static String classFolders(List<String> names) {
+        if (names.size() == 1) {
+            return "class folder " + names.getFirst();
+        }
         String shown = names.stream().limit(3).collect(Collectors.joining(", "));
-        return names.size() > 3 ? shown + " and " + (names.size() - 3) + " more" : shown;
+        return names.size() + " class folders (" + shown + (names.size() > 3 ? ", ...)" : ")");
     }
 
     private static String example(List<String> order) {

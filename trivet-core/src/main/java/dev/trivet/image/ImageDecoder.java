@@ -87,7 +87,7 @@ public final class ImageDecoder {
         if (width < 1 || height < 1) {
             throw new MalformedImageException("claims to be " + width + " x " + height + " pixels");
         }
-        if (width * height > MAX_PIXELS) {
+        if (height > MAX_PIXELS / width) {
             throw new MalformedImageException(
                     "is " + width + " x " + height + " pixels, more than the " + MAX_PIXELS + " that are decoded",
                     "make the image smaller");

@@ -4,7 +4,6 @@ import java.awt.image.ComponentSampleModel;
 import java.awt.image.DataBufferByte;
 import java.awt.image.Raster;
 import java.io.IOException;
-import javax.imageio.ImageIO;
 import javax.imageio.ImageReader;
 import javax.imageio.spi.IIORegistry;
 import javax.imageio.spi.ImageReaderSpi;
@@ -65,7 +64,6 @@ final class JpegDecoder {
 
     /** The JDK's own readers, whatever else is registered. */
     private static ImageReaderSpi jdkReaders() {
-        ImageIO.setUseCache(false);
         var all = IIORegistry.getDefaultInstance().getServiceProviders(ImageReaderSpi.class, false);
         while (all.hasNext()) {
             ImageReaderSpi spi = all.next();
