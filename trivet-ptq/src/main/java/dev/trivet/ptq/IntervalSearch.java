@@ -8,6 +8,7 @@ import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
+import dev.trivet.runtime.DatasetRun;
 import dev.trivet.runtime.LayerObserver;
 import dev.trivet.runtime.VitExecutor;
 import dev.trivet.runtime.VitSession;
@@ -18,7 +19,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -200,24 +200,7 @@ public final class IntervalSearch {
         for (int t = 0; t < settings.threads(); t++) {
             futures.add(threads.submit(worker));
         }
-        await(futures);
-    }
-
-    private static void await(List<Future<Void>> futures) {
-        @org.jspecify.annotations.Nullable RuntimeException failure = null;
-        for (Future<Void> future : futures) {
-            try {
-                future.get();
-            } catch (ExecutionException e) {
-                failure = e.getCause() instanceof RuntimeException known ? known : new IllegalStateException(e);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-                failure = new IllegalStateException("interrupted", e);
-            }
-        }
-        if (failure != null) {
-            throw failure;
-        }
+        DatasetRun.await(futures);
     }
 
     private synchronized void report(String stage) {

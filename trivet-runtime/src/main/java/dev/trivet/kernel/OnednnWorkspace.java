@@ -17,7 +17,7 @@ final class OnednnWorkspace implements Workspace {
     private static final int ARGUMENT_BYTES = 16;
 
     private final OnednnLibrary library;
-    private final Arena arena = Arena.ofConfined();
+    private final Arena arena = Arena.ofShared();
     private final long stream;
     private final Pointwise pointwise = new VectorPointwise();
     private final Map<OnednnMatmul, Bound> bound = new IdentityHashMap<>();
@@ -30,6 +30,12 @@ final class OnednnWorkspace implements Workspace {
         library.useOneThread();
         stream = library.openStream();
         scratchpad = arena.allocate(1 << 16, 64);
+    }
+
+    /** OpenMP keeps its thread count per calling thread. */
+    @Override
+    public void enter() {
+        library.useOneThread();
     }
 
     @Override

@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  * A ViT compiled for one set of kernels: weights packed, constants off-heap. Each operator is float or integer on its own, so
  * the float model, the quantized model and any mix run through the same code ({@link VitSession}).
  *
- * <p>Immutable and safe to share; each thread opens its own session. Sessions must be closed before the executor.
+ * <p>Immutable and safe to share; each concurrent run needs its own session. Sessions must be closed before the executor.
  */
 public final class VitExecutor implements AutoCloseable {
     /** One pre-norm block: attention, then MLP. */
@@ -132,7 +132,7 @@ public final class VitExecutor implements AutoCloseable {
         }
     }
 
-    /** Buffers for the calling thread, which must also run and close it. */
+    /** Buffers for one run at a time. */
     public VitSession openSession() {
         return new VitSession(this);
     }

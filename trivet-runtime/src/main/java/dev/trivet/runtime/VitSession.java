@@ -14,7 +14,7 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One thread's run of a {@link VitExecutor}. All buffers are allocated when it is opened; a run allocates nothing off-heap.
+ * A run of a {@link VitExecutor}, used by one thread at a time. All buffers are allocated when it is opened; a run allocates nothing off-heap.
  * Between two products every value passes memory once: the raw sums of one are read, and the operand of the next is written.
  */
 public final class VitSession implements AutoCloseable {
@@ -24,7 +24,7 @@ public final class VitSession implements AutoCloseable {
     private final VitConfig config;
     private final Workspace workspace;
     private final Pointwise pointwise;
-    private final Arena arena = Arena.ofConfined();
+    private final Arena arena = Arena.ofShared();
 
     /** Float32 {@code [batch * patches, patchLength]}. */
     private final MemorySegment patches;
@@ -112,6 +112,7 @@ public final class VitSession implements AutoCloseable {
         if (images < 1 || images > executor.batch) {
             throw new IllegalArgumentException(images + " images for a batch of " + executor.batch);
         }
+        workspace.enter();
         @Nullable LayerObserver observer = watcher.orElse(null);
         embed(input, images, observer);
         for (VitExecutor.Block block : executor.blocks) {
