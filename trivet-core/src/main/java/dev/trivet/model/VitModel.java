@@ -55,6 +55,12 @@ public record VitModel(
         return new VitModel(checkpoint.config(), linears, Map.of(), floats);
     }
 
+    /** The same model with its classes named; an empty list leaves them unnamed. */
+    public VitModel withLabels(java.util.List<String> labels) {
+        ModelConfig named = new ModelConfig(config.architecture(), config.geometry(), config.preprocessing(), labels);
+        return new VitModel(named, linears, matmuls, floats);
+    }
+
     public VitConfig geometry() {
         return config.geometry();
     }
