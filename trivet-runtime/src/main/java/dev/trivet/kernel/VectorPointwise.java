@@ -1,5 +1,8 @@
 package dev.trivet.kernel;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
@@ -12,8 +15,11 @@ import jdk.incubator.vector.VectorSpecies;
 
 /**
  * {@link Pointwise} with the Vector API, bit for bit equal to {@link ReferencePointwise}: every lane performs the reference's
- * sequence of operations, and sums follow its 16 striped lanes with one, two or four registers. Ragged row ends are handled
- * with masks; a masked-off lane adds +0, which changes no sum.
+ * sequence of operations, and sums follow its 16 striped lanes with one, two or four registers.
+ *
+ * <p>Ragged row ends: what is computed element by element runs once more on the last full register's worth, which overlaps
+ * the one before and writes the same values again; masks cost several times as much. Sums and in-place additions must not see
+ * an element twice and use a mask at the end. Rows shorter than a register go to the reference.
  */
 final class VectorPointwise implements Pointwise {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
@@ -29,16 +35,21 @@ final class VectorPointwise implements Pointwise {
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
 
+    private final ReferencePointwise reference = new ReferencePointwise();
     private final float[] lanes = new float[LANES];
     private final int[] codes = new int[LANES];
     private float[] row = new float[0];
 
     @Override
     public void encode(MemorySegment x, int count, Operand operand, MemorySegment out) {
-        for (int i = 0; i < count; i += L) {
-            VectorMask<Float> mask = F.indexInRange(i, count);
-            store(load(x, i, mask), out, i, mask, operand);
+        if (count < L) {
+            reference.encode(x, count, operand, out);
+            return;
         }
+        for (int c = 0; c <= count - L; c += L) {
+            store(load(x, c), out, c, operand);
+        }
+        store(load(x, count - L), out, count - L, operand);
     }
 
     @Override
@@ -51,26 +62,44 @@ final class VectorPointwise implements Pointwise {
             float epsilon,
             Operand operand,
             MemorySegment out) {
+        if (width < L) {
+            reference.layerNorm(x, rows, width, gamma, beta, epsilon, operand, out);
+            return;
+        }
         for (int r = 0; r < rows; r++) {
             long base = (long) r * width;
             float mean = sum(x, base, width) / width;
             float inverse = ReferencePointwise.inverseDeviation(squares(x, base, width, mean), width, epsilon);
-            for (int c = 0; c < width; c += L) {
-                VectorMask<Float> mask = F.indexInRange(c, width);
-                FloatVector normal = load(x, base + c, mask).sub(mean).mul(inverse);
-                store(normal.fma(load(gamma, c, mask), load(beta, c, mask)), out, base + c, mask, operand);
+            for (int c = 0; c <= width - L; c += L) {
+                store(normal(x, base, c, mean, inverse, gamma, beta), out, base + c, operand);
+            }
+            if (width % L != 0) {
+                int c = width - L;
+                store(normal(x, base, c, mean, inverse, gamma, beta), out, base + c, operand);
             }
         }
+    }
+
+    private static FloatVector normal(
+            MemorySegment x, long base, int c, float mean, float inverse, MemorySegment gamma, MemorySegment beta) {
+        return load(x, base + c).sub(mean).mul(inverse).fma(load(gamma, c), load(beta, c));
     }
 
     @Override
     public void decode(MemorySegment raw, int rows, Product product, MemorySegment out) {
         int columns = product.columns();
+        if (columns < L) {
+            reference.decode(raw, rows, product, out);
+            return;
+        }
         for (int r = 0; r < rows; r++) {
-            for (int c = 0; c < columns; c += L) {
-                VectorMask<Float> mask = F.indexInRange(c, columns);
-                long i = (long) r * columns + c;
-                value(raw, i, c, mask, product).intoMemorySegment(out, 4 * i, ORDER, mask);
+            long base = (long) r * columns;
+            for (int c = 0; c <= columns - L; c += L) {
+                value(raw, base + c, c, product).intoMemorySegment(out, 4 * (base + c), ORDER);
+            }
+            if (columns % L != 0) {
+                int c = columns - L;
+                value(raw, base + c, c, product).intoMemorySegment(out, 4 * (base + c), ORDER);
             }
         }
     }
@@ -78,12 +107,24 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
         int columns = product.columns();
+        if (columns < L) {
+            reference.addTo(raw, rows, product, residual);
+            return;
+        }
+        int rest = columns % L;
+        VectorMask<Float> overlap = F.indexInRange(rest, L);
         for (int r = 0; r < rows; r++) {
-            for (int c = 0; c < columns; c += L) {
-                VectorMask<Float> mask = F.indexInRange(c, columns);
-                long i = (long) r * columns + c;
-                FloatVector sum = load(residual, i, mask).add(value(raw, i, c, mask, product));
-                sum.intoMemorySegment(residual, 4 * i, ORDER, mask);
+            long base = (long) r * columns;
+            for (int c = 0; c <= columns - L; c += L) {
+                long i = base + c;
+                load(residual, i).add(value(raw, i, c, product)).intoMemorySegment(residual, 4 * i, ORDER);
+            }
+            if (rest != 0) {
+                // The last full register's worth; its first lanes are done and keep what they have.
+                long i = base + columns - L;
+                FloatVector done = load(residual, i);
+                FloatVector sum = done.add(value(raw, i, columns - L, product));
+                sum.blend(done, overlap).intoMemorySegment(residual, 4 * i, ORDER);
             }
         }
     }
@@ -91,11 +132,18 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
         int columns = product.columns();
+        if (columns < L) {
+            reference.gelu(raw, rows, product, operand, out);
+            return;
+        }
         for (int r = 0; r < rows; r++) {
-            for (int c = 0; c < columns; c += L) {
-                VectorMask<Float> mask = F.indexInRange(c, columns);
-                long i = (long) r * columns + c;
-                store(gelu(value(raw, i, c, mask, product)), out, i, mask, operand);
+            long base = (long) r * columns;
+            for (int c = 0; c <= columns - L; c += L) {
+                store(gelu(value(raw, base + c, c, product)), out, base + c, operand);
+            }
+            if (columns % L != 0) {
+                int c = columns - L;
+                store(gelu(value(raw, base + c, c, product)), out, base + c, operand);
             }
         }
     }
@@ -109,32 +157,31 @@ final class VectorPointwise implements Pointwise {
             MemorySegment query,
             MemorySegment key,
             MemorySegment value) {
-        int heads = shape.heads();
-        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
-            for (int head = 0; head < heads; head++) {
-                long to = shape.headRow(row, head) * shape.headWidth();
-                splitOne(raw, row, head, shape, product, operands.query(), query, to);
-                splitOne(raw, row, heads + head, shape, product, operands.key(), key, to);
-                splitOne(raw, row, 2 * heads + head, shape, product, operands.value(), value, to);
-            }
+        if (shape.headWidth() < L) {
+            reference.splitHeads(raw, shape, product, operands, query, key, value);
+            return;
         }
+        splitGroup(raw, shape, product, 0, operands.query(), query);
+        splitGroup(raw, shape, product, shape.width(), operands.key(), key);
+        splitGroup(raw, shape, product, 2 * shape.width(), operands.value(), value);
     }
 
-    private void splitOne(
-            MemorySegment raw,
-            int row,
-            int group,
-            AttentionShape shape,
-            Product product,
-            Operand operand,
-            MemorySegment out,
-            long to) {
+    private void splitGroup(
+            MemorySegment raw, AttentionShape shape, Product product, int column, Operand operand, MemorySegment out) {
         int headWidth = shape.headWidth();
-        int column = group * headWidth;
-        long from = (long) row * 3 * shape.width() + column;
-        for (int c = 0; c < headWidth; c += L) {
-            VectorMask<Float> mask = F.indexInRange(c, headWidth);
-            store(value(raw, from + c, column + c, mask, product), out, to + c, mask, operand);
+        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+            long from = (long) row * 3 * shape.width();
+            for (int head = 0; head < shape.heads(); head++) {
+                long to = shape.headRow(row, head) * headWidth;
+                int first = column + head * headWidth;
+                for (int c = 0; c <= headWidth - L; c += L) {
+                    store(value(raw, from + first + c, first + c, product), out, to + c, operand);
+                }
+                if (headWidth % L != 0) {
+                    int c = headWidth - L;
+                    store(value(raw, from + first + c, first + c, product), out, to + c, operand);
+                }
+            }
         }
     }
 
@@ -147,16 +194,23 @@ final class VectorPointwise implements Pointwise {
             float scale,
             Operand operand,
             MemorySegment out) {
-        if (row.length < columns) {
-            row = new float[columns];
+        if (columns < L) {
+            reference.softmax(raw, integer, rows, columns, scale, operand, out);
+            return;
+        }
+        if (row.length < columns + LANES) {
+            row = new float[columns + LANES];
         }
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             float highest = scaledRow(raw, base, integer, columns, scale);
             float inverse = 1f / exponentials(columns, highest);
-            for (int c = 0; c < columns; c += L) {
-                VectorMask<Float> mask = F.indexInRange(c, columns);
-                store(FloatVector.fromArray(F, row, c, mask).mul(inverse), out, base + c, mask, operand);
+            for (int c = 0; c <= columns - L; c += L) {
+                store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
+            }
+            if (columns % L != 0) {
+                int c = columns - L;
+                store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
             }
         }
     }
@@ -164,52 +218,68 @@ final class VectorPointwise implements Pointwise {
     /** Leaves {@code raw * scale} in {@link #row} and gives its largest value. */
     private float scaledRow(MemorySegment raw, long base, boolean integer, int columns, float scale) {
         FloatVector highest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
-        for (int c = 0; c < columns; c += L) {
-            VectorMask<Float> mask = F.indexInRange(c, columns);
-            FloatVector scaled = rawValue(raw, base + c, integer, mask).mul(scale);
-            scaled.intoArray(row, c, mask);
-            highest = highest.lanewise(VectorOperators.MAX, scaled, mask);
+        for (int c = 0; c <= columns - L; c += L) {
+            FloatVector scaled = rawValue(raw, base + c, integer).mul(scale);
+            scaled.intoArray(row, c);
+            highest = highest.max(scaled);
+        }
+        if (columns % L != 0) {
+            FloatVector scaled = rawValue(raw, base + columns - L, integer).mul(scale);
+            scaled.intoArray(row, columns - L);
+            highest = highest.max(scaled);
         }
         return highest.reduceLanes(VectorOperators.MAX);
     }
 
-    /** Replaces {@link #row} by {@code exp(row - highest)} and gives the striped sum. */
+    /**
+     * Replaces {@link #row} by {@code exp(row - highest)} and gives the striped sum. The row is padded to whole stripes with
+     * minus infinity, whose exponential is written as 0 and so changes no sum.
+     */
     private float exponentials(int columns, float highest) {
+        int padded = Math.ceilDiv(columns, LANES) * LANES;
+        java.util.Arrays.fill(row, columns, padded, Float.NEGATIVE_INFINITY);
         FloatVector a0 = FloatVector.zero(F);
         FloatVector a1 = a0;
         FloatVector a2 = a0;
         FloatVector a3 = a0;
-        for (int c = 0; c < columns; c += LANES) {
-            a0 = a0.add(exponentialAt(c, columns, highest));
+        for (int c = 0; c < padded; c += LANES) {
+            a0 = a0.add(exponentialAt(c, highest));
             if (L <= 8) {
-                a1 = a1.add(exponentialAt(c + L, columns, highest));
+                a1 = a1.add(exponentialAt(c + L, highest));
             }
             if (L <= 4) {
-                a2 = a2.add(exponentialAt(c + 2 * L, columns, highest));
-                a3 = a3.add(exponentialAt(c + 3 * L, columns, highest));
+                a2 = a2.add(exponentialAt(c + 2 * L, highest));
+                a3 = a3.add(exponentialAt(c + 3 * L, highest));
             }
         }
         return fold(a0, a1, a2, a3);
     }
 
-    private FloatVector exponentialAt(int c, int columns, float highest) {
-        VectorMask<Float> mask = F.indexInRange(c, columns);
-        FloatVector e = exp(FloatVector.fromArray(F, row, c, mask).sub(highest));
-        e.intoArray(row, c, mask);
-        return FloatVector.zero(F).blend(e, mask);
+    private FloatVector exponentialAt(int c, float highest) {
+        FloatVector x = FloatVector.fromArray(F, row, c);
+        FloatVector e = exp(x.sub(highest)).blend(0f, x.compare(VectorOperators.EQ, Float.NEGATIVE_INFINITY));
+        e.intoArray(row, c);
+        return e;
     }
 
     @Override
     public void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out) {
         int headWidth = shape.headWidth();
+        if (headWidth < L) {
+            reference.mergeHeads(raw, integer, shape, scale, operand, out);
+            return;
+        }
         for (int row = 0; row < shape.images() * shape.tokens(); row++) {
             for (int head = 0; head < shape.heads(); head++) {
                 long from = shape.headRow(row, head) * headWidth;
                 long to = (long) row * shape.width() + head * headWidth;
-                for (int c = 0; c < headWidth; c += L) {
-                    VectorMask<Float> mask = F.indexInRange(c, headWidth);
-                    store(rawValue(raw, from + c, integer, mask).mul(scale), out, to + c, mask, operand);
+                for (int c = 0; c <= headWidth - L; c += L) {
+                    store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
+                }
+                if (headWidth % L != 0) {
+                    int c = headWidth - L;
+                    store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
                 }
             }
         }
@@ -217,14 +287,22 @@ final class VectorPointwise implements Pointwise {
 
     @Override
     public void meanRows(MemorySegment x, int rows, int width, MemorySegment out) {
-        for (int c = 0; c < width; c += L) {
-            VectorMask<Float> mask = F.indexInRange(c, width);
-            FloatVector sum = FloatVector.zero(F);
-            for (int r = 0; r < rows; r++) {
-                sum = sum.add(load(x, (long) r * width + c, mask));
-            }
-            sum.div(rows).intoMemorySegment(out, 4L * c, ORDER, mask);
+        if (width < L) {
+            reference.meanRows(x, rows, width, out);
+            return;
         }
+        for (int c = 0; c <= width - L; c += L) {
+            meanAt(x, rows, width, c).intoMemorySegment(out, 4L * c, ORDER);
+        }
+        meanAt(x, rows, width, width - L).intoMemorySegment(out, 4L * (width - L), ORDER);
+    }
+
+    private static FloatVector meanAt(MemorySegment x, int rows, int width, int c) {
+        FloatVector sum = FloatVector.zero(F);
+        for (int r = 0; r < rows; r++) {
+            sum = sum.add(load(x, (long) r * width + c));
+        }
+        return sum.div(rows);
     }
 
     private float sum(MemorySegment x, long base, int width) {
@@ -232,17 +310,22 @@ final class VectorPointwise implements Pointwise {
         FloatVector a1 = a0;
         FloatVector a2 = a0;
         FloatVector a3 = a0;
-        for (int c = 0; c < width; c += LANES) {
-            a0 = a0.add(load(x, base + c, F.indexInRange(c, width)));
+        int whole = width - width % LANES;
+        for (int c = 0; c < whole; c += LANES) {
+            a0 = a0.add(load(x, base + c));
             if (L <= 8) {
-                a1 = a1.add(load(x, base + c + L, F.indexInRange(c + L, width)));
+                a1 = a1.add(load(x, base + c + L));
             }
             if (L <= 4) {
-                a2 = a2.add(load(x, base + c + 2 * L, F.indexInRange(c + 2 * L, width)));
-                a3 = a3.add(load(x, base + c + 3 * L, F.indexInRange(c + 3 * L, width)));
+                a2 = a2.add(load(x, base + c + 2 * L));
+                a3 = a3.add(load(x, base + c + 3 * L));
             }
         }
-        return fold(a0, a1, a2, a3);
+        spread(a0, a1, a2, a3);
+        for (int c = whole; c < width; c++) {
+            lanes[c - whole] += x.getAtIndex(JAVA_FLOAT, base + c);
+        }
+        return ReferencePointwise.fold(lanes);
     }
 
     private float squares(MemorySegment x, long base, int width, float mean) {
@@ -250,26 +333,36 @@ final class VectorPointwise implements Pointwise {
         FloatVector a1 = a0;
         FloatVector a2 = a0;
         FloatVector a3 = a0;
-        for (int c = 0; c < width; c += LANES) {
-            a0 = addSquare(a0, x, base, c, width, mean);
+        int whole = width - width % LANES;
+        for (int c = 0; c < whole; c += LANES) {
+            a0 = addSquare(a0, x, base + c, mean);
             if (L <= 8) {
-                a1 = addSquare(a1, x, base, c + L, width, mean);
+                a1 = addSquare(a1, x, base + c + L, mean);
             }
             if (L <= 4) {
-                a2 = addSquare(a2, x, base, c + 2 * L, width, mean);
-                a3 = addSquare(a3, x, base, c + 3 * L, width, mean);
+                a2 = addSquare(a2, x, base + c + 2 * L, mean);
+                a3 = addSquare(a3, x, base + c + 3 * L, mean);
             }
         }
-        return fold(a0, a1, a2, a3);
+        spread(a0, a1, a2, a3);
+        for (int c = whole; c < width; c++) {
+            float d = x.getAtIndex(JAVA_FLOAT, base + c) - mean;
+            lanes[c - whole] = Math.fma(d, d, lanes[c - whole]);
+        }
+        return ReferencePointwise.fold(lanes);
     }
 
-    private static FloatVector addSquare(FloatVector sum, MemorySegment x, long base, int c, int width, float mean) {
-        VectorMask<Float> mask = F.indexInRange(c, width);
-        FloatVector d = load(x, base + c, mask).sub(mean);
-        return sum.blend(d.fma(d, sum), mask);
+    private static FloatVector addSquare(FloatVector sum, MemorySegment x, long index, float mean) {
+        FloatVector d = load(x, index).sub(mean);
+        return d.fma(d, sum);
     }
 
     private float fold(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
+        spread(a0, a1, a2, a3);
+        return ReferencePointwise.fold(lanes);
+    }
+
+    private void spread(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
         a0.intoArray(lanes, 0);
         if (L <= 8) {
             a1.intoArray(lanes, L);
@@ -278,49 +371,45 @@ final class VectorPointwise implements Pointwise {
             a2.intoArray(lanes, 2 * L);
             a3.intoArray(lanes, 3 * L);
         }
-        return ReferencePointwise.fold(lanes);
     }
 
-    private static FloatVector load(MemorySegment x, long index, VectorMask<Float> mask) {
-        return FloatVector.fromMemorySegment(F, x, 4 * index, ORDER, mask);
+    private static FloatVector load(MemorySegment x, long index) {
+        return FloatVector.fromMemorySegment(F, x, 4 * index, ORDER);
     }
 
-    private static FloatVector rawValue(MemorySegment raw, long index, boolean integer, VectorMask<Float> mask) {
+    private static FloatVector rawValue(MemorySegment raw, long index, boolean integer) {
         if (!integer) {
-            return load(raw, index, mask);
+            return load(raw, index);
         }
-        IntVector sums = IntVector.fromMemorySegment(I, raw, 4 * index, ORDER, mask.cast(I));
+        IntVector sums = IntVector.fromMemorySegment(I, raw, 4 * index, ORDER);
         return (FloatVector) sums.convert(VectorOperators.I2F, 0);
     }
 
-    private static FloatVector value(
-            MemorySegment raw, long index, int column, VectorMask<Float> mask, Product product) {
-        FloatVector bias = load(product.bias(), column, mask);
+    private static FloatVector value(MemorySegment raw, long index, int column, Product product) {
+        FloatVector bias = load(product.bias(), column);
         if (!product.integer()) {
-            return load(raw, index, mask).add(bias);
+            return load(raw, index).add(bias);
         }
-        VectorMask<Integer> integers = mask.cast(I);
-        IntVector sums = IntVector.fromMemorySegment(I, raw, 4 * index, ORDER, integers)
-                .sub(IntVector.fromMemorySegment(I, product.correction(), 4L * column, ORDER, integers));
+        IntVector sums = IntVector.fromMemorySegment(I, raw, 4 * index, ORDER)
+                .sub(IntVector.fromMemorySegment(I, product.correction(), 4L * column, ORDER));
         FloatVector converted = (FloatVector) sums.convert(VectorOperators.I2F, 0);
-        return converted.fma(load(product.scale(), column, mask), bias);
+        return converted.fma(load(product.scale(), column), bias);
     }
 
-    private void store(FloatVector v, MemorySegment out, long index, VectorMask<Float> mask, Operand operand) {
+    private void store(FloatVector v, MemorySegment out, long index, Operand operand) {
         if (!operand.integer) {
-            v.intoMemorySegment(out, 4 * index, ORDER, mask);
+            v.intoMemorySegment(out, 4 * index, ORDER);
             return;
         }
         FloatVector steps = v.mul(operand.inverseScale).max(operand.low).min(operand.high);
         FloatVector rounded = steps.add(ScalarMath.ROUND).sub(ScalarMath.ROUND);
         IntVector code = ((IntVector) rounded.convert(VectorOperators.F2I, 0)).add(operand.zeroPoint);
         if (L >= 8) {
-            ByteVector bytes = (ByteVector) code.castShape(B, 0);
-            bytes.intoMemorySegment(out, index, ORDER, mask.cast(B));
+            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, index, ORDER);
         } else {
             code.intoArray(codes, 0);
-            for (int j = 0; j < L && mask.laneIsSet(j); j++) {
-                out.set(java.lang.foreign.ValueLayout.JAVA_BYTE, index + j, (byte) codes[j]);
+            for (int j = 0; j < L; j++) {
+                out.set(JAVA_BYTE, index + j, (byte) codes[j]);
             }
         }
     }
