@@ -67,24 +67,13 @@ final class LinearSearch implements OperatorSearch {
         range.add(left, (long) rows * layer.inputs());
     }
 
-    /** The candidate that is the initial scale itself, as near as the grid comes to it. */
-    private int unit() {
-        int best = 0;
-        for (int c = 1; c < settings.candidates(); c++) {
-            if (Math.abs(settings.factor(c) - 1) < Math.abs(settings.factor(best) - 1)) {
-                best = c;
-            }
-        }
-        return best;
-    }
-
     @Override
     public void initialize() {
         initialScales = WeightCodes.initialScales(
                 layer.weight(), layer.outputs(), layer.inputs(), settings.weightBits(), settings.perChannel());
         weightChoice = new int[choicePerChannel ? layer.outputs() : 1];
-        java.util.Arrays.fill(weightChoice, unit());
-        inputChoice = unit();
+        java.util.Arrays.fill(weightChoice, settings.unitCandidate());
+        inputChoice = settings.unitCandidate();
         initialized = true;
     }
 

@@ -77,14 +77,8 @@ final class MatmulSearch implements OperatorSearch {
 
     @Override
     public void initialize() {
-        int unit = 0;
-        for (int c = 1; c < settings.candidates(); c++) {
-            if (Math.abs(settings.factor(c) - 1) < Math.abs(settings.factor(unit) - 1)) {
-                unit = c;
-            }
-        }
-        leftChoice = unit;
-        rightChoice = unit;
+        leftChoice = settings.unitCandidate();
+        rightChoice = settings.unitCandidate();
     }
 
     private ActivationQuantizer initialLeft() {

@@ -42,4 +42,15 @@ public record QuantizationSettings(
     public float factor(int index) {
         return (float) (ALPHA + (BETA - ALPHA) * index / (candidates - 1));
     }
+
+    /** The candidate that comes nearest to the initial scale itself. */
+    int unitCandidate() {
+        int best = 0;
+        for (int c = 1; c < candidates; c++) {
+            if (Math.abs(factor(c) - 1) < Math.abs(factor(best) - 1)) {
+                best = c;
+            }
+        }
+        return best;
+    }
 }

@@ -1,16 +1,24 @@
 package dev.trivet.runtime;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
+import dev.trivet.image.ImageDecoder;
+import dev.trivet.kernel.KernelSelection;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.VitModel;
 import dev.trivet.tensor.SafetensorsFile;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /** The float executor against outputs and activations recorded with timm. */
 class FloatGoldenTest {
@@ -38,6 +46,38 @@ class FloatGoldenTest {
             assertThat(comparisons).as(kernels.name()).allMatch(GoldenCheck.Comparison::agrees);
             assertThat(comparisons).hasSize(15);
         }
+    }
+
+    /** From the JPEG files: our decoder, resize and crop in place of Pillow's and torchvision's. */
+    @Test
+    @Tag("shared")
+    void deitTinyAgreesFromTheImageFiles() {
+        Path folder = Fixtures.shared("data/deit_tiny_patch16_224");
+        Path images = Fixtures.shared("data/imagenet");
+        JsonNode names = new JsonMapper()
+                .readTree(folder.resolve("golden.json").toFile())
+                .path("images");
+        try (SafetensorsFile golden = SafetensorsFile.open(folder.resolve("golden.safetensors"));
+                TrivetModel model = new TrivetModel(
+                        Fixtures.load(folder), KernelSelection.get().kernels(), 1)) {
+            float[] expected = golden.find("logits").orElseThrow().toFloats();
+            assertThat(names.size()).isEqualTo(8);
+            for (int i = 0; i < names.size(); i++) {
+                float[] logits = model.logits(
+                        ImageDecoder.decode(images.resolve(names.get(i).asString())));
+                float[] recorded = Arrays.copyOfRange(expected, i * 1000, (i + 1) * 1000);
+                assertThat(logits).as(names.get(i).asString()).containsExactly(recorded, within(0.05f));
+                assertThat(topFive(logits)).isEqualTo(topFive(recorded));
+            }
+        }
+    }
+
+    private static List<Integer> topFive(float[] logits) {
+        return IntStream.range(0, logits.length)
+                .boxed()
+                .sorted(Comparator.comparingDouble(c -> -logits[c]))
+                .limit(5)
+                .toList();
     }
 
     private static List<GoldenCheck.Comparison> check(
