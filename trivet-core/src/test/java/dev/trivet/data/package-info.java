@@ -1,0 +1,4 @@
+@NullMarked
+package dev.trivet.data;
+
+import org.jspecify.annotations.NullMarked;

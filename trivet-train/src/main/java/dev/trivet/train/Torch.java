@@ -1,0 +1,84 @@
+package dev.trivet.train;
+
+import dev.trivet.BadInputException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.util.Map;
+import org.bytedeco.javacpp.Loader;
+import org.bytedeco.pytorch.global.torch;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Loads PyTorch's native library, for training that runs several single-threaded replicas.
+ *
+ * <p>The library would rather split each operation over its OpenMP threads. For models this small the threads then wait for
+ * each other hundreds of times a step, by spinning, and OpenBLAS has threads of its own that spin as well; with another
+ * program on the same cores a step took up to twenty times as long. So both are held to one thread, by the environment, which
+ * they read when they are loaded. What the user has set there is kept.
+ */
+final class Torch {
+    private static final Map<String, String> SINGLE_THREADED =
+            Map.of("OMP_NUM_THREADS", "1", "OMP_WAIT_POLICY", "PASSIVE", "OPENBLAS_NUM_THREADS", "1");
+
+    private Torch() {}
+
+    /**
+     * Loads the library on the first call.
+     *
+     * @throws BadInputException if it is not there for this platform
+     */
+    static void load() {
+        try {
+            Loaded.load();
+        } catch (LinkageError e) {
+            throw new BadInputException(
+                    "PyTorch's native library for " + Loader.getPlatform() + " is missing (" + reason(e)
+                            + "); build without -Dtrivet.nopytorch, or put the jars of org.bytedeco:pytorch, javacpp and"
+                            + " openblas for this platform on the class path",
+                    e);
+        }
+    }
+
+    private static @Nullable String reason(LinkageError e) {
+        Throwable cause = e.getCause();
+        return cause == null ? e.getMessage() : cause.getMessage();
+    }
+
+    private static final class Loaded {
+        static {
+            setEnvironment();
+            torch.set_num_threads(1);
+        }
+
+        static void load() {
+            // The static initialiser does the work, once.
+        }
+    }
+
+    @SuppressWarnings("restricted") // the function is the C library's, called as it is declared
+    private static void setEnvironment() {
+        Linker linker = Linker.nativeLinker();
+        SymbolLookup lookup = linker.defaultLookup();
+        MemorySegment address = lookup.find("setenv").orElse(MemorySegment.NULL);
+        if (address.equals(MemorySegment.NULL)) {
+            return; // Windows, which uses another OpenMP
+        }
+        MethodHandle setenv = linker.downcallHandle(
+                address,
+                FunctionDescriptor.of(
+                        ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+        try (Arena arena = Arena.ofConfined()) {
+            for (Map.Entry<String, String> variable : SINGLE_THREADED.entrySet()) {
+                int ignored = (int) setenv.invokeExact(
+                        arena.allocateFrom(variable.getKey()), arena.allocateFrom(variable.getValue()), 0);
+            }
+        } catch (Throwable e) {
+            throw new IllegalStateException("setenv failed", e);
+        }
+    }
+}

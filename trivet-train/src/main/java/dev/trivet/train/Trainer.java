@@ -1,0 +1,251 @@
+package dev.trivet.train;
+
+import dev.trivet.BadInputException;
+import dev.trivet.model.Preprocessing;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.function.IntUnaryOperator;
+import java.util.function.Supplier;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * Minibatch training of a classifier: shuffled epochs of augmented images, cross entropy with label smoothing, clipped
+ * gradients, {@link Optimizer}, and optionally a running average of the parameters
+ * {@code average += (1 - d) * (values - average)} with {@code d = min(averageDecay, (1 + t) / (10 + t))} after {@code t}
+ * steps, so that the first random weights are soon forgotten; the average is then what is evaluated and kept.
+ *
+ * <p>An epoch leaves out the images that do not fill a last batch; the shuffle leaves out others each time. Everything
+ * random follows from the seed, the epoch and the image's number, so a training resumed at an epoch's end goes on bit for
+ * bit as the unbroken one would (with the same number of threads).
+ *
+ * <p>For one thread.
+ */
+final class Trainer implements AutoCloseable {
+    private static final int PROBE_ROUNDS = 6;
+
+    /** What the epoch just finished came to. */
+    record EpochResult(double loss, double learningRate, double trainAccuracy) {}
+
+    private final VitModule module;
+    private final ImageSet images;
+    private final TrainingSettings settings;
+    private final TrainingListener listener;
+    private final Map<String, String> identity;
+    private final Path checkpointFile;
+
+    private final Replicas replicas;
+    private final int batchSize;
+    private final int stepsPerEpoch;
+    private final LearningRateSchedule schedule;
+    private final Augmentation augmentation;
+    private final Optimizer optimizer;
+    private final Optional<Tensor> average;
+    private Precision precision;
+    private int epochsDone;
+    private long stepsThisRun;
+    private long runStart;
+
+    /**
+     * @param identity what a checkpoint must agree on, see {@link Checkpoint}
+     * @param checkpointFile where the state is kept
+     */
+    Trainer(
+            VitModule module,
+            Preprocessing preprocessing,
+            ImageSet images,
+            TrainingSettings settings,
+            Map<String, String> identity,
+            Path checkpointFile,
+            TrainingListener listener) {
+        this.module = module;
+        this.images = images;
+        this.settings = settings;
+        this.identity = identity;
+        this.checkpointFile = checkpointFile;
+        this.listener = listener;
+        batchSize = Math.min(settings.batchSize(), images.size());
+        stepsPerEpoch = images.size() / batchSize;
+        schedule = new LearningRateSchedule(
+                settings.learningRate(),
+                0,
+                Math.round(settings.warmupEpochs() * stepsPerEpoch),
+                (long) settings.epochs() * stepsPerEpoch);
+        augmentation = settings.augmentation();
+        optimizer = new Optimizer(module, settings);
+        average = settings.averageDecay() > 0 ? Optional.of(module.values().clone()) : Optional.empty();
+        replicas = new Replicas(module, preprocessing, batchSize, settings.threads(), settings.labelSmoothing());
+        precision = settings.precision();
+    }
+
+    int epochsDone() {
+        return epochsDone;
+    }
+
+    /**
+     * Runs one epoch.
+     *
+     * @throws BadInputException if the loss is no longer a number
+     */
+    EpochResult epoch() {
+        int[] order = Augmentation.order(images.size(), settings.seed(), epochsDone);
+        if (runStart == 0) {
+            choosePrecision(i -> order[i]);
+            runStart = System.nanoTime();
+        }
+        double lossSum = 0;
+        long correct = 0;
+        double rate = 0;
+        for (int step = 0; step < stepsPerEpoch; step++) {
+            int first = step * batchSize;
+            rate = schedule.at(optimizer.steps());
+            Replicas.Outcome outcome =
+                    replicas.gradient(images, i -> order[first + i], augmentation, epochsDone, precision);
+            double norm = optimizer.step(rate);
+            if (!Double.isFinite(outcome.loss()) || !Double.isFinite(norm)) {
+                throw diverged(step, outcome.loss(), norm);
+            }
+            updateAverage();
+            lossSum += outcome.loss();
+            correct += outcome.correct();
+            stepsThisRun++;
+            report(step + 1, outcome.loss(), (double) correct / ((step + 1L) * batchSize));
+        }
+        epochsDone++;
+        return new EpochResult(lossSum / stepsPerEpoch, rate, (double) correct / ((long) stepsPerEpoch * batchSize));
+    }
+
+    private void updateAverage() {
+        if (average.isPresent()) {
+            double steps = optimizer.steps();
+            double decay = Math.min(settings.averageDecay(), (1 + steps) / (10 + steps));
+            try (Scalar weight = new Scalar(1 - decay)) {
+                average.get().lerp_(module.values(), weight);
+            }
+        }
+    }
+
+    private void choosePrecision(IntUnaryOperator firstBatch) {
+        if (precision != Precision.AUTO) {
+            return;
+        }
+        long[] best = {Long.MAX_VALUE, Long.MAX_VALUE};
+        Precision[] formats = {Precision.FP32, Precision.BF16};
+        for (int round = 0; round < PROBE_ROUNDS; round++) {
+            for (int i = 0; i < formats.length; i++) {
+                long start = System.nanoTime();
+                Replicas.Outcome ignored = replicas.gradient(images, firstBatch, augmentation, epochsDone, formats[i]);
+                best[i] = Math.min(best[i], System.nanoTime() - start);
+            }
+        }
+        precision = best[1] < best[0] ? Precision.BF16 : Precision.FP32;
+        listener.note(String.format(
+                Locale.ROOT,
+                "precision: %s (a step took %.0f ms in fp32, %.0f ms in bf16)",
+                precision.name().toLowerCase(Locale.ROOT),
+                best[0] / 1e6,
+                best[1] / 1e6));
+    }
+
+    private void report(int step, double loss, double accuracy) {
+        double seconds = (System.nanoTime() - runStart) / 1e9;
+        long stepsLeft = (long) (settings.epochs() - epochsDone) * stepsPerEpoch - step;
+        listener.step(new TrainingListener.StepReport(
+                epochsDone + 1,
+                settings.epochs(),
+                step,
+                stepsPerEpoch,
+                loss,
+                accuracy,
+                stepsThisRun * batchSize / seconds,
+                Duration.ofMillis(Math.round(1000 * seconds / stepsThisRun * stepsLeft))));
+    }
+
+    private BadInputException diverged(int step, double loss, double norm) {
+        String kept = epochsDone == 0
+                ? "there is no checkpoint yet"
+                : "the last good checkpoint is " + checkpointFile + ", after epoch " + epochsDone;
+        return new BadInputException(String.format(
+                Locale.ROOT,
+                "training diverged at epoch %d, step %d (loss %s, gradient norm %s); lower the learning rate; %s",
+                epochsDone + 1,
+                step + 1,
+                loss,
+                norm,
+                kept));
+    }
+
+    /**
+     * Share of {@code test} classified correctly by the averaged parameters (or by the parameters, where no average is
+     * kept), in float32.
+     */
+    double accuracy(ImageSet test) {
+        return withAverage(() -> (double) replicas.correct(test) / test.size());
+    }
+
+    /** The parameters to keep, under timm's names: the average where there is one. */
+    List<dev.trivet.tensor.Tensor> weights() {
+        return withAverage(module::weights);
+    }
+
+    private <T> T withAverage(Supplier<T> body) {
+        if (average.isEmpty()) {
+            return body.get();
+        }
+        float[] current = vector(module.values());
+        VitModule.floats(module.values()).put(vector(average.get()));
+        try {
+            return body.get();
+        } finally {
+            VitModule.floats(module.values()).put(current);
+        }
+    }
+
+    private static float[] vector(Tensor tensor) {
+        float[] copy = new float[Math.toIntExact(tensor.numel())];
+        VitModule.floats(tensor).get(copy);
+        return copy;
+    }
+
+    /** @throws BadInputException if the file cannot be written */
+    void save() {
+        Map<String, float[]> vectors = new TreeMap<>();
+        state().forEach((name, tensor) -> vectors.put(name, vector(tensor)));
+        new Checkpoint(identity, precision, epochsDone, optimizer.steps(), vectors).write(checkpointFile);
+    }
+
+    /**
+     * Goes on from the checkpoint file.
+     *
+     * @throws BadInputException if it belongs to another training or is damaged
+     */
+    void resume() {
+        Checkpoint checkpoint = Checkpoint.read(checkpointFile, identity);
+        state().forEach((name, tensor) ->
+                VitModule.floats(tensor).put(checkpoint.vector(checkpointFile, name, Math.toIntExact(tensor.numel()))));
+        precision = checkpoint.precision();
+        epochsDone = checkpoint.epochs();
+        optimizer.steps(checkpoint.steps());
+        listener.note("resumed " + checkpointFile + " after epoch " + epochsDone);
+    }
+
+    private Map<String, Tensor> state() {
+        Map<String, Tensor> state = new TreeMap<>();
+        state.put("parameters", module.values());
+        state.putAll(optimizer.state());
+        average.ifPresent(tensor -> state.put("average", tensor));
+        return state;
+    }
+
+    @Override
+    public void close() {
+        replicas.close();
+        optimizer.close();
+        average.ifPresent(Tensor::close);
+    }
+}

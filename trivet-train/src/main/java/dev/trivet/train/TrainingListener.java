@@ -1,0 +1,54 @@
+package dev.trivet.train;
+
+import java.time.Duration;
+
+/** Hears how a training goes, on the thread that trains. */
+public interface TrainingListener {
+    /**
+     * After a step.
+     *
+     * @param epoch epoch now running, from 1
+     * @param epochs how many there will be
+     * @param step steps done in this epoch
+     * @param steps steps of an epoch
+     * @param loss loss of this batch
+     * @param accuracy share of this epoch's images classified correctly so far, augmented as they are
+     * @param imagesPerSecond rate since this run began
+     * @param left estimate of the time to the end
+     */
+    record StepReport(
+            int epoch,
+            int epochs,
+            int step,
+            int steps,
+            double loss,
+            double accuracy,
+            double imagesPerSecond,
+            Duration left) {}
+
+    /**
+     * After an epoch, when its checkpoint has been written.
+     *
+     * @param epoch the epoch, from 1
+     * @param loss mean training loss
+     * @param learningRate rate of its last step
+     * @param trainAccuracy share of the augmented training images classified correctly while training
+     * @param testAccuracy share of the test images classified correctly after the epoch
+     * @param seconds duration with evaluation
+     */
+    record EpochReport(
+            int epoch,
+            int epochs,
+            double loss,
+            double learningRate,
+            double trainAccuracy,
+            double testAccuracy,
+            double seconds) {}
+
+    /** A decision worth telling, one line: the precision chosen, the checkpoint resumed. */
+    default void note(String line) {}
+
+    default void step(StepReport report) {}
+
+    default void epoch(EpochReport report) {}
+}

@@ -1,0 +1,131 @@
+package dev.trivet.train;
+
+import dev.trivet.AtomicOutput;
+import dev.trivet.BadInputException;
+import dev.trivet.model.Pooling;
+import dev.trivet.model.Preprocessing;
+import dev.trivet.model.VitConfig;
+import dev.trivet.tensor.SafetensorsWriter;
+import dev.trivet.tensor.Tensor;
+import java.io.IOException;
+import java.io.StringWriter;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import tools.jackson.core.JsonGenerator;
+import tools.jackson.core.ObjectWriteContext;
+import tools.jackson.core.json.JsonFactory;
+
+/** The files a training leaves: weights and config as timm publishes them, and a table of the epochs. */
+final class TrainingOutput {
+    private static final String LOG_HEADER = "epoch,loss,learning_rate,train_accuracy,test_accuracy,seconds";
+
+    private final Path folder;
+    private final VitConfig config;
+    private final Preprocessing preprocessing;
+    private final List<String> classNames;
+    private final List<String> rows = new ArrayList<>();
+
+    TrainingOutput(Path folder, VitConfig config, Preprocessing preprocessing, List<String> classNames) {
+        this.folder = folder;
+        this.config = config;
+        this.preprocessing = preprocessing;
+        this.classNames = List.copyOf(classNames);
+    }
+
+    /** Takes over the rows of an earlier run's table up to {@code epochs}. */
+    void keepRows(int epochs) {
+        Path log = folder.resolve("log.csv");
+        if (!Files.isRegularFile(log)) {
+            return;
+        }
+        try {
+            Files.readAllLines(log).stream().skip(1).limit(epochs).forEach(rows::add);
+        } catch (IOException e) {
+            throw new BadInputException(log, "cannot be read (" + e.getMessage() + ")", "delete it", e);
+        }
+    }
+
+    /** @throws BadInputException if a file cannot be written */
+    void write(List<Tensor> weights, TrainingListener.EpochReport report) {
+        SafetensorsWriter.write(folder.resolve("model.safetensors"), weights, Map.of("format", "pt"));
+        writeText("config.json", configJson());
+        rows.add(String.format(
+                Locale.ROOT,
+                "%d,%.5f,%.4g,%.5f,%.5f,%.1f",
+                report.epoch(),
+                report.loss(),
+                report.learningRate(),
+                report.trainAccuracy(),
+                report.testAccuracy(),
+                report.seconds()));
+        writeText("log.csv", LOG_HEADER + "\n" + String.join("\n", rows) + "\n");
+    }
+
+    private void writeText(String name, String text) {
+        ByteBuffer bytes = ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8));
+        AtomicOutput.write(folder.resolve(name), channel -> {
+            while (bytes.hasRemaining()) {
+                channel.write(bytes);
+            }
+        });
+    }
+
+    private String configJson() {
+        StringWriter text = new StringWriter();
+        try (JsonGenerator json = new JsonFactory().createGenerator(ObjectWriteContext.empty(), text)) {
+            json.writeStartObject();
+            json.writeStringProperty(
+                    "architecture", config.distilled() ? "deit_tiny_distilled_patch16_224" : "vit_tiny_patch16_224");
+            json.writeNumberProperty("img_size", config.imageSize());
+            json.writeNumberProperty("patch_size", config.patchSize());
+            json.writeNumberProperty("in_chans", config.channels());
+            json.writeNumberProperty("embed_dim", config.width());
+            json.writeNumberProperty("depth", config.depth());
+            json.writeNumberProperty("num_heads", config.heads());
+            double ratio = (double) config.mlpWidth() / config.width();
+            if (ratio == Math.rint(ratio)) {
+                json.writeNumberProperty("mlp_ratio", (int) ratio);
+            } else {
+                json.writeNumberProperty("mlp_ratio", ratio);
+            }
+            json.writeBooleanProperty("qkv_bias", config.qkvBias());
+            json.writeBooleanProperty("class_token", config.classToken());
+            json.writeStringProperty("global_pool", config.pooling() == Pooling.TOKEN ? "token" : "avg");
+            json.writeNumberProperty("num_classes", config.classes());
+            writeStrings(json, "label_names", classNames);
+            json.writeObjectPropertyStart("pretrained_cfg");
+            json.writeArrayPropertyStart("input_size");
+            json.writeNumber(config.channels());
+            json.writeNumber(config.imageSize());
+            json.writeNumber(config.imageSize());
+            json.writeEndArray();
+            json.writeStringProperty(
+                    "interpolation", preprocessing.interpolation().name().toLowerCase(Locale.ROOT));
+            json.writeNumberProperty("crop_pct", (double) preprocessing.imageSize() / preprocessing.resize());
+            writeFloats(json, "mean", preprocessing.mean());
+            writeFloats(json, "std", preprocessing.std());
+            json.writeNumberProperty("num_classes", config.classes());
+            json.writeEndObject();
+            json.writeEndObject();
+        }
+        return text + "\n";
+    }
+
+    private static void writeStrings(JsonGenerator json, String name, List<String> values) {
+        json.writeArrayPropertyStart(name);
+        values.forEach(json::writeString);
+        json.writeEndArray();
+    }
+
+    private static void writeFloats(JsonGenerator json, String name, List<Float> values) {
+        json.writeArrayPropertyStart(name);
+        values.forEach(value -> json.writeNumber(value.floatValue()));
+        json.writeEndArray();
+    }
+}

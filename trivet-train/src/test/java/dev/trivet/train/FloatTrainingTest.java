@@ -1,0 +1,282 @@
+package dev.trivet.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.trivet.BadInputException;
+import dev.trivet.image.Interpolation;
+import dev.trivet.model.Pooling;
+import dev.trivet.model.Preprocessing;
+import dev.trivet.model.VitConfig;
+import dev.trivet.tensor.SafetensorsFile;
+import dev.trivet.tensor.Tensor;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import org.bytedeco.javacpp.Pointer;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledIfSystemProperty;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+@DisabledIfSystemProperty(named = "trivet.nopytorch", matches = ".*", disabledReason = "no PyTorch in this build")
+class FloatTrainingTest {
+    private static final VitConfig CONFIG =
+            new VitConfig(8, 4, 1, 16, 2, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f);
+    private static final Preprocessing PREPROCESSING =
+            new Preprocessing(8, 8, Interpolation.BICUBIC, List.of(0.4f), List.of(0.2f));
+    private static final SyntheticImages TRAIN = new SyntheticImages(200, 1);
+    private static final SyntheticImages TEST = new SyntheticImages(90, 2);
+
+    @TempDir
+    private Path folder;
+
+    private static TrainingSettings settings(int epochs) {
+        return new TrainingSettings(
+                epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0.9, 7, UpdateRule.MUON, Precision.FP32, 1);
+    }
+
+    private static TrainingSettings settings(int epochs, UpdateRule rule, int threads) {
+        return new TrainingSettings(epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0.9, 7, rule, Precision.FP32, threads);
+    }
+
+    private FloatTraining training(TrainingSettings settings, String output) {
+        return new FloatTraining(CONFIG, PREPROCESSING, settings, folder.resolve(output));
+    }
+
+    /** Ends the training when an epoch is over, as a power cut would. */
+    private static TrainingListener stopAfter(int epoch) {
+        return new TrainingListener() {
+            @Override
+            public void epoch(EpochReport report) {
+                if (report.epoch() == epoch) {
+                    throw new Stopped();
+                }
+            }
+        };
+    }
+
+    private static final class Stopped extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+    }
+
+    private static TrainingListener silent() {
+        return new TrainingListener() {};
+    }
+
+    @ParameterizedTest
+    @EnumSource(UpdateRule.class)
+    void learns(UpdateRule rule) throws IOException {
+        double accuracy = training(settings(12, rule, 2), "out").run(TRAIN, TEST, false, silent());
+        assertThat(accuracy).isGreaterThan(0.95);
+        List<String> log = Files.readAllLines(folder.resolve("out/log.csv"));
+        assertThat(log).hasSize(13);
+        assertThat(log.get(0)).isEqualTo("epoch,loss,learning_rate,train_accuracy,test_accuracy,seconds");
+        assertThat(Double.parseDouble(log.get(12).split(",", -1)[1]))
+                .isLessThan(Double.parseDouble(log.get(1).split(",", -1)[1]) - 0.3);
+        assertThat(Double.parseDouble(log.get(12).split(",", -1)[4])).isBetween(accuracy - 1e-5, accuracy + 1e-5);
+    }
+
+    /** The written weights are the model that was evaluated: another module loaded from the file answers the same. */
+    @Test
+    void writesTheModelThatWasEvaluated() {
+        double accuracy = training(settings(4), "out").run(TRAIN, TEST, false, silent());
+        ImageSet test = ImageSet.of(TEST, CONFIG);
+        try (VitModule module = new VitModule(CONFIG, VitModule.Projection.PLAIN, 99);
+                SafetensorsFile file = SafetensorsFile.open(folder.resolve("out/model.safetensors"));
+                Replicas replicas = new Replicas(module, PREPROCESSING, 16, 1, 0)) {
+            module.load(file);
+            assertThat((double) replicas.correct(test) / test.size()).isEqualTo(accuracy);
+            assertThat(file.find("cls_token").orElseThrow().shape()).containsExactly(1L, 1L, 16L);
+            assertThat(file.find("pos_embed").orElseThrow().shape()).containsExactly(1L, 5L, 16L);
+            assertThat(file.find("patch_embed.proj.weight").orElseThrow().shape())
+                    .containsExactly(16L, 1L, 4L, 4L);
+        }
+    }
+
+    @Test
+    void writesTimmsConfig() throws IOException {
+        training(settings(1), "out").run(TRAIN, TEST, false, silent());
+        assertThat(Files.readString(folder.resolve("out/config.json"))).isEqualTo("""
+                        {"architecture":"vit_tiny_patch16_224","img_size":8,"patch_size":4,"in_chans":1,"embed_dim":16,\
+                        "depth":2,"num_heads":2,"mlp_ratio":2,"qkv_bias":true,"class_token":true,"global_pool":"token",\
+                        "num_classes":3,"label_names":["above","left","middle"],"pretrained_cfg":{"input_size":[1,8,8],\
+                        "interpolation":"bicubic","crop_pct":1.0,"mean":[0.4],"std":[0.2],"num_classes":3}}
+                        """);
+    }
+
+    @ParameterizedTest
+    @EnumSource(UpdateRule.class)
+    void resumesBitForBit(UpdateRule rule) throws IOException {
+        TrainingSettings settings = settings(4, rule, 1);
+        training(settings, "unbroken").run(TRAIN, TEST, false, silent());
+        assertThatThrownBy(() -> training(settings, "broken").run(TRAIN, TEST, false, stopAfter(2)))
+                .isInstanceOf(Stopped.class);
+        List<String> notes = new ArrayList<>();
+        double accuracy = training(settings, "broken").run(TRAIN, TEST, true, new TrainingListener() {
+            @Override
+            public void note(String line) {
+                notes.add(line);
+            }
+        });
+        assertThat(notes).singleElement().asString().contains("checkpoint.safetensors after epoch 2");
+        for (String file : List.of("model.safetensors", "checkpoint.safetensors", "config.json")) {
+            assertThat(folder.resolve("broken").resolve(file))
+                    .hasSameBinaryContentAs(folder.resolve("unbroken").resolve(file));
+        }
+        List<String> log = Files.readAllLines(folder.resolve("broken/log.csv"));
+        assertThat(withoutSeconds(log))
+                .isEqualTo(withoutSeconds(Files.readAllLines(folder.resolve("unbroken/log.csv"))));
+        // A finished training has nothing left to do but to say how good the model is.
+        assertThat(training(settings, "broken").run(TRAIN, TEST, true, silent()))
+                .isEqualTo(accuracy);
+    }
+
+    private static List<String> withoutSeconds(List<String> log) {
+        return log.stream().map(row -> row.substring(0, row.lastIndexOf(','))).toList();
+    }
+
+    @Test
+    void twoReplicasTrainWhatOneWould() {
+        training(settings(1, UpdateRule.ADAMW, 1), "one").run(TRAIN, TEST, false, silent());
+        training(settings(1, UpdateRule.ADAMW, 2), "two").run(TRAIN, TEST, false, silent());
+        training(settings(1, UpdateRule.ADAMW, 2), "again").run(TRAIN, TEST, false, silent());
+        try (SafetensorsFile one = SafetensorsFile.open(folder.resolve("one/model.safetensors"));
+                SafetensorsFile two = SafetensorsFile.open(folder.resolve("two/model.safetensors"))) {
+            for (String name : one.names()) {
+                float[] expected = one.find(name).orElseThrow().toFloats();
+                float[] found = two.find(name).orElseThrow().toFloats();
+                for (int i = 0; i < expected.length; i++) {
+                    // Sums in another order, magnified by 12 steps of Adam.
+                    assertThat(Math.abs(found[i] - expected[i])).as(name).isLessThan(2e-3f);
+                }
+            }
+        }
+        assertThat(folder.resolve("again/model.safetensors"))
+                .hasSameBinaryContentAs(folder.resolve("two/model.safetensors"));
+    }
+
+    @Test
+    void refusesToResumeAnotherTraining() {
+        assertThatThrownBy(() -> training(settings(3), "out").run(TRAIN, TEST, false, stopAfter(1)))
+                .isInstanceOf(Stopped.class);
+        VitConfig deeper = new VitConfig(8, 4, 1, 16, 3, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f);
+        assertThatThrownBy(() -> new FloatTraining(deeper, PREPROCESSING, settings(3), folder.resolve("out"))
+                        .run(TRAIN, TEST, true, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("checkpoint.safetensors: comes from another model")
+                .hasMessageContaining("depth=3");
+        assertThatThrownBy(() -> training(settings(3), "out").run(new SyntheticImages(200, 5), TEST, true, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("comes from another data");
+        assertThatThrownBy(() -> training(settings(3).withSeed(8), "out").run(TRAIN, TEST, true, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("comes from another settings")
+                .hasMessageContaining("seed=8");
+        // Another number of threads is no other training.
+        training(settings(3).withThreads(2), "out").run(TRAIN, TEST, true, silent());
+    }
+
+    @Test
+    void refusesAFolderInUseAndAFolderWithoutCheckpoint() {
+        training(settings(1), "out").run(TRAIN, TEST, false, silent());
+        assertThatThrownBy(() -> training(settings(1), "out").run(TRAIN, TEST, false, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("is there from an earlier training; resume it");
+        assertThatThrownBy(() -> training(settings(1), "none").run(TRAIN, TEST, true, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("checkpoint.safetensors: does not exist");
+    }
+
+    @Test
+    void stopsWhenTheLossIsNoNumber() {
+        TrainingSettings wild = new TrainingSettings(
+                3, 16, 10, 10, 0, 0.1, Double.POSITIVE_INFINITY, 0, false, 0, 7, UpdateRule.ADAMW, Precision.FP32, 1);
+        // A weight decay of 100 per step throws the weights to infinity.
+        assertThatThrownBy(() -> training(wild, "out").run(TRAIN, TEST, false, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageMatching("training diverged at epoch \\d, step \\d+ \\(.*\\); lower the learning rate; .*"
+                        + "(checkpoint.*after epoch \\d|no checkpoint yet)");
+    }
+
+    @Test
+    void refusesImagesThatDoNotFit() {
+        VitConfig two = new VitConfig(8, 4, 1, 16, 2, 2, 32, 2, Pooling.TOKEN, true, false, true, 1e-6f);
+        assertThatThrownBy(() ->
+                        new FloatTraining(two, PREPROCESSING, settings(1), folder).run(TRAIN, TEST, false, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("synthetic#2: has label 2 where the model has 2 classes");
+        VitConfig large = new VitConfig(16, 4, 1, 16, 2, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f);
+        Preprocessing larger = new Preprocessing(16, 16, Interpolation.BICUBIC, List.of(0.4f), List.of(0.2f));
+        assertThatThrownBy(
+                        () -> new FloatTraining(large, larger, settings(1), folder).run(TRAIN, TEST, false, silent()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("synthetic#0: is 8 x 8 pixels");
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> new FloatTraining(large, PREPROCESSING, settings(1), folder));
+    }
+
+    @Test
+    void choosesAPrecisionAndSaysSo() {
+        List<String> notes = new ArrayList<>();
+        List<TrainingListener.StepReport> steps = new ArrayList<>();
+        training(settings(2).withPrecision(Precision.AUTO), "out").run(TRAIN, TEST, false, new TrainingListener() {
+            @Override
+            public void note(String line) {
+                notes.add(line);
+            }
+
+            @Override
+            public void step(StepReport report) {
+                steps.add(report);
+            }
+        });
+        assertThat(notes)
+                .singleElement()
+                .asString()
+                .matches("precision: (fp32|bf16) \\(a step took \\d+ ms in fp32, \\d+ ms in bf16\\)");
+        assertThat(steps).hasSize(24);
+        assertThat(steps.getFirst().steps()).isEqualTo(12);
+        assertThat(steps.getLast().left()).isEqualTo(Duration.ZERO);
+        assertThat(steps).allMatch(step -> step.imagesPerSecond() > 0 && step.accuracy() <= 1);
+    }
+
+    @Test
+    void learnsInBfloat16() {
+        double accuracy =
+                training(settings(12).withPrecision(Precision.BF16), "out").run(TRAIN, TEST, false, silent());
+        assertThat(accuracy).isGreaterThan(0.9);
+    }
+
+    /** A step's intermediates are some hundred kilobytes, so hundreds of leaking steps would show as tens of megabytes. */
+    @Test
+    void doesNotLeakNativeMemory() {
+        List<Long> used = new ArrayList<>();
+        training(settings(30), "out").run(TRAIN, TEST, false, new TrainingListener() {
+            @Override
+            public void epoch(EpochReport report) {
+                used.add(Pointer.totalBytes());
+            }
+        });
+        assertThat(used.getLast()).isLessThanOrEqualTo(used.get(1));
+    }
+
+    @Test
+    void checkpointsAreReadableByAnySafetensorsReader() {
+        training(settings(1), "out").run(TRAIN, TEST, false, silent());
+        try (SafetensorsFile file = SafetensorsFile.open(folder.resolve("out/checkpoint.safetensors"))) {
+            assertThat(file.names())
+                    .containsExactlyInAnyOrder(
+                            "parameters", "average", "adamw.mean", "adamw.variance", "muon.momentum");
+            Tensor parameters = file.find("parameters").orElseThrow();
+            assertThat(parameters.elements())
+                    .isEqualTo(ParameterLayout.of(CONFIG).total());
+            assertThat(file.metadata()).containsEntry("epochs", "1").containsEntry("precision", "FP32");
+        }
+    }
+}

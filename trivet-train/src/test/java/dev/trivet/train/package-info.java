@@ -1,0 +1,4 @@
+@NullMarked
+package dev.trivet.train;
+
+import org.jspecify.annotations.NullMarked;
