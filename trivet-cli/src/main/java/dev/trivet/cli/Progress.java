@@ -24,20 +24,28 @@ final class Progress implements AutoCloseable {
         terminal = console != null && console.isTerminal();
     }
 
+    /** Estimates the time left from the time gone. */
     synchronized void update(String what, long done, long total) {
+        // The first images pay for compilation; an estimate from them would only alarm.
+        if (done >= Math.max(8, total / 50)) {
+            update(what, done, total, (double) (System.nanoTime() - start) / done * (total - done) / 1e9);
+        }
+    }
+
+    synchronized void update(String what, long done, long total, double secondsLeft) {
         long now = System.nanoTime();
-        long elapsed = now - start;
-        if (elapsed < SILENCE || now - last < (terminal ? ON_TERMINAL : ELSEWHERE)) {
+        if (now - start < SILENCE || now - last < (terminal ? ON_TERMINAL : ELSEWHERE)) {
             return;
         }
         last = now;
-        // The first images pay for compilation; an estimate from them would only alarm.
-        if (done < Math.max(8, total / 50)) {
-            return;
-        }
-        double left = (double) elapsed / done * (total - done) / 1e9;
         String line = String.format(
-                Locale.ROOT, "%s: %d of %d (%d %%), %s left", what, done, total, 100 * done / total, duration(left));
+                Locale.ROOT,
+                "%s: %d of %d (%d %%), %s left",
+                what,
+                done,
+                total,
+                100 * done / total,
+                duration(secondsLeft));
         if (terminal) {
             err.print("\r" + line + " ".repeat(Math.max(0, width - line.length())));
             err.flush();

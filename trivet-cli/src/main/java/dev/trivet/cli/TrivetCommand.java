@@ -13,12 +13,14 @@ import picocli.CommandLine.Command;
         versionProvider = TrivetCommand.Version.class,
         synopsisSubcommandLabel = "COMMAND",
         subcommands = {
+            DemoCommand.class,
             EvalCommand.class,
             QuantizeCommand.class,
             CompareCommand.class,
             ClassifyCommand.class,
             InspectCommand.class,
-            CheckCommand.class
+            CheckCommand.class,
+            TrainCommand.class
         })
 public final class TrivetCommand {
     static final String VERSION = "0.1.0";
