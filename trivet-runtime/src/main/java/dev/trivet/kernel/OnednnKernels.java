@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Products through oneDNN, which picks AMX, AVX-512 VNNI, AVX2 VNNI or plain SIMD itself. Constant weights are packed once
@@ -138,7 +139,7 @@ public final class OnednnKernels implements Kernels {
         long in = library.describe(key.inType(), new long[] {key.rows(), key.inputs()}, new long[] {key.inputs(), 1});
         long out =
                 library.describe(key.outType(), new long[] {key.rows(), key.outputs()}, new long[] {key.outputs(), 1});
-        return new OnednnMatmul(library, in, weights, out);
+        return new OnednnMatmul(library, key.rows(), in, weights, out);
     }
 
     @Override
@@ -153,13 +154,38 @@ public final class OnednnKernels implements Kernels {
     }
 
     private Matmul matmul(MatmulShape shape, int leftType, int rightType, int outType) {
-        return (workspace, left, right, batch, out) -> {
-            OnednnMatmul primitive = primitive(new MatmulKey(batch, shape, leftType, rightType, outType));
-            ((OnednnWorkspace) workspace).run(primitive, left.address(), right.address(), out.address());
-        };
+        return new BatchedMatmul(this, shape, leftType, rightType, outType);
     }
 
-    private OnednnMatmul primitive(MatmulKey key) {
+    /** A product of two activations; the compiled matmul of the last batch size is at hand without a look-up. */
+    private static final class BatchedMatmul implements Matmul {
+        private final OnednnKernels kernels;
+        private final MatmulShape shape;
+        private final int leftType;
+        private final int rightType;
+        private final int outType;
+        private volatile @Nullable OnednnMatmul last;
+
+        BatchedMatmul(OnednnKernels kernels, MatmulShape shape, int leftType, int rightType, int outType) {
+            this.kernels = kernels;
+            this.shape = shape;
+            this.leftType = leftType;
+            this.rightType = rightType;
+            this.outType = outType;
+        }
+
+        @Override
+        public void run(Workspace workspace, MemorySegment left, MemorySegment right, int batch, MemorySegment out) {
+            OnednnMatmul matmul = last;
+            if (matmul == null || matmul.size != batch) {
+                matmul = kernels.matmul(new MatmulKey(batch, shape, leftType, rightType, outType));
+                last = matmul;
+            }
+            ((OnednnWorkspace) workspace).run(matmul, left.address(), right.address(), out.address());
+        }
+    }
+
+    private OnednnMatmul matmul(MatmulKey key) {
         OnednnMatmul known = matmuls.get(key);
         return known != null ? known : matmuls.computeIfAbsent(key, this::createMatmul);
     }
@@ -174,7 +200,7 @@ public final class OnednnKernels implements Kernels {
         long right = library.describe(key.rightType(), new long[] {key.batch(), s.k(), s.n()}, rightStrides);
         long out = library.describe(
                 key.outType(), new long[] {key.batch(), s.m(), s.n()}, new long[] {(long) s.m() * s.n(), s.n(), 1});
-        return new OnednnMatmul(library, left, right, out);
+        return new OnednnMatmul(library, key.batch(), left, right, out);
     }
 
     /** Frees the compiled matmuls; no linear or workspace may be used afterwards. */

@@ -2,6 +2,7 @@ package dev.trivet.kernel;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
 /** Weights in oneDNN's blocked layout; the compiled matmuls are shared with all linears of the same shape. */
 final class OnednnLinear implements Linear {
@@ -10,6 +11,7 @@ final class OnednnLinear implements Linear {
     private final OnednnMatmul typicalMatmul;
     private final Arena arena = Arena.ofShared();
     private final MemorySegment packed;
+    private volatile @Nullable OnednnMatmul lastOther;
 
     OnednnLinear(OnednnKernels kernels, OnednnLibrary library, OnednnKernels.LinearKey typical, MemorySegment weight) {
         this.kernels = kernels;
@@ -33,7 +35,15 @@ final class OnednnLinear implements Linear {
     }
 
     private OnednnMatmul forRows(int rows) {
-        return rows == typical.typicalRows() ? typicalMatmul : kernels.matmul(typical.withRows(rows));
+        if (rows == typicalMatmul.size) {
+            return typicalMatmul;
+        }
+        OnednnMatmul matmul = lastOther;
+        if (matmul == null || matmul.size != rows) {
+            matmul = kernels.matmul(typical.withRows(rows));
+            lastOther = matmul;
+        }
+        return matmul;
     }
 
     String implementation(int rows) {

@@ -6,6 +6,9 @@ import java.lang.foreign.MemorySegment;
 /** One compiled oneDNN matmul for fixed shapes and layouts. Immutable, shared by threads; owns its descriptors. */
 final class OnednnMatmul implements AutoCloseable {
     private final OnednnLibrary library;
+    /** Rows of a constant product, batch of a batched one: what callers tell compiled matmuls apart by. */
+    final int size;
+
     final long primitive;
     final long left;
     final long right;
@@ -15,8 +18,9 @@ final class OnednnMatmul implements AutoCloseable {
     final String implementation;
 
     /** Takes the three descriptors over. */
-    OnednnMatmul(OnednnLibrary library, long left, long right, long out) {
+    OnednnMatmul(OnednnLibrary library, int size, long left, long right, long out) {
         this.library = library;
+        this.size = size;
         this.left = left;
         this.out = out;
         long descriptor = library.matmul(left, right, out);
