@@ -19,8 +19,10 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.json.JsonMapper;
@@ -58,7 +60,14 @@ public final class QuantizedModelFile {
     /** How one attention product is quantized. */
     record MatmulPlan(String name, ActivationQuantizer left, ActivationQuantizer right) {}
 
-    record Plan(List<LinearPlan> linears, List<MatmulPlan> matmuls) {}
+    record Plan(List<LinearPlan> linears, List<MatmulPlan> matmuls) {
+        /** @throws IllegalArgumentException if an entry is null, which JSON can say */
+        Plan {
+            if (Stream.concat(linears.stream(), matmuls.stream()).anyMatch(Objects::isNull)) {
+                throw new IllegalArgumentException("a plan is null");
+            }
+        }
+    }
 
     /** Whether a safetensors file says that it is a quantized model. */
     public static boolean isQuantized(SafetensorsFile file) {

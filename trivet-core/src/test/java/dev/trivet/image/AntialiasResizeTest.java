@@ -1,5 +1,6 @@
 package dev.trivet.image;
 
+import dev.trivet.model.Interpolation;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
