@@ -51,7 +51,8 @@ final class CheckCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         if (!(relative >= 0) || !(absolute >= 0)) {
-            throw new BadInputException("--rtol " + relative + ", --atol " + absolute + ": give numbers that are not negative");
+            throw new BadInputException(
+                    "--rtol " + relative + ", --atol " + absolute + ": give numbers that are not negative");
         }
         ModelFile file = ModelArgument.read(model, architecture);
         Kernels kernels = common.kernels();

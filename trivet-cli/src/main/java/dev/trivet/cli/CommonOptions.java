@@ -21,16 +21,15 @@ import tools.jackson.databind.module.SimpleModule;
 /** What every command that runs a model has. */
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class CommonOptions {
-    private static final JsonMapper JSON =
-            JsonMapper.builder()
-                    .enable(SerializationFeature.INDENT_OUTPUT)
-                    .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-                    // Whatever the terminal's encoding, and without control codes from a stranger's file.
-                    .enable(JsonWriteFeature.ESCAPE_NON_ASCII)
-                    .addModule(new SimpleModule()
-                            .addSerializer(Double.class, new FiniteNumber())
-                            .addSerializer(double.class, new FiniteNumber()))
-                    .build();
+    private static final JsonMapper JSON = JsonMapper.builder()
+            .enable(SerializationFeature.INDENT_OUTPUT)
+            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+            // Whatever the terminal's encoding, and without control codes from a stranger's file.
+            .enable(JsonWriteFeature.ESCAPE_NON_ASCII)
+            .addModule(new SimpleModule()
+                    .addSerializer(Double.class, new FiniteNumber())
+                    .addSerializer(double.class, new FiniteNumber()))
+            .build();
 
     /** JSON has no word for infinity, which is the signal-to-noise ratio of equal values; it becomes null. */
     private static final class FiniteNumber extends ValueSerializer<Double> {

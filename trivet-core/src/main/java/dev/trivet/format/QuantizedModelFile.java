@@ -143,10 +143,19 @@ public final class QuantizedModelFile {
                     .forEach(fact -> facts.put(fact.getKey(), fact.getValue().asString()));
             return new Contents(new Reader(file, config, plan).model(), new Provenance(facts));
         } catch (JacksonException e) {
-            throw damaged(path, String.valueOf(e.getOriginalMessage()), e);
+            throw damaged(path, reason(e), e);
         } catch (IllegalArgumentException e) {
             throw damaged(path, String.valueOf(e.getMessage()), e);
         }
+    }
+
+    /** What a record's own checks said, where they were what failed. */
+    private static String reason(JacksonException e) {
+        return switch (e.getCause()) {
+            case IllegalArgumentException refused -> String.valueOf(refused.getMessage());
+            case NullPointerException _ -> "its metadata holds null";
+            case null, default -> String.valueOf(e.getOriginalMessage());
+        };
     }
 
     private static BadInputException damaged(Path path, String reason, Throwable cause) {

@@ -69,7 +69,8 @@ public final class TimmConfig {
             throw new BadInputException(
                     file, "no such file", "put the model's config.json there or name an --architecture", e);
         } catch (IOException e) {
-            throw new BadInputException(file, "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
+            throw new BadInputException(
+                    file, "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
         } catch (JacksonException e) {
             throw new BadInputException(
                     file, "is not valid JSON (" + e.getOriginalMessage() + ")", "download the config again", e);

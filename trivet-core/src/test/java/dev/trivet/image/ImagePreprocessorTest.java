@@ -1,9 +1,9 @@
 package dev.trivet.image;
 
-import dev.trivet.model.Interpolation;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.trivet.model.Interpolation;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.tensor.SafetensorsFile;
 import java.io.IOException;
