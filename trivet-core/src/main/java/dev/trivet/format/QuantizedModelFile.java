@@ -1,5 +1,6 @@
 package dev.trivet.format;
 
+import com.fasterxml.jackson.annotation.Nulls;
 import dev.trivet.BadInputException;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
@@ -25,6 +26,7 @@ import java.util.Set;
 import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.DeserializationFeature;
+import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
@@ -47,6 +49,7 @@ public final class QuantizedModelFile {
             .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
             .enable(DeserializationFeature.FAIL_ON_NULL_CREATOR_PROPERTIES)
             .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
+            .changeDefaultNullHandling(nulls -> nulls.withContentNulls(Nulls.FAIL))
             .build();
 
     private QuantizedModelFile() {}
@@ -135,10 +138,10 @@ public final class QuantizedModelFile {
                     "quantize the model again or use the Trivet that wrote it");
         }
         try {
-            ModelConfig config = JSON.readValue(metadata(file, MODEL_KEY), ModelConfig.class);
-            Plan plan = JSON.readValue(metadata(file, PLAN_KEY), Plan.class);
+            ModelConfig config = JSON.treeToValue(object(file, MODEL_KEY), ModelConfig.class);
+            Plan plan = JSON.treeToValue(object(file, PLAN_KEY), Plan.class);
             Map<String, String> facts = new LinkedHashMap<>();
-            JSON.readTree(metadata(file, PROVENANCE_KEY))
+            object(file, PROVENANCE_KEY)
                     .properties()
                     .forEach(fact -> facts.put(fact.getKey(), fact.getValue().asString()));
             return new Contents(new Reader(file, config, plan).model(), new Provenance(facts));
@@ -163,12 +166,16 @@ public final class QuantizedModelFile {
                 path, "is not a sound quantized model (" + reason + ")", "quantize the model again", cause);
     }
 
-    private static String metadata(SafetensorsFile file, String key) {
+    private static JsonNode object(SafetensorsFile file, String key) {
         String text = file.metadata().get(key);
         if (text == null) {
             throw new IllegalArgumentException("no " + key);
         }
-        return text;
+        JsonNode node = JSON.readTree(text);
+        if (!node.isObject()) {
+            throw new IllegalArgumentException(key + " is no JSON object");
+        }
+        return node;
     }
 
     /** Collects the tensors that the geometry and the plan ask for, and notes which were used. */
@@ -240,14 +247,36 @@ public final class QuantizedModelFile {
                     spec.outputs(),
                     spec.inputs(),
                     plan.weightBits(),
-                    MemorySegment.ofArray(codes.data().toArray(ValueLayout.JAVA_BYTE)),
-                    finite(scales),
+                    MemorySegment.ofArray(codes(codes, plan.weightBits())),
+                    positive(scales),
                     bias,
                     plan.input());
         }
 
         private float[] floats(String name, List<Long> shape) {
             return finite(tensor(name, DType.F32, Optional.of(shape)));
+        }
+
+        private static byte[] codes(Tensor tensor, int bits) {
+            byte[] codes = tensor.data().toArray(ValueLayout.JAVA_BYTE);
+            int half = 1 << (bits - 1);
+            for (byte code : codes) {
+                if (code < -half || code >= half) {
+                    throw new IllegalArgumentException(
+                            "tensor " + tensor.name() + " holds the code " + code + ", which " + bits + " bits cannot");
+                }
+            }
+            return codes;
+        }
+
+        private static float[] positive(Tensor scales) {
+            float[] values = finite(scales);
+            for (float v : values) {
+                if (!(v > 0)) {
+                    throw new IllegalArgumentException("tensor " + scales.name() + " holds " + v);
+                }
+            }
+            return values;
         }
 
         private static float[] finite(Tensor tensor) {

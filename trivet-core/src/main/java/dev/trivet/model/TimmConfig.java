@@ -81,7 +81,7 @@ public final class TimmConfig {
         Presets.Preset preset = Presets.find(architecture)
                 .orElseThrow(() -> new IllegalArgumentException(
                         "unknown architecture \"" + architecture + "\"; Trivet knows " + Presets.examples()));
-        Fields fields = new Fields(root);
+        Fields fields = new Fields(List.of(part(root, "model_args"), root));
         int imageSize = fields.integer("img_size", preset.imageSize());
         int width = fields.integer("embed_dim", preset.width());
         boolean classToken = fields.bool("class_token", true);
@@ -92,9 +92,9 @@ public final class TimmConfig {
                 throw new IllegalArgumentException(
                         "global_pool must be token or avg, not " + fields.text("global_pool", ""));
         };
-        JsonNode preprocessing = root.path("pretrained_cfg");
-        List<Float> mean = floats(preprocessing.path("mean")).orElse(preset.mean());
-        List<Float> std = floats(preprocessing.path("std")).orElse(preset.std());
+        Fields preprocessing = new Fields(List.of(part(root, "pretrained_cfg")));
+        List<Float> mean = preprocessing.floats("mean", preset.mean());
+        List<Float> std = preprocessing.floats("std", preset.std());
         VitConfig geometry = new VitConfig(
                 imageSize,
                 fields.integer("patch_size", preset.patchSize()),
@@ -109,89 +109,127 @@ public final class TimmConfig {
                 preset.distilled(),
                 fields.bool("qkv_bias", true),
                 1e-6f);
-        double crop = preprocessing.path("crop_pct").isNumber()
-                ? preprocessing.path("crop_pct").asDouble()
-                : CROP;
+        double crop = preprocessing.number("crop_pct", CROP);
         if (!(crop > 0 && crop <= 1)) {
             throw new IllegalArgumentException("crop_pct must be in (0, 1], not " + crop);
         }
         Preprocessing pre = new Preprocessing(
                 imageSize, (int) Math.floor(imageSize / crop), interpolation(preprocessing), mean, std);
-        return new ModelConfig(architecture, geometry, pre, labels(root));
+        return new ModelConfig(architecture, geometry, pre, fields.texts("label_names"));
     }
 
-    private static Interpolation interpolation(JsonNode preprocessing) {
-        JsonNode name = preprocessing.path("interpolation");
-        if (!name.isString()) {
-            return Interpolation.BICUBIC;
+    /** A nested object; an empty one where the config has none. */
+    private static JsonNode part(JsonNode root, String name) {
+        JsonNode part = root.path(name);
+        if (part.isMissingNode() || part.isNull()) {
+            return JSON.createObjectNode();
         }
+        if (!part.isObject()) {
+            throw Fields.wrong(name, "an object", part);
+        }
+        return part;
+    }
+
+    private static Interpolation interpolation(Fields preprocessing) {
+        String name = preprocessing.text("interpolation", Interpolation.BICUBIC.name());
         try {
-            return Interpolation.valueOf(name.asString().toUpperCase(Locale.ROOT));
+            return Interpolation.valueOf(name.toUpperCase(Locale.ROOT));
         } catch (IllegalArgumentException e) {
-            throw new IllegalArgumentException("interpolation must be bicubic or bilinear, not " + name.asString(), e);
+            throw new IllegalArgumentException("interpolation must be bicubic or bilinear, not " + name, e);
         }
     }
 
-    private static Optional<List<Float>> floats(JsonNode array) {
-        if (!array.isArray()) {
-            return Optional.empty();
+    /**
+     * Fields of the first object that has them; an absent field and {@code null} mean the default.
+     *
+     * @param objects in order of precedence
+     */
+    private record Fields(List<JsonNode> objects) {
+        private Optional<JsonNode> find(String name) {
+            return objects.stream()
+                    .map(object -> object.path(name))
+                    .filter(node -> !node.isMissingNode())
+                    .findFirst()
+                    .filter(node -> !node.isNull());
         }
-        List<Float> values = new ArrayList<>();
-        for (JsonNode value : array) {
-            if (!value.isNumber()) {
-                throw new IllegalArgumentException("mean and std must be numbers");
-            }
-            values.add(value.floatValue());
-        }
-        return Optional.of(values);
-    }
 
-    private static List<String> labels(JsonNode root) {
-        JsonNode names = root.path("label_names");
-        List<String> labels = new ArrayList<>();
-        for (JsonNode label : names) {
-            labels.add(label.asString());
-        }
-        return labels;
-    }
-
-    /** A field of the config: at the top, or under {@code model_args}. */
-    private record Fields(JsonNode root) {
-        private JsonNode find(String name) {
-            JsonNode arguments = root.path("model_args").path(name);
-            return arguments.isMissingNode() ? root.path(name) : arguments;
+        static IllegalArgumentException wrong(String name, String wanted, JsonNode node) {
+            return new IllegalArgumentException(name + " must be " + wanted + ", not " + node);
         }
 
         int integer(String name, int otherwise) {
-            JsonNode node = find(name);
-            if (node.isMissingNode() || node.isNull()) {
-                return otherwise;
+            Optional<JsonNode> found = find(name);
+            if (found.isPresent()
+                    && (!found.get().isIntegralNumber() || !found.get().canConvertToInt())) {
+                throw wrong(name, "an integer", found.get());
             }
-            if (!node.isIntegralNumber() || !node.canConvertToInt()) {
-                throw new IllegalArgumentException(name + " must be an integer, not " + node);
-            }
-            return node.intValue();
+            return found.map(JsonNode::intValue).orElse(otherwise);
         }
 
         double number(String name, double otherwise) {
-            JsonNode node = find(name);
-            if (node.isMissingNode() || node.isNull()) {
-                return otherwise;
+            Optional<JsonNode> found = find(name);
+            if (found.isPresent() && !isFinite(found.get())) {
+                throw wrong(name, "a number", found.get());
             }
-            if (!node.isNumber()) {
-                throw new IllegalArgumentException(name + " must be a number, not " + node);
-            }
-            return node.doubleValue();
+            return found.map(JsonNode::doubleValue).orElse(otherwise);
+        }
+
+        /** Whether a double can hold it; a JSON number may be larger than that. */
+        private static boolean isFinite(JsonNode node) {
+            return node.isNumber() && Double.isFinite(node.asDouble(Double.NaN));
         }
 
         boolean bool(String name, boolean otherwise) {
-            JsonNode node = find(name);
-            return node.isBoolean() ? node.booleanValue() : otherwise;
+            Optional<JsonNode> found = find(name);
+            if (found.isPresent() && !found.get().isBoolean()) {
+                throw wrong(name, "true or false", found.get());
+            }
+            return found.map(JsonNode::booleanValue).orElse(otherwise);
         }
 
         String text(String name, String otherwise) {
-            JsonNode node = find(name);
-            return node.isString() ? node.asString() : otherwise;
+            Optional<JsonNode> found = find(name);
+            if (found.isPresent() && !found.get().isString()) {
+                throw wrong(name, "a text", found.get());
+            }
+            return found.map(JsonNode::asString).orElse(otherwise);
+        }
+
+        List<Float> floats(String name, List<Float> otherwise) {
+            Optional<JsonNode> found = find(name);
+            if (found.isEmpty()) {
+                return otherwise;
+            }
+            List<Float> values = new ArrayList<>();
+            for (JsonNode value : elements(name, "an array of numbers", found.get())) {
+                float number = isFinite(value) ? (float) value.doubleValue() : Float.NaN;
+                if (!Float.isFinite(number)) {
+                    throw wrong(name, "an array of numbers", found.get());
+                }
+                values.add(number);
+            }
+            return values;
+        }
+
+        List<String> texts(String name) {
+            Optional<JsonNode> found = find(name);
+            List<String> values = new ArrayList<>();
+            if (found.isPresent()) {
+                for (JsonNode value : elements(name, "an array of texts", found.get())) {
+                    if (!value.isString()) {
+                        throw wrong(name, "an array of texts", found.get());
+                    }
+                    values.add(value.asString());
+                }
+            }
+            return values;
+        }
+
+        private static JsonNode elements(String name, String wanted, JsonNode node) {
+            if (!node.isArray()) {
+                throw wrong(name, wanted, node);
+            }
+            return node;
         }
     }
 }

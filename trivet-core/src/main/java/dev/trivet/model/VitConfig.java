@@ -52,6 +52,9 @@ public record VitConfig(
         if (imageSize % patchSize != 0) {
             throw new IllegalArgumentException("patch size " + patchSize + " does not divide image size " + imageSize);
         }
+        long side = imageSize / patchSize;
+        check(side * side, "patch count");
+        check((long) channels * patchSize * patchSize, "patch length");
         if (width % heads != 0) {
             throw new IllegalArgumentException(heads + " heads do not divide width " + width);
         }
@@ -66,7 +69,7 @@ public record VitConfig(
         }
     }
 
-    private static void check(int value, String what) {
+    private static void check(long value, String what) {
         if (value < 1 || value > LARGEST) {
             throw new IllegalArgumentException(what + " must be in 1.." + LARGEST + ", not " + value);
         }

@@ -42,6 +42,7 @@ public final class IntervalSearch {
     private final QuantizationSettings settings;
     private final CalibrationImages images;
     private final SearchListener listener;
+    private final long budget;
     private final Map<String, OperatorSearch> operators = new LinkedHashMap<>();
     private long done;
     private long total;
@@ -51,12 +52,14 @@ public final class IntervalSearch {
             Kernels kernels,
             QuantizationSettings settings,
             CalibrationImages images,
-            SearchListener listener) {
+            SearchListener listener,
+            long budget) {
         this.model = model;
         this.kernels = kernels;
         this.settings = settings;
         this.images = images;
         this.listener = listener;
+        this.budget = budget;
         VitConfig c = model.geometry();
         for (VitTensors.Linear spec : VitTensors.of(c).linears()) {
             if (model.linear(spec.name()) instanceof LinearLayer.Float32 layer) {
@@ -94,10 +97,20 @@ public final class IntervalSearch {
             QuantizationSettings settings,
             CalibrationImages images,
             SearchListener listener) {
+        return quantize(model, kernels, settings, images, listener, CANDIDATE_BUDGET);
+    }
+
+    static VitModel quantize(
+            VitModel model,
+            Kernels kernels,
+            QuantizationSettings settings,
+            CalibrationImages images,
+            SearchListener listener,
+            long budget) {
         if (images.size() == 0) {
             throw new IllegalArgumentException("no calibration images");
         }
-        return new IntervalSearch(model, kernels, settings, images, listener).run();
+        return new IntervalSearch(model, kernels, settings, images, listener, budget).run();
     }
 
     private VitModel run() {
@@ -148,12 +161,12 @@ public final class IntervalSearch {
     }
 
     /** Cuts a list into runs whose candidates fit the budget. */
-    private static List<List<OperatorSearch>> groups(List<OperatorSearch> operators, OperatorSearch.Side side) {
+    private List<List<OperatorSearch>> groups(List<OperatorSearch> operators, OperatorSearch.Side side) {
         List<List<OperatorSearch>> groups = new ArrayList<>();
         long held = 0;
         for (OperatorSearch operator : operators) {
             long bytes = operator.candidateBytes(side);
-            if (groups.isEmpty() || held + bytes > CANDIDATE_BUDGET) {
+            if (groups.isEmpty() || held + bytes > budget) {
                 groups.add(new ArrayList<>());
                 held = 0;
             }

@@ -1,8 +1,10 @@
 package dev.trivet.kernel;
 
+import dev.trivet.BadInputException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.Supplier;
 
 /**
  * Which kernels run, decided once per process: oneDNN if it loads and its integer sums are exact, else the Vector API, else the
@@ -16,9 +18,24 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
     /** The system property that forces a provider. */
     public static final String PROPERTY = "trivet.kernels";
 
-    /** Loads once, on first use, without a lock that class loading could deadlock on. */
+    /**
+     * Loads once, on first use, without a lock that class loading could deadlock on. A refusal is kept like a choice: thrown
+     * from here it would reach the first caller only, and the others would hear that this class cannot be initialized.
+     */
     private static final class Holder {
-        static final KernelSelection CHOSEN = choose(System.getProperty(PROPERTY, "auto"));
+        static final Supplier<KernelSelection> CHOSEN = outcome();
+
+        private static Supplier<KernelSelection> outcome() {
+            try {
+                KernelSelection chosen = choose(System.getProperty(PROPERTY, "auto"));
+                return () -> chosen;
+            } catch (BadInputException refusal) {
+                String message = String.valueOf(refusal.getMessage());
+                return () -> {
+                    throw new BadInputException(message, refusal);
+                };
+            }
+        }
     }
 
     public KernelSelection {
@@ -28,17 +45,10 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
     /**
      * The process-wide choice.
      *
-     * @throws dev.trivet.BadInputException if a forced provider is unknown or cannot load
+     * @throws BadInputException if a forced provider is unknown or cannot load
      */
     public static KernelSelection get() {
-        try {
-            return Holder.CHOSEN;
-        } catch (ExceptionInInitializerError e) {
-            if (e.getCause() instanceof dev.trivet.BadInputException known) {
-                throw known;
-            }
-            throw e;
-        }
+        return Holder.CHOSEN.get();
     }
 
     /** One line: what was chosen, and why the others were not. */
@@ -57,7 +67,7 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
                 refused.add(candidate + " refused: " + reason(e));
             }
         }
-        throw new dev.trivet.BadInputException(
+        throw new BadInputException(
                 "-D" + PROPERTY + "=" + wanted + ": " + String.join("; ", refused) + "; leave the property out");
     }
 
@@ -67,7 +77,7 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
             case "vector" -> new VectorKernels();
             case "reference" -> new ReferenceKernels();
             default ->
-                throw new dev.trivet.BadInputException(
+                throw new BadInputException(
                         "-D" + PROPERTY + "=" + name + ": no such kernels; choose reference, vector or onednn");
         };
     }

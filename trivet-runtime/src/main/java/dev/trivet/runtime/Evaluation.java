@@ -37,10 +37,19 @@ public record Evaluation(
 
     /**
      * @param strict stop at the first unreadable image instead of counting it
-     * @throws BadInputException if no image can be read, or with {@code strict} if one cannot
+     * @throws BadInputException if there is no image, none can be read, or with {@code strict} if one cannot; if a label is no
+     *     class of the models
+     * @throws IllegalArgumentException if the first two models have different class counts
      */
     public static Evaluation run(
             List<TrivetModel> models, LabelledImages images, int threads, boolean strict, Progress progress) {
+        if (images.size() == 0) {
+            throw new BadInputException("there are no images to evaluate; name a folder that has some");
+        }
+        if (models.size() >= 2 && classes(models.get(0)) != classes(models.get(1))) {
+            throw new IllegalArgumentException(
+                    classes(models.get(0)) + " classes cannot be compared with " + classes(models.get(1)));
+        }
         Tally tally = new Tally(models.size(), images, strict, progress);
         DatasetRun.Timing timing = DatasetRun.run(models, images, threads, tally);
         int scored = images.size() - tally.unreadable.size();
@@ -61,6 +70,10 @@ public record Evaluation(
                 pair ? 10 * Math.log10(tally.signal.sum() / tally.noise.sum()) : Double.NaN,
                 List.copyOf(tally.unreadable),
                 timing);
+    }
+
+    private static int classes(TrivetModel model) {
+        return model.config().geometry().classes();
     }
 
     private static final class Tally implements DatasetRun.Sink {
@@ -93,6 +106,10 @@ public record Evaluation(
         public void result(int index, float[][] logits) {
             int label = images.label(index);
             for (int m = 0; m < logits.length; m++) {
+                if (label < 0 || label >= logits[m].length) {
+                    throw new BadInputException(images.name(index) + ": has label " + label + " where the model has "
+                            + logits[m].length + " classes; evaluate on images of the model's own classes");
+                }
                 int rank = rank(logits[m], label);
                 if (rank == 0) {
                     top1[m].incrementAndGet();
@@ -122,12 +139,15 @@ public record Evaluation(
             noise.add(n);
         }
 
-        /** How many classes stand before the label; NaN logits stand before everything. */
+        /**
+         * How many classes stand before the label: those with a larger logit, of equals those with a smaller number. A NaN
+         * always counts against the label, be it the label's own or another's.
+         */
         private static int rank(float[] logits, int label) {
             int rank = 0;
             for (int c = 0; c < logits.length; c++) {
-                boolean before = c < label ? logits[c] >= logits[label] : logits[c] > logits[label];
-                if (c != label && (before || Float.isNaN(logits[label]))) {
+                boolean after = c < label ? logits[c] < logits[label] : logits[c] <= logits[label];
+                if (c != label && !after) {
                     rank++;
                 }
             }

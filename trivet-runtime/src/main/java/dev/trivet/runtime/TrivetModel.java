@@ -183,9 +183,12 @@ public final class TrivetModel implements AutoCloseable {
         }
     }
 
-    /** Frees all memory. Calls still running on other threads must have ended. */
+    /** Frees all memory; a second call does nothing. Calls still running on other threads must have ended. */
     @Override
-    public void close() {
+    public synchronized void close() {
+        if (closed) {
+            return;
+        }
         closed = true;
         drain();
         executor.close();

@@ -58,6 +58,9 @@ public final class VitExecutor implements AutoCloseable {
      * @param batch most images that one run takes
      */
     public VitExecutor(VitModel model, Kernels kernels, int batch) {
+        if (batch < 1) {
+            throw new IllegalArgumentException("a batch of " + batch + " images");
+        }
         this.config = model.geometry();
         this.kernels = kernels;
         this.batch = batch;

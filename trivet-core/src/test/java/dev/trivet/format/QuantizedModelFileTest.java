@@ -1,0 +1,268 @@
+package dev.trivet.format;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.trivet.BadInputException;
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.VitModel;
+import dev.trivet.tensor.DType;
+import dev.trivet.tensor.SafetensorsFile;
+import dev.trivet.tensor.SafetensorsWriter;
+import dev.trivet.tensor.Tensor;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Optional;
+import java.util.function.Consumer;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class QuantizedModelFileTest {
+    private static final Provenance ORIGIN = new Provenance(Map.of("seed", "7", "source", "abc"));
+
+    @TempDir
+    Path folder;
+
+    private Path file = Path.of("");
+
+    @BeforeEach
+    void write() {
+        file = folder.resolve("model.safetensors");
+        QuantizedModelFile.write(file, SmallModel.quantized(), ORIGIN);
+    }
+
+    private static QuantizedModelFile.Contents read(Path file) {
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            return QuantizedModelFile.read(source);
+        }
+    }
+
+    /** Writes a copy with some tensors or metadata changed. */
+    private Path changed(Consumer<Map<String, Tensor>> tensors, Consumer<Map<String, String>> metadata) {
+        Path copy = folder.resolve("changed.safetensors");
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            Map<String, Tensor> all = new LinkedHashMap<>();
+            source.names().forEach(name -> all.put(name, source.find(name).orElseThrow()));
+            Map<String, String> facts = new LinkedHashMap<>(source.metadata());
+            tensors.accept(all);
+            metadata.accept(facts);
+            SafetensorsWriter.write(copy, all.values(), facts);
+        }
+        return copy;
+    }
+
+    private void refused(Path damaged, String problem) {
+        assertThatThrownBy(() -> read(damaged))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageStartingWith(damaged + ": ")
+                .hasMessageContaining(problem)
+                .hasMessageNotContaining("\n");
+    }
+
+    @Test
+    void whatIsWrittenIsRead() {
+        VitModel written = SmallModel.quantized();
+        QuantizedModelFile.Contents contents = read(file);
+        VitModel model = contents.model();
+        assertThat(contents.provenance()).isEqualTo(ORIGIN);
+        assertThat(model.config()).isEqualTo(written.config());
+        assertThat(model.matmuls()).isEqualTo(written.matmuls());
+        assertThat(model.floats().keySet()).isEqualTo(written.floats().keySet());
+        written.floats()
+                .forEach((name, values) -> assertThat(model.floats(name)).isEqualTo(values));
+        assertThat(model.linears().keySet()).isEqualTo(written.linears().keySet());
+        written.linears().forEach((name, layer) -> same(model.linear(name), layer));
+        assertThat(model.isQuantized()).isTrue();
+    }
+
+    private static void same(LinearLayer actual, LinearLayer expected) {
+        assertThat(actual.bias()).isEqualTo(expected.bias());
+        switch (expected) {
+            case LinearLayer.Float32 e ->
+                assertThat(((LinearLayer.Float32) actual).weight()).isEqualTo(e.weight());
+            case LinearLayer.Quantized e -> {
+                LinearLayer.Quantized a = (LinearLayer.Quantized) actual;
+                assertThat(a.codes().toArray(JAVA_BYTE)).isEqualTo(e.codes().toArray(JAVA_BYTE));
+                assertThat(a.scales()).isEqualTo(e.scales());
+                assertThat(a.input()).isEqualTo(e.input());
+                assertThat(a.bits()).isEqualTo(e.bits());
+            }
+        }
+    }
+
+    @Test
+    void theSameModelGivesTheSameBytes() throws IOException {
+        Path again = folder.resolve("again.safetensors");
+        QuantizedModelFile.write(again, read(file).model(), ORIGIN);
+        assertThat(Files.readAllBytes(again)).isEqualTo(Files.readAllBytes(file));
+    }
+
+    @Test
+    void aModelFileKnowsItsKind() throws IOException {
+        ModelFile quantized = ModelFile.read(file, Optional.empty());
+        assertThat(quantized.provenance()).contains(ORIGIN);
+        assertThat(quantized.bytes()).isEqualTo(Files.size(file));
+        Path golden = Path.of(System.getProperty("trivet.goldens"), "vit_gap_micro");
+        ModelFile checkpoint = ModelFile.read(golden, Optional.empty());
+        assertThat(checkpoint.provenance()).isEmpty();
+        assertThat(checkpoint.file()).isEqualTo(golden.resolve("model.safetensors"));
+        assertThat(checkpoint.bytes()).isEqualTo(Files.size(golden.resolve("model.safetensors")));
+        assertThat(checkpoint.model().isQuantized()).isFalse();
+        Path absent = folder.resolve("absent");
+        assertThatThrownBy(() -> ModelFile.read(absent, Optional.empty()))
+                .isInstanceOf(BadInputException.class)
+                .hasMessage(absent + ": no such model; check the path");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"2", "", "1.0", "next"})
+    void otherVersionsAreRefused(String version) {
+        refused(
+                changed(t -> {}, m -> m.put("trivet.format", version)),
+                "has format version " + version + " where this Trivet reads 1");
+    }
+
+    @Test
+    void missingTensorsAreNamed() {
+        refused(changed(t -> t.remove("head.weight"), m -> {}), "tensor head.weight is missing");
+        refused(changed(t -> t.remove("head.weight_scale"), m -> {}), "tensor head.weight_scale is missing");
+        refused(changed(t -> t.remove("blocks.0.norm1.bias"), m -> {}), "tensor blocks.0.norm1.bias is missing");
+    }
+
+    @Test
+    void unknownTensorsAreNamed() {
+        refused(
+                changed(t -> t.put("spare", Tensor.ofFloats("spare", new float[1], 1)), m -> {}),
+                "unknown tensor spare");
+    }
+
+    @Test
+    void wrongShapesAndTypesAreNamed() {
+        refused(
+                changed(t -> t.put("norm.bias", Tensor.ofFloats("norm.bias", new float[5], 5)), m -> {}),
+                "tensor norm.bias is F32 [5], not F32 [4]");
+        refused(
+                changed(t -> t.put("head.weight", Tensor.ofFloats("head.weight", new float[12], 3, 4)), m -> {}),
+                "tensor head.weight is F32 [3, 4], not I8 [3, 4]");
+        refused(
+                changed(
+                        t -> t.put("head.weight_scale", Tensor.ofFloats("head.weight_scale", new float[] {1, 1}, 2)),
+                        m -> {}),
+                "2 scales for 3 channels");
+    }
+
+    @ParameterizedTest
+    @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY, 0f, -0.5f})
+    void scalesMustBePositiveNumbers(float scale) {
+        Tensor scales = Tensor.ofFloats("head.weight_scale", new float[] {1, scale, 1}, 3);
+        refused(changed(t -> t.put(scales.name(), scales), m -> {}), "tensor head.weight_scale holds " + scale);
+    }
+
+    @Test
+    void parametersMustBeFinite() {
+        Tensor bias = Tensor.ofFloats("head.bias", new float[] {0, Float.NaN, 0}, 3);
+        refused(changed(t -> t.put(bias.name(), bias), m -> {}), "tensor head.bias holds NaN");
+    }
+
+    @Test
+    void codesMustFitTheirBits() {
+        byte[] codes = new byte[12];
+        codes[5] = 8;
+        refused(
+                changed(
+                        t -> t.put("head.weight", Tensor.ofBytes("head.weight", DType.I8, codes, 3, 4)),
+                        m -> m.compute("trivet.plan", (key, plan) -> headBits(plan, 4))),
+                "tensor head.weight holds the code 8, which 4 bits cannot");
+    }
+
+    private static String headBits(String plan, int bits) {
+        return plan.replace("{\"name\":\"head\",\"weightBits\":8", "{\"name\":\"head\",\"weightBits\":" + bits);
+    }
+
+    /** Each replaces one piece of the plan. */
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '~',
+            value = {
+                "{\"name\":\"head\"             | {\"name\":\"tail\"                | head.weight is I8 [3, 4], not F32 [3, 4]",
+                "\"linears\":[                  | \"linears\":[null,                | null",
+                "\"matmuls\":[                  | \"matmuls\":[null,                | null",
+                "\"weightBits\":8               | \"weightBits\":9                  | weights of 9 bits",
+                "\"weightBits\":8               | \"weightBits\":1                  | weights of 1 bits",
+                "\"weightBits\":8               | \"weightBits\":null               | Cannot map `null` into type `int`",
+                "\"weightBits\":8               | \"bits\":8                        | weightBits",
+                "{\"name\":\"blocks.0.attn.qk\" | {\"name\":\"blocks.1.attn.qk\"    | unknown or repeated product blocks.1.attn.qk",
+                "{\"name\":\"blocks.0.attn.qk\" | {\"name\":\"blocks.0.attn.av\"    | unknown or repeated product blocks.0.attn.av",
+                "\"scale\":                     | \"scale\":-                       | is not a positive number",
+                "\"zeroPoint\":3                | \"zeroPoint\":300                 | zero point 300 is outside 0..255",
+                "\"lowest\":0                   | \"lowest\":-1000                  | do not fit one byte",
+                "\"linears\":                   | \"linears\":7,\"lines\":          | not a sound quantized model",
+                "}                              | ]                                 | not a sound quantized model",
+            })
+    void contradictingPlansAreRefused(String from, String to, String problem) {
+        Path damaged = changed(
+                t -> {}, m -> m.compute("trivet.plan", (key, plan) -> replaceFirst(String.valueOf(plan), from, to)));
+        refused(damaged, problem);
+    }
+
+    private static String replaceFirst(String text, String from, String to) {
+        assertThat(text).contains(from);
+        return text.replaceFirst(java.util.regex.Pattern.quote(from), java.util.regex.Matcher.quoteReplacement(to));
+    }
+
+    @Test
+    void repeatedAndUnknownLayersAreRefused() {
+        String layer = "{\"name\":\"NAME\",\"weightBits\":8,\"input\":"
+                + "{\"scale\":0.5,\"zeroPoint\":3,\"lowest\":0,\"highest\":255}},";
+        for (String name : new String[] {"head", "shoulder"}) {
+            String plan = "\"linears\":[" + layer.replace("NAME", name);
+            Path damaged = changed(
+                    t -> {},
+                    m -> m.compute("trivet.plan", (k, v) -> replaceFirst(String.valueOf(v), "\"linears\":[", plan)));
+            refused(damaged, name.equals("head") ? "two plans for head" : "a plan for the unknown layer shoulder");
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"trivet.model", "trivet.plan", "trivet.provenance"})
+    void damagedOrMissingMetadataIsRefused(String key) {
+        refused(changed(t -> {}, m -> m.remove(key)), "no " + key);
+        for (String text :
+                new String[] {"", "{", "null", "7", "[]", "{\"a\":{\"b\":[]}}", "\u0000", "[".repeat(3000)}) {
+            refused(changed(t -> {}, m -> m.put(key, text)), "is not a sound quantized model");
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '~',
+            value = {
+                "\"classes\":3        | \"classes\":4         | 3 labels for 4 classes",
+                "\"depth\":1          | \"depth\":2           | is missing",
+                "\"depth\":1          | \"depth\":1000000     | depth must be in",
+                "\"heads\":2          | \"heads\":3           | 3 heads do not divide width 4",
+                "\"width\":4          | \"width\":8           | not",
+                "\"pooling\":\"TOKEN\"| \"pooling\":\"MAX\"   | Pooling",
+                "[\"a\",\"b\",\"c\"]  | [\"a\",\"b\"]         | 2 labels for 3 classes",
+                "[\"a\",\"b\",\"c\"]  | [\"a\",null,\"c\"]    | not a sound quantized model",
+                "\"patchSize\":2      | \"patchSize\":3       | does not divide",
+                "\"mean\":[0.5        | \"mean\":[null        | not a sound quantized model",
+            })
+    void contradictingGeometryIsRefused(String from, String to, String problem) {
+        refused(
+                changed(
+                        t -> {},
+                        m -> m.compute("trivet.model", (key, text) -> replaceFirst(String.valueOf(text), from, to))),
+                problem);
+    }
+}

@@ -1,0 +1,84 @@
+package dev.trivet.format;
+
+import dev.trivet.image.Interpolation;
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.MatmulQuantizers;
+import dev.trivet.model.ModelConfig;
+import dev.trivet.model.Pooling;
+import dev.trivet.model.Preprocessing;
+import dev.trivet.model.VitConfig;
+import dev.trivet.model.VitModel;
+import dev.trivet.model.VitNames;
+import dev.trivet.model.VitTensors;
+import dev.trivet.quant.ActivationQuantizer;
+import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+
+/** The smallest model with every kind of layer: 4 x 4 pixels, one block, width 4, 3 classes. */
+final class SmallModel {
+    private SmallModel() {}
+
+    /** All layers integer but the first, which stays float; one layer has a single scale. */
+    static VitModel quantized() {
+        VitConfig geometry = new VitConfig(4, 2, 3, 4, 1, 2, 8, 3, Pooling.TOKEN, true, false, false, 1e-6f);
+        ModelConfig config = new ModelConfig(
+                "vit_tiny_patch16_224",
+                geometry,
+                new Preprocessing(4, 5, Interpolation.BICUBIC, Preprocessing.HALF, Preprocessing.HALF),
+                List.of("a", "b", "c"));
+        SplittableRandom random = new SplittableRandom(1);
+        VitTensors tensors = VitTensors.of(geometry);
+        Map<String, LinearLayer> linears = new LinkedHashMap<>();
+        for (VitTensors.Linear spec : tensors.linears()) {
+            float[] bias = spec.bias() ? floats(random, spec.outputs()) : new float[spec.outputs()];
+            linears.put(
+                    spec.name(),
+                    spec.name().equals(VitNames.PATCH_EMBEDDING)
+                            ? new LinearLayer.Float32(
+                                    spec.name(),
+                                    spec.outputs(),
+                                    spec.inputs(),
+                                    floats(random, spec.outputs() * spec.inputs()),
+                                    bias)
+                            : quantized(spec, bias, random));
+        }
+        Map<String, float[]> floats = new LinkedHashMap<>();
+        tensors.floats()
+                .forEach((name, shape) -> floats.put(
+                        name, floats(random, Math.toIntExact(shape.stream().reduce(1L, Math::multiplyExact)))));
+        ActivationQuantizer signed = new ActivationQuantizer(0.125f, 0, -128, 127);
+        Map<String, MatmulQuantizers> matmuls = Map.of(
+                VitNames.scores(0), new MatmulQuantizers(signed, signed),
+                VitNames.mixing(0), new MatmulQuantizers(new ActivationQuantizer(1 / 255f, 0, 0, 255), signed));
+        return new VitModel(config, linears, new java.util.TreeMap<>(matmuls), floats);
+    }
+
+    private static LinearLayer quantized(VitTensors.Linear spec, float[] bias, SplittableRandom random) {
+        byte[] codes = new byte[spec.outputs() * spec.inputs()];
+        random.nextBytes(codes);
+        float[] scales = new float[spec.name().endsWith("proj") ? 1 : spec.outputs()];
+        for (int i = 0; i < scales.length; i++) {
+            scales[i] = 0.001f + random.nextFloat() / 100;
+        }
+        return new LinearLayer.Quantized(
+                spec.name(),
+                spec.outputs(),
+                spec.inputs(),
+                8,
+                MemorySegment.ofArray(codes),
+                scales,
+                bias,
+                new ActivationQuantizer(0.5f, 3, 0, 255));
+    }
+
+    private static float[] floats(SplittableRandom random, int count) {
+        float[] values = new float[count];
+        for (int i = 0; i < count; i++) {
+            values[i] = random.nextFloat() - 0.5f;
+        }
+        return values;
+    }
+}

@@ -1,0 +1,105 @@
+package dev.trivet.ptq;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.trivet.kernel.VectorKernels;
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.MatmulQuantizers;
+import dev.trivet.model.VitConfig;
+import dev.trivet.model.VitModel;
+import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.runtime.LayerObserver;
+import dev.trivet.runtime.VitExecutor;
+import dev.trivet.runtime.VitSession;
+import java.lang.foreign.MemorySegment;
+import java.util.Objects;
+import java.util.Optional;
+
+/**
+ * The objective that a search maximises, computed apart from it: each operator of the float model is redone in double with
+ * dequantized operands, and eq. (11) of Liu et al. 2021 compares the two outputs. The result is the mean over operators and
+ * images.
+ */
+final class Similarity implements LayerObserver {
+    private final VitModel quantized;
+    private double sum;
+    private int count;
+
+    private Similarity(VitModel quantized) {
+        this.quantized = quantized;
+    }
+
+    static double mean(VitModel model, VitModel quantized, CalibrationImages images) {
+        Similarity similarity = new Similarity(quantized);
+        try (VitExecutor executor = new VitExecutor(model, new VectorKernels(), 1);
+                VitSession session = executor.openSession()) {
+            MemorySegment input = session.allocateInput();
+            MemorySegment logits = session.allocateLogits();
+            for (int i = 0; i < images.size(); i++) {
+                images.load(i, input);
+                session.run(input, 1, logits, Optional.of(similarity));
+            }
+        }
+        return similarity.sum / similarity.count;
+    }
+
+    private void add(double[] output, MemorySegment expected) {
+        double[] wanted = new double[output.length];
+        for (int i = 0; i < wanted.length; i++) {
+            wanted[i] = expected.getAtIndex(JAVA_FLOAT, i);
+        }
+        sum += Fixtures.pearson(wanted, output);
+        count++;
+    }
+
+    private static double[] dequantized(MemorySegment values, int count, ActivationQuantizer quantizer) {
+        double[] out = new double[count];
+        for (int i = 0; i < count; i++) {
+            out[i] = quantizer.dequantize(quantizer.quantize(values.getAtIndex(JAVA_FLOAT, i)));
+        }
+        return out;
+    }
+
+    @Override
+    public void linear(String name, MemorySegment input, int rows, MemorySegment raw) {
+        LinearLayer.Quantized layer = (LinearLayer.Quantized) quantized.linear(name);
+        double[] x = dequantized(input, rows * layer.inputs(), layer.input());
+        double[] out = new double[rows * layer.outputs()];
+        for (int r = 0; r < rows; r++) {
+            for (int n = 0; n < layer.outputs(); n++) {
+                double total = 0;
+                for (int k = 0; k < layer.inputs(); k++) {
+                    total += x[r * layer.inputs() + k] * layer.codes().get(JAVA_BYTE, (long) n * layer.inputs() + k);
+                }
+                out[r * layer.outputs() + n] = total * layer.scale(n);
+            }
+        }
+        add(out, raw);
+    }
+
+    @Override
+    public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
+        VitConfig c = quantized.geometry();
+        MatmulQuantizers q = Objects.requireNonNull(quantized.matmuls().get(name));
+        boolean scores = name.endsWith(".qk");
+        int m = c.tokens();
+        int k = scores ? c.headWidth() : c.tokens();
+        int n = scores ? c.tokens() : c.headWidth();
+        double[] a = dequantized(left, batch * m * k, q.left());
+        double[] b = dequantized(right, batch * n * k, q.right());
+        double[] out = new double[batch * m * n];
+        for (int h = 0; h < batch; h++) {
+            for (int i = 0; i < m; i++) {
+                for (int j = 0; j < n; j++) {
+                    double total = 0;
+                    for (int l = 0; l < k; l++) {
+                        total += a[(h * m + i) * k + l] * b[scores ? (h * n + j) * k + l : (h * k + l) * n + j];
+                    }
+                    out[(h * m + i) * n + j] = total;
+                }
+            }
+        }
+        add(out, raw);
+    }
+}

@@ -1,0 +1,63 @@
+package dev.trivet.runtime;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.ReferenceKernels;
+import dev.trivet.model.VitModel;
+import dev.trivet.tensor.SafetensorsFile;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** A quantized model gives the same bits on every provider: operands, integer sums, activations and logits of every layer. */
+class LayerBitIdentityTest {
+    /** Operators per block: 4 linears of two recorded buffers, 2 products of three, and the block's output. */
+    private static final int PER_BLOCK = 4 * 2 + 2 * 3 + 1;
+
+    @ParameterizedTest
+    @CsvSource({"vit_micro, 3, 1", "deit_distilled_micro, 2, 2", "vit_gap_micro, 2, 1"})
+    void microModels(String name, int depth, int heads) {
+        Path folder = Fixtures.golden(name);
+        float[] image = firstInput(folder);
+        VitModel model = MaxScaling.quantize(Fixtures.load(folder), image);
+        Recording expected = compare(model, image);
+        // The patch embedding (two buffers, one activation), the blocks, the norm, the heads, the logits.
+        assertThat(expected.names()).hasSize(3 + depth * PER_BLOCK + 1 + 2 * heads + 1);
+    }
+
+    @Test
+    @Tag("shared")
+    void deitTiny() {
+        Path folder = Fixtures.shared("data/deit_tiny_patch16_224");
+        float[] image = firstInput(folder);
+        VitModel model = MaxScaling.quantize(Fixtures.load(folder), image);
+        Recording expected = compare(model, image);
+        assertThat(expected.names()).hasSize(3 + 12 * PER_BLOCK + 1 + 2 + 1);
+    }
+
+    private static Recording compare(VitModel model, float[] image) {
+        Recording expected = Recording.of(model, new ReferenceKernels(), image, 1);
+        List<Kernels> providers = Fixtures.providers();
+        assertThat(providers).extracting(Kernels::name).contains("vector");
+        for (Kernels kernels : providers) {
+            if (!kernels.name().equals("reference")) {
+                Recording.of(model, kernels, image, 1).assertSameAs(expected, kernels.name());
+            }
+        }
+        return expected;
+    }
+
+    private static float[] firstInput(Path folder) {
+        try (SafetensorsFile golden = SafetensorsFile.open(folder.resolve("golden.safetensors"))) {
+            float[] all = golden.find("input").orElseThrow().toFloats();
+            int images =
+                    Math.toIntExact(golden.find("input").orElseThrow().shape().getFirst());
+            return Arrays.copyOf(all, all.length / images);
+        }
+    }
+}

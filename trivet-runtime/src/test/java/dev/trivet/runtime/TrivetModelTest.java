@@ -1,0 +1,103 @@
+package dev.trivet.runtime;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import dev.trivet.BadInputException;
+import dev.trivet.image.RgbImage;
+import dev.trivet.kernel.VectorKernels;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.junit.jupiter.api.Test;
+
+class TrivetModelTest {
+    private static RgbImage noise(long seed) {
+        byte[] pixels = new byte[80 * 70 * 3];
+        new Random(seed).nextBytes(pixels);
+        return new RgbImage(80, 70, pixels);
+    }
+
+    @Test
+    void classesComeMostProbableFirst() {
+        try (TrivetModel model = TrivetModel.load(Fixtures.golden("vit_micro"))) {
+            RgbImage image = noise(1);
+            float[] logits = model.logits(image);
+            List<TrivetModel.Prediction> all = model.classify(image, 10);
+            assertThat(all).hasSize(10);
+            assertThat(all.stream()
+                            .mapToDouble(TrivetModel.Prediction::probability)
+                            .sum())
+                    .isCloseTo(1, within(1e-12));
+            double sum = 0;
+            for (float v : logits) {
+                sum += Math.exp(v);
+            }
+            for (int i = 0; i < all.size(); i++) {
+                TrivetModel.Prediction p = all.get(i);
+                assertThat(p.probability()).isCloseTo(Math.exp(logits[p.index()]) / sum, within(1e-12));
+                assertThat(p.label()).isEqualTo(Integer.toString(p.index()));
+                assertThat(i == 0 || p.probability() <= all.get(i - 1).probability())
+                        .isTrue();
+            }
+            assertThat(model.classify(image, 3)).isEqualTo(all.subList(0, 3));
+            assertThat(model.classify(image, 50)).isEqualTo(all);
+        }
+    }
+
+    @Test
+    void handWorkedOrder() {
+        try (TrivetModel model = new TrivetModel(
+                PixelModel.of(new int[] {0, 1, 2, 3, 4, 5}, new float[6])
+                        .withLabels(List.of("a", "b", "c", "d", "e", "f")),
+                new VectorKernels(),
+                1)) {
+            assertThat(model.classify(PixelModel.image(10, 60, 20, 60, 40, 0), 6))
+                    .extracting(TrivetModel.Prediction::label)
+                    .containsExactly("b", "d", "e", "c", "a", "f");
+        }
+    }
+
+    @Test
+    void threadsShareAModel() throws Exception {
+        try (TrivetModel model = TrivetModel.load(Fixtures.golden("deit_distilled_micro"));
+                ExecutorService threads = Executors.newFixedThreadPool(4)) {
+            List<float[]> expected = new ArrayList<>();
+            for (int i = 0; i < 6; i++) {
+                expected.add(model.logits(noise(i)));
+            }
+            List<Future<float[]>> results = new ArrayList<>();
+            for (int i = 0; i < 60; i++) {
+                RgbImage image = noise(i % 6);
+                results.add(threads.submit(() -> model.logits(image)));
+            }
+            for (int i = 0; i < 60; i++) {
+                assertThat(results.get(i).get()).isEqualTo(expected.get(i % 6));
+            }
+        }
+    }
+
+    @Test
+    void aClosedModelRefusesWorkAndMayBeClosedAgain() {
+        TrivetModel model = TrivetModel.load(Fixtures.golden("vit_gap_micro"));
+        model.logits(noise(1));
+        model.close();
+        assertThatThrownBy(() -> model.logits(noise(1)))
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessage("the model is closed");
+        model.close();
+    }
+
+    @Test
+    void whatIsNoModelIsRefused() {
+        Path absent = Path.of("absent.safetensors");
+        assertThatThrownBy(() -> TrivetModel.load(absent))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageStartingWith("absent.safetensors: no such model");
+    }
+}
