@@ -1,6 +1,6 @@
 package dev.trivet.format;
 
-import dev.trivet.image.Interpolation;
+import dev.trivet.model.Interpolation;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.model.ModelConfig;

@@ -2,8 +2,8 @@ package dev.trivet.runtime;
 
 import dev.trivet.BadInputException;
 import dev.trivet.data.LabelledImages;
-import dev.trivet.image.Interpolation;
 import dev.trivet.image.RgbImage;
+import dev.trivet.model.Interpolation;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.Pooling;

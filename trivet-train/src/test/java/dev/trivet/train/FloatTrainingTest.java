@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.trivet.BadInputException;
-import dev.trivet.image.Interpolation;
+import dev.trivet.model.Interpolation;
 import dev.trivet.model.Pooling;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.model.VitConfig;
