@@ -1,12 +1,15 @@
 package dev.trivet;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.util.Objects;
 
 /**
  * Writes a file so that a reader sees the old content or the new, never a part: the bytes go to {@code NAME.part} beside it,
@@ -22,38 +25,68 @@ public final class AtomicOutput {
     }
 
     /**
-     * Creates missing folders, then writes {@code file}.
+     * Creates missing folders, then writes {@code file}. Where it is a symbolic link, the file that the link points at is
+     * replaced. Not for several writers of one file at the same time.
      *
-     * @throws BadInputException if it cannot be written (no space, no permission, a folder in the way); nothing is left
-     *     behind
+     * @throws BadInputException if it cannot be written (no space, no permission, a folder in the way); what was there
+     *     before is unchanged, and nothing but empty folders is left behind. The same holds for any other exception that
+     *     the body throws, which passes through.
      */
     public static void write(Path file, Body body) {
+        String remedy = "give the name of a file to write";
         if (Files.isDirectory(file)) {
-            throw new BadInputException(file, "is a folder", "give the name of a file to write");
+            throw new BadInputException(file, "is a folder", remedy);
         }
-        Path name = file.getFileName();
-        if (name == null) {
-            throw new BadInputException(file, "is not a file name", "give the name of a file to write");
+        // The rename would destroy a device or pipe.
+        if (Files.exists(file) && !Files.isRegularFile(file)) {
+            throw new BadInputException(file, "is not a regular file", remedy);
         }
-        Path part = file.resolveSibling(name + ".part");
+        if (file.getFileName() == null) {
+            throw new BadInputException(file, "is not a file name", remedy);
+        }
         try {
             Path folder = file.toAbsolutePath().getParent();
             if (folder != null) {
                 Files.createDirectories(folder);
             }
-            try (FileChannel channel = FileChannel.open(
-                    part, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
+            boolean link = Files.isSymbolicLink(file) && Files.exists(file);
+            replace(link ? file.toRealPath() : file, body);
+        } catch (IOException e) {
+            throw unwritable(file, e);
+        } catch (UncheckedIOException e) {
+            throw unwritable(file, Objects.requireNonNull(e.getCause()));
+        }
+    }
+
+    private static BadInputException unwritable(Path file, IOException e) {
+        return new BadInputException(
+                file,
+                "cannot be written (" + BadInputException.reason(e) + ")",
+                "free some space or choose another place; the old file, if any, is unchanged",
+                e);
+    }
+
+    private static void replace(Path file, Body body) throws IOException {
+        Path part = file.resolveSibling(file.getFileName() + ".part");
+        // If this fails, what lies there is not ours to delete.
+        FileChannel opened = FileChannel.open(
+                part,
+                StandardOpenOption.CREATE,
+                StandardOpenOption.WRITE,
+                StandardOpenOption.TRUNCATE_EXISTING,
+                LinkOption.NOFOLLOW_LINKS);
+        boolean done = false;
+        try {
+            try (FileChannel channel = opened) {
                 body.write(channel);
                 channel.force(true);
             }
             rename(part, file);
-        } catch (IOException e) {
-            delete(part, e);
-            throw new BadInputException(
-                    file,
-                    "cannot be written (" + reason(e) + ")",
-                    "free some space or choose another place; nothing was left behind",
-                    e);
+            done = true;
+        } finally {
+            if (!done) {
+                delete(part);
+            }
         }
     }
 
@@ -65,16 +98,11 @@ public final class AtomicOutput {
         }
     }
 
-    private static void delete(Path part, IOException cause) {
+    private static void delete(Path part) {
         try {
             Files.deleteIfExists(part);
-        } catch (IOException e) {
-            cause.addSuppressed(e);
+        } catch (IOException _) {
+            // The error that brought us here says more.
         }
-    }
-
-    private static String reason(IOException e) {
-        String message = e.getMessage();
-        return message == null ? e.getClass().getSimpleName() : message;
     }
 }

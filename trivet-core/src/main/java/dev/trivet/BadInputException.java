@@ -1,5 +1,9 @@
 package dev.trivet;
 
+import java.io.IOException;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 
 /**
@@ -30,8 +34,21 @@ public class BadInputException extends RuntimeException {
         this(file + ": " + problem + "; " + remedy, cause);
     }
 
-    /** Text from a stranger's file may hold line breaks or terminal codes: neither may reach the terminal. */
+    /** What an input or output error says went wrong, in words; many of the platform's own messages are a bare path. */
+    public static String reason(IOException e) {
+        return switch (e) {
+            case AccessDeniedException _ -> "permission denied";
+            case NoSuchFileException missing -> missing.getFile() + " does not exist";
+            case FileAlreadyExistsException taken -> taken.getFile() + " is in the way";
+            default -> e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+        };
+    }
+
+    /**
+     * Text from a stranger's file may hold line breaks, terminal codes or marks that turn the writing direction: none may
+     * reach the terminal.
+     */
     private static String oneLine(String message) {
-        return message.replaceAll("\\p{Cntrl}+", " ");
+        return message.replaceAll("[\\p{Cc}\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]+", " ");
     }
 }

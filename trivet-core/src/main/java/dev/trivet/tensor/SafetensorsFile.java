@@ -15,6 +15,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A memory-mapped safetensors file. The format: 8 bytes little-endian header length, a JSON header that gives each tensor's
@@ -59,6 +60,10 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
         if (Files.isDirectory(file)) {
             throw new BadInputException(file, "is a folder", "name a .safetensors file");
         }
+        // Opening a pipe would wait for its writer.
+        if (Files.exists(file) && !Files.isRegularFile(file)) {
+            throw new BadInputException(file, "is not a regular file", "name a .safetensors file");
+        }
         Arena arena = Arena.ofShared();
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
             long size = channel.size();
@@ -92,15 +97,18 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
             throw new BadInputException(file, "no such file", "check the path", e);
         } catch (IOException e) {
             arena.close();
-            throw new BadInputException(file, "cannot be read (" + e.getMessage() + ")", "check its permissions", e);
-        } catch (BadInputException e) {
+            throw new BadInputException(
+                    file,
+                    "cannot be read (" + BadInputException.reason(e) + ")",
+                    "check that it is a file you may read",
+                    e);
+        } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
         }
     }
 
-    private static BadInputException malformed(
-            Path file, String problem, @org.jspecify.annotations.Nullable Throwable cause) {
+    private static BadInputException malformed(Path file, String problem, @Nullable Throwable cause) {
         String text = file + ": " + problem + "; " + REMEDY;
         return cause == null ? new BadInputException(text) : new BadInputException(text, cause);
     }

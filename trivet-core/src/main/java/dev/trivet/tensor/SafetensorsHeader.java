@@ -10,6 +10,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
@@ -29,10 +30,13 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
     /** The limit of the reference implementation. */
     static final long LONGEST = 100_000_000;
 
-    private static final int MOST_DIMENSIONS = 16;
-    private static final String METADATA = "__metadata__";
+    /** The key of the string map, which no tensor may have as its name. */
+    static final String METADATA = "__metadata__";
 
-    /** Element sizes of every type the format defines, whether or not Trivet computes with it. */
+    private static final int MOST_DIMENSIONS = 16;
+    private static final int MOST_SHOWN = 200;
+
+    /** Sizes of the element types that take whole bytes, whether or not Trivet computes with it. */
     private static final Map<String, Integer> ELEMENT_BYTES = Map.ofEntries(
             Map.entry("BOOL", 1),
             Map.entry("U8", 1),
@@ -92,11 +96,11 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
         try (JsonParser parser = JSON.createParser(ObjectReadContext.empty(), text)) {
             expect(parser.nextToken(), JsonToken.START_OBJECT, "the header");
             while (parser.nextToken() != JsonToken.END_OBJECT) {
-                String name = parser.currentName();
+                String name = unicode(parser.currentName());
                 if (name.equals(METADATA)) {
                     metadata = readMetadata(parser);
                 } else {
-                    entries.put(name, readEntry(parser, name));
+                    entries.put(name, readEntry(parser, shown(name)));
                 }
             }
             if (parser.nextToken() != null) {
@@ -104,7 +108,7 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
             }
         } catch (JacksonException e) {
             throw new MalformedHeaderException(
-                    "has a header that is not valid JSON (" + e.getOriginalMessage() + ")", e);
+                    "has a header that is not valid JSON (" + shown(e.getOriginalMessage()) + ")", e);
         }
         checkLayout(entries, dataBytes);
         return new SafetensorsHeader(entries, metadata);
@@ -114,9 +118,9 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
         expect(parser.nextToken(), JsonToken.START_OBJECT, METADATA);
         Map<String, String> metadata = new LinkedHashMap<>();
         while (parser.nextToken() != JsonToken.END_OBJECT) {
-            String key = parser.currentName();
-            expect(parser.nextToken(), JsonToken.VALUE_STRING, METADATA + "." + key);
-            metadata.put(key, parser.getString());
+            String key = unicode(parser.currentName());
+            expect(parser.nextToken(), JsonToken.VALUE_STRING, METADATA + "." + shown(key));
+            metadata.put(key, unicode(parser.getString()));
         }
         return metadata;
     }
@@ -136,7 +140,8 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
                 }
                 case "shape" -> shape = readNumbers(parser, "the shape of tensor " + name);
                 case "data_offsets" -> range = readNumbers(parser, "the data_offsets of tensor " + name);
-                default -> throw new MalformedHeaderException("gives tensor " + name + " an unknown field " + field);
+                default ->
+                    throw new MalformedHeaderException("gives tensor " + name + " an unknown field " + shown(field));
             }
         }
         if (dtype == null || shape == null || range == null) {
@@ -166,7 +171,24 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
         return numbers;
     }
 
-    private static void expect(@org.jspecify.annotations.Nullable JsonToken found, JsonToken wanted, String what)
+    /** JSON can escape half of a surrogate pair, which UTF-8 cannot hold: such a name could not be written again. */
+    private static String unicode(String text) throws MalformedHeaderException {
+        if (!isUnicode(text)) {
+            throw new MalformedHeaderException("has a header with half a surrogate pair in a name or text");
+        }
+        return text;
+    }
+
+    static boolean isUnicode(String text) {
+        return text.codePoints().noneMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE);
+    }
+
+    /** Text of the file as messages quote it: a damaged header may hold megabytes of it. */
+    private static String shown(String text) {
+        return text.length() <= MOST_SHOWN ? text : text.substring(0, MOST_SHOWN) + "...";
+    }
+
+    private static void expect(@Nullable JsonToken found, JsonToken wanted, String what)
             throws MalformedHeaderException {
         if (found != wanted) {
             throw new MalformedHeaderException(
@@ -177,7 +199,7 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
     private static void checkLayout(Map<String, Entry> entries, long dataBytes) throws MalformedHeaderException {
         List<Map.Entry<String, Entry>> byOffset = new ArrayList<>(entries.entrySet());
         for (Map.Entry<String, Entry> named : byOffset) {
-            checkSize(named.getKey(), named.getValue(), dataBytes);
+            checkSize(shown(named.getKey()), named.getValue(), dataBytes);
         }
         byOffset.sort(Comparator.comparingLong(
                         (Map.Entry<String, Entry> e) -> e.getValue().begin())
@@ -186,15 +208,16 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
         String previous = "the header";
         for (Map.Entry<String, Entry> named : byOffset) {
             Entry entry = named.getValue();
+            String name = shown(named.getKey());
             if (entry.begin() < reached) {
-                throw new MalformedHeaderException("has tensors " + previous + " and " + named.getKey() + " overlap");
+                throw new MalformedHeaderException("has tensors " + previous + " and " + name + " that overlap");
             }
             if (entry.begin() > reached) {
                 throw new MalformedHeaderException(
-                        "leaves " + (entry.begin() - reached) + " bytes unused before tensor " + named.getKey());
+                        "leaves " + (entry.begin() - reached) + " bytes unused before tensor " + name);
             }
             reached = entry.end();
-            previous = named.getKey();
+            previous = name;
         }
         if (reached != dataBytes) {
             throw new MalformedHeaderException(
@@ -205,7 +228,7 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
     private static void checkSize(String name, Entry entry, long dataBytes) throws MalformedHeaderException {
         Integer elementBytes = ELEMENT_BYTES.get(entry.dtype());
         if (elementBytes == null) {
-            throw new MalformedHeaderException("gives tensor " + name + " the unknown dtype " + entry.dtype());
+            throw new MalformedHeaderException("gives tensor " + name + " the unknown dtype " + shown(entry.dtype()));
         }
         if (entry.end() < entry.begin() || entry.end() > dataBytes) {
             throw new MalformedHeaderException("places tensor " + name + " at bytes " + entry.begin() + " to "

@@ -4,6 +4,7 @@ import dev.trivet.AtomicOutput;
 import java.io.IOException;
 import java.io.StringWriter;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -25,7 +26,8 @@ import tools.jackson.core.json.JsonFactory;
 public final class SafetensorsWriter {
     private static final Comparator<Tensor> ORDER =
             Comparator.comparingInt((Tensor t) -> -t.dtype().bytes()).thenComparing(Tensor::name);
-    private static final int CHUNK = 1 << 26;
+    /** Memory on the heap is copied on its way out, so this bounds what a write needs. */
+    private static final int CHUNK = 1 << 20;
 
     private SafetensorsWriter() {}
 
@@ -33,14 +35,26 @@ public final class SafetensorsWriter {
      * Writes the file, or leaves what was there.
      *
      * @throws dev.trivet.BadInputException if it cannot be written
-     * @throws IllegalArgumentException if two tensors share a name
+     * @throws IllegalArgumentException if the format cannot hold it: two tensors share a name or one is named
+     *     {@code __metadata__}, a text is not Unicode, or the header is longer than the format allows
      */
     public static void write(Path file, Collection<Tensor> tensors, Map<String, String> metadata) {
         List<Tensor> ordered = tensors.stream().sorted(ORDER).toList();
         if (ordered.stream().map(Tensor::name).distinct().count() != ordered.size()) {
             throw new IllegalArgumentException("two tensors share a name");
         }
+        ordered.forEach(tensor -> checkText(tensor.name()));
+        metadata.forEach((key, value) -> {
+            checkText(key);
+            checkText(value);
+        });
+        if (ordered.stream().anyMatch(t -> t.name().equals(SafetensorsHeader.METADATA))) {
+            throw new IllegalArgumentException("no tensor may be named " + SafetensorsHeader.METADATA);
+        }
         byte[] header = header(ordered, metadata);
+        if (header.length > SafetensorsHeader.LONGEST) {
+            throw new IllegalArgumentException("names and metadata take " + header.length + " bytes");
+        }
         AtomicOutput.write(file, channel -> {
             ByteBuffer length = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
             writeFully(channel, length.putLong(header.length).flip());
@@ -51,12 +65,18 @@ public final class SafetensorsWriter {
         });
     }
 
+    private static void checkText(String text) {
+        if (!SafetensorsHeader.isUnicode(text)) {
+            throw new IllegalArgumentException("half a surrogate pair in " + text);
+        }
+    }
+
     private static byte[] header(List<Tensor> tensors, Map<String, String> metadata) {
         StringWriter text = new StringWriter();
         try (JsonGenerator json = new JsonFactory().createGenerator(ObjectWriteContext.empty(), text)) {
             json.writeStartObject();
             if (!metadata.isEmpty()) {
-                json.writeObjectPropertyStart("__metadata__");
+                json.writeObjectPropertyStart(SafetensorsHeader.METADATA);
                 new TreeMap<>(metadata).forEach(json::writeStringProperty);
                 json.writeEndObject();
             }
@@ -84,10 +104,15 @@ public final class SafetensorsWriter {
 
     private static void writeSegment(FileChannel channel, MemorySegment data) throws IOException {
         for (long at = 0; at < data.byteSize(); at += CHUNK) {
-            writeFully(
-                    channel,
-                    data.asSlice(at, Math.min(CHUNK, data.byteSize() - at)).asByteBuffer());
+            writeFully(channel, buffer(data.asSlice(at, Math.min(CHUNK, data.byteSize() - at))));
         }
+    }
+
+    /** Only memory outside the heap and byte arrays can be seen as a buffer; the rest is copied. */
+    private static ByteBuffer buffer(MemorySegment bytes) {
+        boolean seen = bytes.isNative()
+                || bytes.heapBase().filter(byte[].class::isInstance).isPresent();
+        return seen ? bytes.asByteBuffer() : ByteBuffer.wrap(bytes.toArray(ValueLayout.JAVA_BYTE));
     }
 
     private static void writeFully(FileChannel channel, ByteBuffer buffer) throws IOException {

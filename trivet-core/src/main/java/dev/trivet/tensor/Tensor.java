@@ -4,6 +4,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.List;
+import java.util.Objects;
 import java.util.stream.Collectors;
 
 /**
@@ -18,9 +19,17 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
 
     public Tensor {
         shape = List.copyOf(shape);
-        if (elements(shape) * dtype.bytes() != data.byteSize()) {
+        if (!fits(dtype, shape, data.byteSize())) {
             throw new IllegalArgumentException(
                     "tensor " + name + ": " + data.byteSize() + " bytes do not fit " + dtype + " " + shape);
+        }
+    }
+
+    private static boolean fits(DType dtype, List<Long> shape, long bytes) {
+        try {
+            return shape.stream().allMatch(d -> d >= 0) && Math.multiplyExact(elements(shape), dtype.bytes()) == bytes;
+        } catch (ArithmeticException _) {
+            return false;
         }
     }
 
@@ -33,7 +42,7 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
         return new Tensor(name, DType.F32, boxed(shape), data);
     }
 
-    /** An int8 tensor on the heap; the array is not copied. */
+    /** A tensor of any type over the bytes that it is stored as; the array is not copied. */
     public static Tensor ofBytes(String name, DType dtype, byte[] values, long... shape) {
         return new Tensor(name, dtype, boxed(shape), MemorySegment.ofArray(values));
     }
@@ -70,6 +79,10 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
      * @throws IndexOutOfBoundsException if there is no such element
      */
     public float floatAt(long index) {
+        return read(Objects.checkIndex(index, data.byteSize() / dtype.bytes()));
+    }
+
+    private float read(long index) {
         return switch (dtype) {
             case F32 -> data.get(F32, 4 * index);
             case F16 -> Float.float16ToFloat(data.get(I16, 2 * index));
@@ -84,7 +97,7 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
     public float[] toFloats() {
         float[] out = new float[Math.toIntExact(elements())];
         for (int i = 0; i < out.length; i++) {
-            out[i] = floatAt(i);
+            out[i] = read(i);
         }
         return out;
     }

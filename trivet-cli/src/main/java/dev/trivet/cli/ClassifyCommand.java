@@ -1,0 +1,85 @@
+package dev.trivet.cli;
+
+import dev.trivet.BadInputException;
+import dev.trivet.format.ModelFile;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.runtime.TrivetModel;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** {@code trivet classify}: labels with probabilities. */
+@Command(name = "classify", description = "Labels images.", mixinStandardHelpOptions = true)
+@SuppressWarnings("NullAway.Init") // picocli sets the fields
+final class ClassifyCommand implements Callable<Integer> {
+    @Mixin
+    CommonOptions common;
+
+    @Parameters(index = "0", paramLabel = "MODEL", description = "A float or quantized model.")
+    Path model;
+
+    @Parameters(index = "1..*", arity = "1..*", paramLabel = "IMAGE", description = "JPEG or PNG files.")
+    List<Path> images;
+
+    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
+    @Nullable
+    String architecture;
+
+    @Option(names = "--top", paramLabel = "N", description = "Labels per image (default: ${DEFAULT-VALUE}).")
+    int top = 5;
+
+    @Option(names = "--strict", description = "Stop at the first image that cannot be read.")
+    boolean strict;
+
+    private record Result(String image, List<TrivetModel.Prediction> predictions) {}
+
+    @Override
+    public Integer call() {
+        if (top < 1) {
+            throw new BadInputException("--top " + top + ": give at least 1");
+        }
+        ModelFile file = ModelArgument.read(model, architecture);
+        Kernels kernels = common.kernels();
+        List<Result> results = new ArrayList<>();
+        List<String> unreadable = new ArrayList<>();
+        try (TrivetModel loaded = new TrivetModel(file.model(), kernels, 1);
+                Progress progress = new Progress(common.err())) {
+            for (Path image : images) {
+                try {
+                    results.add(new Result(image.toString(), loaded.classify(image, top)));
+                } catch (BadInputException e) {
+                    if (strict) {
+                        throw e;
+                    }
+                    unreadable.add(String.valueOf(e.getMessage()));
+                }
+                progress.update("classifying", results.size() + unreadable.size(), images.size());
+            }
+        }
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("model", file.file().toString());
+        fields.put("precision", ModelArgument.precision(file.model()));
+        fields.put("kernels", kernels.description());
+        fields.put("images", results);
+        fields.put("unreadable", unreadable);
+        common.print(fields, () -> results.forEach(this::print));
+        unreadable.forEach(line -> common.err().println("trivet: " + line));
+        return unreadable.isEmpty() ? 0 : 2;
+    }
+
+    private void print(Result result) {
+        common.out().println(result.image());
+        for (TrivetModel.Prediction p : result.predictions()) {
+            common.out().printf(Locale.ROOT, "  %5.1f %%  %s%n", 100 * p.probability(), p.label());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+package dev.trivet.cli;
+
+import dev.trivet.BadInputException;
+import dev.trivet.data.LabelledImages;
+import dev.trivet.format.ModelFile;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.runtime.Evaluation;
+import dev.trivet.runtime.LayerNoise;
+import dev.trivet.runtime.TrivetModel;
+import java.nio.file.Path;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
+
+/** {@code trivet compare}: two models on the same images in one run. */
+@Command(
+        name = "compare",
+        description = "Agreement, accuracy, speed and layer noise of two models on the same images.",
+        mixinStandardHelpOptions = true)
+@SuppressWarnings("NullAway.Init") // picocli sets the fields
+final class CompareCommand implements Callable<Integer> {
+    /** Images for the layer comparison; a ratio over this many activations is stable to a tenth of a dB. */
+    private static final int NOISE_IMAGES = 16;
+
+    private static final int WORST = 3;
+
+    @Mixin
+    CommonOptions common;
+
+    @Mixin
+    DataOptions data;
+
+    @Parameters(index = "0", paramLabel = "MODEL_A", description = "The model to compare with.")
+    Path first;
+
+    @Parameters(index = "1", paramLabel = "MODEL_B", description = "The model to judge.")
+    Path second;
+
+    @Override
+    public Integer call() {
+        ModelFile a = ModelArgument.read(first, null);
+        ModelFile b = ModelArgument.read(second, null);
+        if (a.model().geometry().classes() != b.model().geometry().classes()) {
+            throw new BadInputException(
+                    second,
+                    "has " + b.model().geometry().classes() + " classes where " + first + " has "
+                            + a.model().geometry().classes(),
+                    "compare models of the same task");
+        }
+        LabelledImages images = Dataset.open(data.root, a.model().config(), data.classes);
+        Kernels kernels = common.kernels();
+        try (TrivetModel modelA = new TrivetModel(a.model(), kernels, EvalCommand.BATCH);
+                TrivetModel modelB = new TrivetModel(b.model(), kernels, EvalCommand.BATCH)) {
+            Evaluation result = data.evaluate(common, List.of(modelA, modelB), images);
+            List<LayerNoise.Entry> noise = a.model().geometry().equals(b.model().geometry())
+                    ? LayerNoise.measure(modelA, modelB, images, NOISE_IMAGES)
+                    : List.of();
+            print(a, b, kernels, result, noise);
+        }
+        return 0;
+    }
+
+    private void print(ModelFile a, ModelFile b, Kernels kernels, Evaluation result, List<LayerNoise.Entry> noise) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("images", result.images());
+        fields.put("a", side(a, result, 0));
+        fields.put("b", side(b, result, 1));
+        fields.put("agreement", result.agreement());
+        // Infinite where the logits are equal; JSON has no word for that.
+        fields.put("logit_sqnr_db", Double.isFinite(result.logitSqnrDb()) ? result.logitSqnrDb() : null);
+        fields.put("speedup", speed(result, 1) / speed(result, 0));
+        fields.put("threads", common.threads());
+        fields.put("kernels", kernels.description());
+        fields.put("layers", noise);
+        fields.put("unreadable", result.unreadable());
+        common.print(fields, () -> {
+            Table table = new Table("", "top-1", "top-5", "MB", "images/s");
+            table.row(row(a, result, 0));
+            table.row(row(b, result, 1));
+            table.print(common.out());
+            common.out()
+                    .printf(
+                            Locale.ROOT,
+                            "%d images: agreement %.2f %%, logit SQNR %.1f dB, the second runs %.2f times as fast%n",
+                            result.images(),
+                            100 * result.agreement(),
+                            result.logitSqnrDb(),
+                            speed(result, 1) / speed(result, 0));
+            if (!noise.isEmpty()) {
+                common.out().println("noisiest layers: " + worst(noise));
+            }
+        });
+        data.reportUnreadable(common, result);
+    }
+
+    private static String worst(List<LayerNoise.Entry> noise) {
+        return noise.stream()
+                .sorted(Comparator.comparingDouble(LayerNoise.Entry::sqnrDb))
+                .limit(WORST)
+                .map(e -> String.format(Locale.ROOT, "%s %.1f dB", e.layer(), e.sqnrDb()))
+                .reduce((x, y) -> x + ", " + y)
+                .orElse("");
+    }
+
+    private static double speed(Evaluation result, int model) {
+        return result.images() / result.timing().inferenceSeconds().get(model);
+    }
+
+    private static Map<String, Object> side(ModelFile file, Evaluation result, int model) {
+        Evaluation.Score score = result.scores().get(model);
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("model", file.file().toString());
+        fields.put("precision", ModelArgument.precision(file.model()));
+        fields.put("top1", (double) score.top1() / result.images());
+        fields.put("top5", (double) score.top5() / result.images());
+        fields.put("top1_correct", score.top1());
+        fields.put("bytes", file.bytes());
+        fields.put("images_per_second", speed(result, model));
+        return fields;
+    }
+
+    private static String[] row(ModelFile file, Evaluation result, int model) {
+        Evaluation.Score score = result.scores().get(model);
+        return new String[] {
+            file.file().getFileName() + " (" + ModelArgument.precision(file.model()) + ")",
+            String.format(Locale.ROOT, "%.2f %%", 100.0 * score.top1() / result.images()),
+            String.format(Locale.ROOT, "%.2f %%", 100.0 * score.top5() / result.images()),
+            String.format(Locale.ROOT, "%.2f", file.bytes() / 1e6),
+            String.format(Locale.ROOT, "%.1f", speed(result, model))
+        };
+    }
+}

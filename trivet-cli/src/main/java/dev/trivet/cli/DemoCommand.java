@@ -1,0 +1,201 @@
+package dev.trivet.cli;
+
+import dev.trivet.BadInputException;
+import dev.trivet.data.LabelledImages;
+import dev.trivet.format.ModelFile;
+import dev.trivet.format.Provenance;
+import dev.trivet.format.QuantizedModelFile;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.ptq.IntervalSearch;
+import dev.trivet.ptq.QuantizationSettings;
+import dev.trivet.runtime.Evaluation;
+import dev.trivet.runtime.TrivetModel;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code trivet demo}: the whole way on the embedded model and images; every figure is measured in this run. */
+@Command(
+        name = "demo",
+        description = "Quantizes the embedded Fashion-MNIST model to 8 bits and compares it with float32.",
+        mixinStandardHelpOptions = true)
+@SuppressWarnings("NullAway.Init") // picocli sets the fields
+final class DemoCommand implements Callable<Integer> {
+    private static final int CALIBRATION_IMAGES = 128;
+    /** Small images: larger batches keep the products busy. */
+    private static final int BATCH = 16;
+
+    @Mixin
+    CommonOptions common;
+
+    @Option(
+            names = {"-o", "--output"},
+            paramLabel = "DIR",
+            description = "Keep the models and images there; they work with every other command.")
+    @Nullable
+    Path output;
+
+    @Option(names = "--pack", hidden = true, paramLabel = "DIR", description = "Cut the embedded images out of DIR.")
+    @Nullable
+    Path wholeSet;
+
+    @Override
+    public Integer call() {
+        Path folder = folder();
+        try {
+            if (wholeSet != null) {
+                DemoFiles.pack(wholeSet, folder);
+            } else {
+                run(folder);
+            }
+        } finally {
+            if (output == null) {
+                delete(folder);
+            }
+        }
+        return 0;
+    }
+
+    private Path folder() {
+        try {
+            return output == null ? Files.createTempDirectory("trivet-demo") : Files.createDirectories(output);
+        } catch (IOException e) {
+            throw new BadInputException(
+                    "the demo's folder cannot be made (" + BadInputException.reason(e)
+                            + "); name another place with -o DIR",
+                    e);
+        }
+    }
+
+    private void run(Path folder) {
+        DemoFiles.unpack(folder);
+        ModelFile source = ModelFile.read(folder, Optional.empty());
+        Kernels kernels = common.kernels();
+        Path quantizedPath = folder.resolve("quantized-w8a8.safetensors");
+        long start = System.nanoTime();
+        quantize(folder, source, kernels, quantizedPath);
+        double seconds = (System.nanoTime() - start) / 1e9;
+        ModelFile quantized = ModelFile.read(quantizedPath, Optional.empty());
+        LabelledImages images = IdxDataset.test(folder, source.model().config());
+        try (TrivetModel a = new TrivetModel(source.model(), kernels, BATCH);
+                TrivetModel b = new TrivetModel(quantized.model(), kernels, BATCH);
+                Progress progress = new Progress(common.err())) {
+            // Once to compile, once to measure: at these sizes compilation would be half of the time.
+            Evaluation.run(List.of(a, b), images, common.threads(), true, (done, total) -> {});
+            Evaluation result = Evaluation.run(
+                    List.of(a, b),
+                    images,
+                    common.threads(),
+                    true,
+                    (done, total) -> progress.update("evaluating", done, total));
+            print(source, quantized, kernels, result, seconds);
+        }
+        if (output != null) {
+            common.err().println("kept in " + folder);
+        }
+    }
+
+    private void quantize(Path folder, ModelFile source, Kernels kernels, Path target) {
+        CalibrationSample sample = CalibrationSample.draw(
+                IdxDataset.train(folder),
+                folder,
+                CALIBRATION_IMAGES,
+                0,
+                source.model().config().preprocessing(),
+                true);
+        QuantizationSettings settings = QuantizationSettings.defaults(8, common.threads());
+        try (Progress progress = new Progress(common.err())) {
+            QuantizedModelFile.write(
+                    target,
+                    IntervalSearch.quantize(source.model(), kernels, settings, sample, progress::update),
+                    new Provenance(Map.of(
+                            "tool",
+                            "trivet " + TrivetCommand.VERSION + " demo",
+                            "source_sha256",
+                            Sha256.of(source.file()),
+                            "calibration_sha256",
+                            sample.sha256(),
+                            "calibration_images",
+                            String.valueOf(CALIBRATION_IMAGES),
+                            "seed",
+                            "0")));
+        }
+    }
+
+    private void print(ModelFile a, ModelFile b, Kernels kernels, Evaluation result, double seconds) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("images", result.images());
+        fields.put("float32", side(a, result, 0));
+        fields.put("int8", side(b, result, 1));
+        fields.put("agreement", result.agreement());
+        fields.put("logit_sqnr_db", result.logitSqnrDb());
+        fields.put("quantize_seconds", seconds);
+        fields.put("threads", common.threads());
+        fields.put("kernels", kernels.description());
+        common.print(fields, () -> {
+            common.out()
+                    .printf(
+                            Locale.ROOT,
+                            "ViT on Fashion-MNIST (%,d parameters), quantized on %d training images in %s, scored on %,d test images%n%n",
+                            a.model().parameters(),
+                            CALIBRATION_IMAGES,
+                            Progress.duration(seconds),
+                            result.images());
+            Table table = new Table("", "top-1", "agreement", "bytes on disk", "images/s", "kernels");
+            table.row(row(a, result, 0, "float32", "", kernels.name() + " f32"));
+            String agreement = String.format(Locale.ROOT, "%.2f %%", 100 * result.agreement());
+            table.row(row(b, result, 1, "8-bit", agreement, kernels.name() + " u8s8"));
+            table.print(common.out());
+            common.out().println();
+            common.out()
+                    .printf("both rows from files on disk, %d threads, %s%n", common.threads(), kernels.description());
+        });
+    }
+
+    private static double speed(Evaluation result, int model) {
+        return result.images() / result.timing().inferenceSeconds().get(model);
+    }
+
+    private static Map<String, Object> side(ModelFile file, Evaluation result, int model) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("top1", (double) result.scores().get(model).top1() / result.images());
+        fields.put("top5", (double) result.scores().get(model).top5() / result.images());
+        fields.put("bytes", file.bytes());
+        fields.put("images_per_second", speed(result, model));
+        return fields;
+    }
+
+    private static String[] row(
+            ModelFile file, Evaluation result, int model, String name, String agreement, String kernels) {
+        return new String[] {
+            name,
+            String.format(
+                    Locale.ROOT, "%.2f %%", 100.0 * result.scores().get(model).top1() / result.images()),
+            agreement,
+            String.format(Locale.ROOT, "%,d", file.bytes()),
+            String.format(Locale.ROOT, "%.0f", speed(result, model)),
+            kernels
+        };
+    }
+
+    private static void delete(Path folder) {
+        try (Stream<Path> files = Files.walk(folder)) {
+            files.sorted(Comparator.reverseOrder())
+                    .forEach(path -> path.toFile().delete());
+        } catch (IOException e) {
+            // A leftover in the temporary folder harms nobody.
+        }
+    }
+}

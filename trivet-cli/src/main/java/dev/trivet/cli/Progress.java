@@ -1,0 +1,68 @@
+package dev.trivet.cli;
+
+import java.io.PrintWriter;
+import java.util.Locale;
+
+/**
+ * A status line with the time left, on standard error, for work that takes more than two seconds: rewritten in place on a
+ * terminal, a new line every ten seconds elsewhere. Thread-safe.
+ */
+final class Progress implements AutoCloseable {
+    private static final long SILENCE = 2_000_000_000L;
+    private static final long ON_TERMINAL = 200_000_000L;
+    private static final long ELSEWHERE = 10_000_000_000L;
+
+    private final PrintWriter err;
+    private final boolean terminal;
+    private final long start = System.nanoTime();
+    private long last = start;
+    private int width;
+
+    Progress(PrintWriter err) {
+        this.err = err;
+        java.io.Console console = System.console();
+        terminal = console != null && console.isTerminal();
+    }
+
+    synchronized void update(String what, long done, long total) {
+        long now = System.nanoTime();
+        long elapsed = now - start;
+        if (elapsed < SILENCE || now - last < (terminal ? ON_TERMINAL : ELSEWHERE)) {
+            return;
+        }
+        last = now;
+        // The first images pay for compilation; an estimate from them would only alarm.
+        if (done < Math.max(8, total / 50)) {
+            return;
+        }
+        double left = (double) elapsed / done * (total - done) / 1e9;
+        String line = String.format(
+                Locale.ROOT, "%s: %d of %d (%d %%), %s left", what, done, total, 100 * done / total, duration(left));
+        if (terminal) {
+            err.print("\r" + line + " ".repeat(Math.max(0, width - line.length())));
+            err.flush();
+            width = line.length();
+        } else {
+            err.println(line);
+        }
+    }
+
+    static String duration(double seconds) {
+        long s = Math.round(seconds);
+        if (s < 60) {
+            return s + " s";
+        }
+        return s < 3600
+                ? String.format(Locale.ROOT, "%d min %02d s", s / 60, s % 60)
+                : String.format(Locale.ROOT, "%d h %02d min", s / 3600, s / 60 % 60);
+    }
+
+    /** Clears the line. */
+    @Override
+    public synchronized void close() {
+        if (terminal && width > 0) {
+            err.print("\r" + " ".repeat(width) + "\r");
+            err.flush();
+        }
+    }
+}

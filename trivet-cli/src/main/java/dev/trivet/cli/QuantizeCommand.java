@@ -1,0 +1,208 @@
+package dev.trivet.cli;
+
+import dev.trivet.BadInputException;
+import dev.trivet.format.ModelFile;
+import dev.trivet.format.Provenance;
+import dev.trivet.format.QuantizedModelFile;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.model.VitModel;
+import dev.trivet.ptq.IntervalSearch;
+import dev.trivet.ptq.QuantizationSettings;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** {@code trivet quantize}: a float model to a quantized file. */
+@Command(
+        name = "quantize",
+        description = "Quantizes a float model with a few unlabelled images.",
+        mixinStandardHelpOptions = true)
+@SuppressWarnings("NullAway.Init") // picocli sets the fields
+final class QuantizeCommand implements Callable<Integer> {
+    /** How weight scales are shared. */
+    enum Granularity {
+        CHANNEL,
+        TENSOR
+    }
+
+    /** Which grid activations are on. */
+    enum Grid {
+        ASYMMETRIC,
+        SYMMETRIC
+    }
+
+    @Mixin
+    CommonOptions common;
+
+    @Parameters(paramLabel = "MODEL", description = "A float model: a folder or a .safetensors file.")
+    Path model;
+
+    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
+    @Nullable
+    String architecture;
+
+    @Option(names = "--calibration", required = true, paramLabel = "DIR", description = "Images, in any layout.")
+    Path calibration;
+
+    @Option(names = "--images", paramLabel = "N", description = "Calibration images (default: ${DEFAULT-VALUE}).")
+    int images = 100;
+
+    @Option(names = "--seed", paramLabel = "N", description = "Which images are drawn (default: ${DEFAULT-VALUE}).")
+    long seed;
+
+    @Option(names = "--bits", paramLabel = "N", description = "Bits of weights and activations: 8.")
+    int bits = 8;
+
+    @Option(
+            names = "--weights-per",
+            paramLabel = "UNIT",
+            description = "One weight scale per channel or per tensor (default: ${DEFAULT-VALUE}).")
+    Granularity granularity = Granularity.CHANNEL;
+
+    @Option(
+            names = "--activations",
+            paramLabel = "GRID",
+            description = "asymmetric, or symmetric as in the paper (default: ${DEFAULT-VALUE}).")
+    Grid grid = Grid.ASYMMETRIC;
+
+    @Option(names = "--candidates", paramLabel = "N", description = "Scales tried (default: ${DEFAULT-VALUE}).")
+    int candidates = 21;
+
+    @Option(names = "--rounds", paramLabel = "N", description = "Most rounds, 0 to 20 (default: ${DEFAULT-VALUE}).")
+    int rounds = 3;
+
+    @Option(names = "--strict", description = "Stop at the first image that cannot be read.")
+    boolean strict;
+
+    @Option(
+            names = {"-o", "--output"},
+            required = true,
+            paramLabel = "FILE",
+            description = "The quantized file.")
+    Path output;
+
+    @Override
+    public Integer call() {
+        QuantizationSettings settings = settings();
+        ModelFile file = ModelArgument.read(model, architecture);
+        if (file.model().isQuantized()) {
+            throw new BadInputException(model, "is quantized already", "quantize the float model");
+        }
+        checkWritable();
+        CalibrationSample sample = CalibrationSample.draw(
+                calibration, images, seed, file.model().config().preprocessing(), strict);
+        sample.unreadable().forEach(line -> common.err().println("left out: " + line));
+        Kernels kernels = common.kernels();
+        common.err()
+                .printf(
+                        Locale.ROOT,
+                        "%d calibration images; packed candidates take at most %d MB whatever their number%n",
+                        sample.size(),
+                        IntervalSearch.CANDIDATE_BUDGET >> 20);
+        long start = System.nanoTime();
+        VitModel quantized;
+        try (Progress progress = new Progress(common.err())) {
+            quantized = IntervalSearch.quantize(
+                    file.model().withLabels(ModelArgument.labels(file.model().config())),
+                    kernels,
+                    settings,
+                    sample,
+                    progress::update);
+        }
+        double seconds = (System.nanoTime() - start) / 1e9;
+        QuantizedModelFile.write(output, quantized, provenance(file, sample, settings));
+        report(file, quantized, sample, kernels, seconds);
+        return 0;
+    }
+
+    private QuantizationSettings settings() {
+        if (bits != 8) {
+            throw new BadInputException("--bits " + bits + ": this version writes 8 bits; leave the option out");
+        }
+        if (images < 1) {
+            throw new BadInputException("--images " + images + ": give at least 1");
+        }
+        try {
+            return new QuantizationSettings(
+                    bits,
+                    bits,
+                    granularity == Granularity.CHANNEL,
+                    grid == Grid.ASYMMETRIC,
+                    candidates,
+                    rounds,
+                    common.threads());
+        } catch (IllegalArgumentException e) {
+            throw new BadInputException(e.getMessage() + "; correct --candidates, --rounds or --threads", e);
+        }
+    }
+
+    /** Finds out before the work, not after it. */
+    private void checkWritable() {
+        Path parent = output.toAbsolutePath().getParent();
+        if (Files.isDirectory(output)) {
+            throw new BadInputException(output, "is a folder", "give the name of a file to write");
+        }
+        if (parent != null && Files.exists(parent) && !Files.isWritable(parent)) {
+            throw new BadInputException(output, "cannot be written", "choose another place");
+        }
+    }
+
+    private static Provenance provenance(ModelFile file, CalibrationSample sample, QuantizationSettings settings) {
+        Map<String, String> facts = new TreeMap<>();
+        facts.put("tool", "trivet " + TrivetCommand.VERSION);
+        facts.put("source_sha256", Sha256.of(file.file()));
+        facts.put("calibration_sha256", sample.sha256());
+        facts.put("calibration_images", String.valueOf(sample.size()));
+        facts.put("seed", String.valueOf(sample.seed()));
+        facts.put("weights", settings.weightBits() + " bits per " + (settings.perChannel() ? "channel" : "tensor"));
+        facts.put(
+                "activations",
+                settings.activationBits() + " bits " + (settings.asymmetric() ? "asymmetric" : "symmetric"));
+        facts.put("search", settings.candidates() + " candidates, at most " + settings.rounds() + " rounds, Pearson");
+        return new Provenance(facts);
+    }
+
+    private void report(ModelFile file, VitModel quantized, CalibrationSample sample, Kernels kernels, double seconds) {
+        long bytes;
+        try {
+            bytes = Files.size(output);
+        } catch (IOException e) {
+            throw new BadInputException(
+                    output, "cannot be read back (" + BadInputException.reason(e) + ")", "write it again", e);
+        }
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("model", file.file().toString());
+        fields.put("output", output.toString());
+        fields.put("architecture", quantized.config().architecture());
+        fields.put("precision", ModelArgument.precision(quantized));
+        fields.put("source_bytes", file.bytes());
+        fields.put("bytes", bytes);
+        fields.put("calibration_images", sample.size());
+        fields.put("seed", sample.seed());
+        fields.put("seconds", seconds);
+        fields.put("threads", common.threads());
+        fields.put("kernels", kernels.description());
+        fields.put("unreadable", sample.unreadable());
+        common.print(
+                fields,
+                () -> common.out()
+                        .printf(
+                                Locale.ROOT,
+                                "%s: %s, %.2f MB from %.2f MB in %s%n",
+                                output,
+                                ModelArgument.describe(quantized),
+                                bytes / 1e6,
+                                file.bytes() / 1e6,
+                                Progress.duration(seconds)));
+    }
+}

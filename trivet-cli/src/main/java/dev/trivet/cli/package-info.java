@@ -1,0 +1,5 @@
+/** The {@code trivet} command. */
+@NullMarked
+package dev.trivet.cli;
+
+import org.jspecify.annotations.NullMarked;

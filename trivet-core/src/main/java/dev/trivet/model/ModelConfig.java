@@ -1,0 +1,24 @@
+package dev.trivet.model;
+
+import java.util.List;
+
+/**
+ * What a checkpoint's configuration says: geometry, preprocessing, labels.
+ *
+ * @param architecture the name the checkpoint goes by, such as {@code deit_tiny_patch16_224}
+ * @param labels one readable name per class, in class order; empty where the checkpoint names none
+ */
+public record ModelConfig(String architecture, VitConfig geometry, Preprocessing preprocessing, List<String> labels) {
+    /** @throws IllegalArgumentException if the parts contradict each other */
+    public ModelConfig {
+        labels = List.copyOf(labels);
+        if (!labels.isEmpty() && labels.size() != geometry.classes()) {
+            throw new IllegalArgumentException(labels.size() + " labels for " + geometry.classes() + " classes");
+        }
+        if (preprocessing.imageSize() != geometry.imageSize() || preprocessing.channels() != geometry.channels()) {
+            throw new IllegalArgumentException("preprocessing gives " + preprocessing.channels() + " x "
+                    + preprocessing.imageSize() + " x " + preprocessing.imageSize() + " where the model takes "
+                    + geometry.channels() + " x " + geometry.imageSize() + " x " + geometry.imageSize());
+        }
+    }
+}

@@ -1,0 +1,56 @@
+package dev.trivet.model;
+
+/** timm's names for the tensors of a ViT; Trivet uses them everywhere, in files, plans and reports. */
+public final class VitNames {
+    public static final String CLASS_TOKEN = "cls_token";
+    public static final String DISTILLATION_TOKEN = "dist_token";
+    public static final String POSITIONS = "pos_embed";
+    public static final String PATCH_EMBEDDING = "patch_embed.proj";
+    public static final String HEAD = "head";
+    public static final String DISTILLATION_HEAD = "head_dist";
+
+    private VitNames() {}
+
+    public static String block(int index) {
+        return "blocks." + index;
+    }
+
+    public static String qkv(int block) {
+        return block(block) + ".attn.qkv";
+    }
+
+    public static String projection(int block) {
+        return block(block) + ".attn.proj";
+    }
+
+    public static String hidden(int block) {
+        return block(block) + ".mlp.fc1";
+    }
+
+    public static String output(int block) {
+        return block(block) + ".mlp.fc2";
+    }
+
+    /** The product of queries and keys; it has no weights, but quantizers. */
+    public static String scores(int block) {
+        return block(block) + ".attn.qk";
+    }
+
+    /** The product of attention probabilities and values. */
+    public static String mixing(int block) {
+        return block(block) + ".attn.av";
+    }
+
+    public static String attentionNorm(int block) {
+        return block(block) + ".norm1";
+    }
+
+    public static String mlpNorm(int block) {
+        return block(block) + ".norm2";
+    }
+
+    /** The last LayerNorm: {@code norm} before token pooling, {@code fc_norm} after average pooling. */
+    public static String finalNorm(VitConfig config) {
+        return config.pooling() == Pooling.TOKEN ? "norm" : "fc_norm";
+    }
+}

@@ -1,0 +1,13 @@
+package dev.trivet.ptq;
+
+/** Hears how a search gets on. Called from worker threads, one call at a time. */
+public interface SearchListener {
+    SearchListener SILENT = (stage, done, total) -> {};
+
+    /**
+     * @param stage what is being done, for a person to read
+     * @param done images done over all passes
+     * @param total images over all passes, at most; falls when operators converge early
+     */
+    void progress(String stage, long done, long total);
+}

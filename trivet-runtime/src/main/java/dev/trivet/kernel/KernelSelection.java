@@ -1,0 +1,81 @@
+package dev.trivet.kernel;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/**
+ * Which kernels run, decided once per process: oneDNN if it loads and its integer sums are exact, else the Vector API, else the
+ * scalar reference. {@code -Dtrivet.kernels=reference|vector|onednn} forces one; a forced choice that cannot load is an
+ * error, never a silent fallback.
+ *
+ * @param kernels the chosen provider
+ * @param refused why each better one was passed over, in words
+ */
+public record KernelSelection(Kernels kernels, List<String> refused) {
+    /** The system property that forces a provider. */
+    public static final String PROPERTY = "trivet.kernels";
+
+    /** Loads once, on first use, without a lock that class loading could deadlock on. */
+    private static final class Holder {
+        static final KernelSelection CHOSEN = choose(System.getProperty(PROPERTY, "auto"));
+    }
+
+    public KernelSelection {
+        refused = List.copyOf(refused);
+    }
+
+    /**
+     * The process-wide choice.
+     *
+     * @throws dev.trivet.BadInputException if a forced provider is unknown or cannot load
+     */
+    public static KernelSelection get() {
+        try {
+            return Holder.CHOSEN;
+        } catch (ExceptionInInitializerError e) {
+            if (e.getCause() instanceof dev.trivet.BadInputException known) {
+                throw known;
+            }
+            throw e;
+        }
+    }
+
+    /** One line: what was chosen, and why the others were not. */
+    public String sentence() {
+        return kernels.description() + (refused.isEmpty() ? "" : "; " + String.join("; ", refused));
+    }
+
+    static KernelSelection choose(String wanted) {
+        String name = wanted.toLowerCase(Locale.ROOT);
+        List<String> refused = new ArrayList<>();
+        List<String> names = name.equals("auto") ? List.of("onednn", "vector", "reference") : List.of(name);
+        for (String candidate : names) {
+            try {
+                return new KernelSelection(load(candidate), refused);
+            } catch (UnsatisfiedLinkError | UnsupportedOperationException | NoClassDefFoundError e) {
+                refused.add(candidate + " refused: " + reason(e));
+            }
+        }
+        throw new dev.trivet.BadInputException(
+                "-D" + PROPERTY + "=" + wanted + ": " + String.join("; ", refused) + "; leave the property out");
+    }
+
+    private static Kernels load(String name) {
+        return switch (name) {
+            case "onednn" -> new OnednnKernels();
+            case "vector" -> new VectorKernels();
+            case "reference" -> new ReferenceKernels();
+            default ->
+                throw new dev.trivet.BadInputException(
+                        "-D" + PROPERTY + "=" + name + ": no such kernels; choose reference, vector or onednn");
+        };
+    }
+
+    private static String reason(Throwable e) {
+        if (e instanceof NoClassDefFoundError && String.valueOf(e.getMessage()).contains("jdk/incubator/vector")) {
+            return "the JVM was started without --add-modules jdk.incubator.vector";
+        }
+        return String.valueOf(e.getMessage());
+    }
+}

@@ -1,0 +1,47 @@
+package dev.trivet.kernel;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * One way of doing the arithmetic. All providers give the same integer results, bit for bit; float products agree within
+ * {@code FLOAT_BUDGET * k}. Thread-safe.
+ */
+public interface Kernels extends AutoCloseable {
+    /** Bound on the error of a float product relative to the sum of the magnitudes of its terms. */
+    float FLOAT_BUDGET = 1e-6f;
+
+    /** {@code reference}, {@code vector} or {@code onednn}. */
+    String name();
+
+    /** Name and instruction set, for reports. */
+    String description();
+
+    /** A workspace for the calling thread. */
+    Workspace openWorkspace();
+
+    /**
+     * Packs float weights.
+     *
+     * @param weight float32 {@code [outputs, inputs]}; not needed after the call
+     * @param typicalRows how many rows most runs will have; any number works
+     */
+    Linear floatLinear(MemorySegment weight, int outputs, int inputs, int typicalRows);
+
+    /**
+     * Packs integer weights.
+     *
+     * @param codes signed bytes {@code [outputs, inputs]}; not needed after the call
+     * @param typicalRows how many rows most runs will have; any number works
+     */
+    Linear integerLinear(MemorySegment codes, int outputs, int inputs, int typicalRows);
+
+    Matmul floatMatmul(MatmulShape shape);
+
+    /**
+     * @param leftSigned whether the left operand's bytes are signed; the right operand's always are
+     */
+    Matmul integerMatmul(MatmulShape shape, boolean leftSigned);
+
+    @Override
+    void close();
+}

@@ -1,0 +1,197 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Products through oneDNN, which picks AMX, AVX-512 VNNI, AVX2 VNNI or plain SIMD itself. Constant weights are packed once
+ * into the layout its implementation prefers. What happens between products is {@link VectorPointwise}.
+ *
+ * <p>Before VNNI, x86 multiplies u8 by s8 into saturating 16-bit pairs, so sums can be wrong without a sign of it. The
+ * constructor multiplies the worst case and refuses the machine if the sum is not exact; nothing is assumed from CPU names.
+ */
+public final class OnednnKernels implements Kernels {
+    private final OnednnLibrary library;
+    private final ConcurrentHashMap<MatmulKey, OnednnMatmul> matmuls = new ConcurrentHashMap<>();
+    private final ConcurrentHashMap<LinearKey, OnednnMatmul> linears = new ConcurrentHashMap<>();
+
+    private record MatmulKey(int batch, MatmulShape shape, int leftType, int rightType, int outType) {}
+
+    /** The layout of packed weights depends on the typical number of rows, so that is part of what identifies a matmul. */
+    record LinearKey(int typicalRows, int rows, int outputs, int inputs, int inType, int weightType, int outType) {
+        LinearKey withRows(int other) {
+            return new LinearKey(typicalRows, other, outputs, inputs, inType, weightType, outType);
+        }
+    }
+
+    /**
+     * @throws UnsatisfiedLinkError if the library does not load here
+     * @throws UnsupportedOperationException if its integer products are not exact on this CPU
+     */
+    public OnednnKernels() {
+        library = OnednnLibrary.load();
+        checkExact();
+    }
+
+    private void checkExact() {
+        int k = 256;
+        try (Arena arena = Arena.ofConfined();
+                Workspace workspace = openWorkspace()) {
+            MemorySegment left = arena.allocate(4L * k, 64).fill((byte) 255);
+            MemorySegment right = arena.allocate(16L * k, 64);
+            for (int n = 0; n < 16; n++) {
+                right.asSlice((long) n * k, k).fill(n % 2 == 0 ? (byte) 127 : (byte) -128);
+            }
+            MemorySegment out = arena.allocate(4L * 16 * Integer.BYTES, 64);
+            try (Linear linear = integerLinear(right, 16, k, 4)) {
+                linear.run(workspace, left, 4, out);
+            }
+            expect(out, 255 * 127 * k, 255 * -128 * k);
+            left.fill((byte) -128);
+            integerMatmul(new MatmulShape(4, 16, k, true), true).run(workspace, left, right, 1, out);
+            expect(out, -128 * 127 * k, 128 * 128 * k);
+        }
+    }
+
+    private void expect(MemorySegment out, int even, int odd) {
+        for (int i = 0; i < 4 * 16; i++) {
+            if (out.getAtIndex(JAVA_INT, i) != (i % 2 == 0 ? even : odd)) {
+                throw new UnsupportedOperationException(
+                        "its int8 sums saturate on this CPU (" + isaName() + " has no VNNI)");
+            }
+        }
+    }
+
+    @Override
+    public String name() {
+        return "onednn";
+    }
+
+    @Override
+    public String description() {
+        return "onednn (" + isaName() + ")";
+    }
+
+    private String isaName() {
+        int isa = library.isa();
+        if ((isa & 0xfff) == 0xfff) {
+            return "AMX";
+        }
+        if ((isa & 103) == 103) {
+            return "AVX-512 VNNI";
+        }
+        if ((isa & 39) == 39) {
+            return "AVX-512";
+        }
+        if ((isa & 15) == 15) {
+            return "AVX2 VNNI";
+        }
+        return (isa & 7) == 7 ? "AVX2" : "ISA " + isa;
+    }
+
+    @Override
+    public Workspace openWorkspace() {
+        return new OnednnWorkspace(library);
+    }
+
+    @Override
+    public Linear floatLinear(MemorySegment weight, int outputs, int inputs, int typicalRows) {
+        int f32 = OnednnLibrary.F32;
+        return new OnednnLinear(
+                this, library, new LinearKey(typicalRows, typicalRows, outputs, inputs, f32, f32, f32), weight);
+    }
+
+    @Override
+    public Linear integerLinear(MemorySegment codes, int outputs, int inputs, int typicalRows) {
+        return new OnednnLinear(
+                this,
+                library,
+                new LinearKey(
+                        typicalRows,
+                        typicalRows,
+                        outputs,
+                        inputs,
+                        OnednnLibrary.U8,
+                        OnednnLibrary.S8,
+                        OnednnLibrary.S32),
+                codes);
+    }
+
+    OnednnMatmul matmul(LinearKey key) {
+        OnednnMatmul known = linears.get(key);
+        if (known != null) {
+            return known;
+        }
+        if (key.rows() == key.typicalRows()) {
+            return linears.computeIfAbsent(
+                    key, k -> create(k, library.describeAny(k.weightType(), k.inputs(), k.outputs())));
+        }
+        OnednnMatmul typical = matmul(key.withRows(key.typicalRows()));
+        return linears.computeIfAbsent(key, k -> create(k, library.cloneDescriptor(typical.right)));
+    }
+
+    private OnednnMatmul create(LinearKey key, long weights) {
+        long in = library.describe(key.inType(), new long[] {key.rows(), key.inputs()}, new long[] {key.inputs(), 1});
+        long out =
+                library.describe(key.outType(), new long[] {key.rows(), key.outputs()}, new long[] {key.outputs(), 1});
+        return new OnednnMatmul(library, in, weights, out);
+    }
+
+    @Override
+    public Matmul floatMatmul(MatmulShape shape) {
+        return matmul(shape, OnednnLibrary.F32, OnednnLibrary.F32, OnednnLibrary.F32);
+    }
+
+    @Override
+    public Matmul integerMatmul(MatmulShape shape, boolean leftSigned) {
+        int left = leftSigned ? OnednnLibrary.S8 : OnednnLibrary.U8;
+        return matmul(shape, left, OnednnLibrary.S8, OnednnLibrary.S32);
+    }
+
+    private Matmul matmul(MatmulShape shape, int leftType, int rightType, int outType) {
+        return (workspace, left, right, batch, out) -> {
+            OnednnMatmul primitive = primitive(new MatmulKey(batch, shape, leftType, rightType, outType));
+            ((OnednnWorkspace) workspace).run(primitive, left.address(), right.address(), out.address());
+        };
+    }
+
+    private OnednnMatmul primitive(MatmulKey key) {
+        OnednnMatmul known = matmuls.get(key);
+        return known != null ? known : matmuls.computeIfAbsent(key, this::createMatmul);
+    }
+
+    private OnednnMatmul createMatmul(MatmulKey key) {
+        MatmulShape s = key.shape();
+        long left = library.describe(
+                key.leftType(), new long[] {key.batch(), s.m(), s.k()}, new long[] {(long) s.m() * s.k(), s.k(), 1});
+        long[] rightStrides = s.rightTransposed()
+                ? new long[] {(long) s.n() * s.k(), 1, s.k()}
+                : new long[] {(long) s.n() * s.k(), s.n(), 1};
+        long right = library.describe(key.rightType(), new long[] {key.batch(), s.k(), s.n()}, rightStrides);
+        long out = library.describe(
+                key.outType(), new long[] {key.batch(), s.m(), s.n()}, new long[] {(long) s.m() * s.n(), s.n(), 1});
+        return new OnednnMatmul(library, left, right, out);
+    }
+
+    /** Frees the compiled matmuls; no linear or workspace may be used afterwards. */
+    @Override
+    public void close() {
+        matmuls.values().forEach(OnednnMatmul::close);
+        linears.values().forEach(OnednnMatmul::close);
+        matmuls.clear();
+        linears.clear();
+    }
+
+    /** For tests and reports: the implementation that a constant product of this shape runs on. */
+    String integerLinearImplementation(int rows, int outputs, int inputs) {
+        try (Arena arena = Arena.ofConfined();
+                OnednnLinear linear = (OnednnLinear)
+                        integerLinear(arena.allocate(JAVA_BYTE, (long) outputs * inputs), outputs, inputs, rows)) {
+            return linear.implementation(rows);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.io.File;
+import java.io.IOException;
+import java.lang.foreign.AddressLayout;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.lang.invoke.MethodHandle;
+import org.bytedeco.javacpp.Loader;
+
+/**
+ * The part of oneDNN's C interface that Trivet calls, bound with the foreign-function API.
+ *
+ * <p>The shared library comes from the {@code org.bytedeco:dnnl} jar and is unpacked by JavaCPP's loader into its cache. Its JNI
+ * layer is not used: handles passed as plain longs cost no object per call, nothing but this library and OpenMP is loaded, and
+ * memory belongs to arenas like all other memory here.
+ */
+final class OnednnLibrary {
+    // Constants of oneDNN's public headers, version 3.x.
+    static final int F32 = 3;
+    static final int S32 = 4;
+    static final int S8 = 5;
+    static final int U8 = 6;
+    static final int TAG_ANY = 1;
+    static final int ARG_SRC = 1;
+    static final int ARG_DST = 17;
+    static final int ARG_WEIGHTS = 33;
+    static final int ARG_SCRATCHPAD = 80;
+    private static final int ENGINE_CPU = 1;
+    private static final int STREAM_IN_ORDER = 1;
+    private static final int SCRATCHPAD_USER = 1;
+    private static final int QUERY_IMPL_INFO = 8;
+    static final int QUERY_WEIGHTS_MD = 131;
+    static final int QUERY_SCRATCHPAD_MD = 136;
+
+    private static final Linker LINKER = Linker.nativeLinker();
+
+    private final SymbolLookup dnnl;
+    private final MethodHandle engineCreate;
+    private final MethodHandle streamCreate;
+    private final MethodHandle streamDestroy;
+    private final MethodHandle descCreateWithTag;
+    private final MethodHandle descCreateWithStrides;
+    private final MethodHandle descClone;
+    private final MethodHandle descDestroy;
+    private final MethodHandle descSize;
+    private final MethodHandle attrCreate;
+    private final MethodHandle attrDestroy;
+    private final MethodHandle attrScratchpad;
+    private final MethodHandle matmulDesc;
+    private final MethodHandle reorderDesc;
+    private final MethodHandle primitiveDescQueryMd;
+    private final MethodHandle primitiveDescQuery;
+    private final MethodHandle primitiveDescDestroy;
+    private final MethodHandle primitiveCreate;
+    private final MethodHandle primitiveExecute;
+    private final MethodHandle primitiveDestroy;
+    private final MethodHandle memoryCreate;
+    private final MethodHandle memoryDestroy;
+    private final MethodHandle memorySetHandle;
+    private final MethodHandle effectiveIsa;
+    private final MethodHandle ompSetThreads;
+    private final long engine;
+
+    private OnednnLibrary(SymbolLookup dnnl, SymbolLookup openMp) {
+        this.dnnl = dnnl;
+        engineCreate = function("dnnl_engine_create", ADDRESS, JAVA_INT, JAVA_LONG);
+        streamCreate = function("dnnl_stream_create", ADDRESS, JAVA_LONG, JAVA_INT);
+        streamDestroy = function("dnnl_stream_destroy", JAVA_LONG);
+        descCreateWithTag =
+                function("dnnl_memory_desc_create_with_tag", ADDRESS, JAVA_INT, ADDRESS, JAVA_INT, JAVA_INT);
+        descCreateWithStrides =
+                function("dnnl_memory_desc_create_with_strides", ADDRESS, JAVA_INT, ADDRESS, JAVA_INT, ADDRESS);
+        descClone = function("dnnl_memory_desc_clone", ADDRESS, JAVA_LONG);
+        descDestroy = function("dnnl_memory_desc_destroy", JAVA_LONG);
+        descSize =
+                LINKER.downcallHandle(symbol("dnnl_memory_desc_get_size"), FunctionDescriptor.of(JAVA_LONG, JAVA_LONG));
+        attrCreate = function("dnnl_primitive_attr_create", ADDRESS);
+        attrDestroy = function("dnnl_primitive_attr_destroy", JAVA_LONG);
+        attrScratchpad = function("dnnl_primitive_attr_set_scratchpad_mode", JAVA_LONG, JAVA_INT);
+        matmulDesc = function(
+                "dnnl_matmul_primitive_desc_create",
+                ADDRESS,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG,
+                JAVA_LONG);
+        reorderDesc = function(
+                "dnnl_reorder_primitive_desc_create", ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+        primitiveDescQueryMd = LINKER.downcallHandle(
+                symbol("dnnl_primitive_desc_query_md"),
+                FunctionDescriptor.of(JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT));
+        primitiveDescQuery = function("dnnl_primitive_desc_query", JAVA_LONG, JAVA_INT, JAVA_INT, ADDRESS);
+        primitiveDescDestroy = function("dnnl_primitive_desc_destroy", JAVA_LONG);
+        primitiveCreate = function("dnnl_primitive_create", ADDRESS, JAVA_LONG);
+        primitiveExecute = function("dnnl_primitive_execute", JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_LONG);
+        primitiveDestroy = function("dnnl_primitive_destroy", JAVA_LONG);
+        memoryCreate = function("dnnl_memory_create", ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+        memoryDestroy = function("dnnl_memory_destroy", JAVA_LONG);
+        memorySetHandle = function("dnnl_memory_set_data_handle", JAVA_LONG, JAVA_LONG);
+        effectiveIsa = LINKER.downcallHandle(symbol("dnnl_get_effective_cpu_isa"), FunctionDescriptor.of(JAVA_INT));
+        ompSetThreads = LINKER.downcallHandle(
+                openMp.find("omp_set_num_threads").orElseThrow(() -> new UnsatisfiedLinkError("omp_set_num_threads")),
+                FunctionDescriptor.ofVoid(JAVA_INT));
+        engine = create(out -> (int) engineCreate.invokeExact(out, ENGINE_CPU, 0L));
+    }
+
+    /**
+     * Unpacks (once per machine) and loads the library.
+     *
+     * @throws UnsatisfiedLinkError with the reason, if this machine has none or it does not load
+     */
+    @SuppressWarnings("restricted")
+    static OnednnLibrary load() {
+        String platform = Loader.getPlatform();
+        String folder = "/org/bytedeco/dnnl/" + platform + "/";
+        try {
+            File openMp = unpack(folder, platform.startsWith("linux") ? "libgomp.so.1" : "libomp.dylib");
+            File dnnl = unpack(folder, platform.startsWith("linux") ? "libdnnl.so.3" : "libdnnl.3.dylib");
+            Arena forever = Arena.global();
+            SymbolLookup omp = SymbolLookup.libraryLookup(openMp.toPath(), forever);
+            return new OnednnLibrary(SymbolLookup.libraryLookup(dnnl.toPath(), forever), omp);
+        } catch (IOException | IllegalArgumentException e) {
+            UnsatisfiedLinkError error = new UnsatisfiedLinkError(String.valueOf(e.getMessage()));
+            error.initCause(e);
+            throw error;
+        }
+    }
+
+    private static File unpack(String folder, String name) throws IOException {
+        java.net.URL resource = OnednnLibrary.class.getResource(folder + name);
+        if (resource == null) {
+            throw new IOException("no oneDNN for " + Loader.getPlatform() + " on the class path");
+        }
+        return Loader.cacheResource(resource);
+    }
+
+    private MemorySegment symbol(String name) {
+        return dnnl.find(name).orElseThrow(() -> new UnsatisfiedLinkError(name));
+    }
+
+    /** Every function used here returns a status. */
+    @SuppressWarnings("restricted")
+    private MethodHandle function(String name, MemoryLayout... arguments) {
+        return LINKER.downcallHandle(symbol(name), FunctionDescriptor.of(JAVA_INT, arguments));
+    }
+
+    int isa() {
+        return call(() -> (int) effectiveIsa.invokeExact());
+    }
+
+    /** OpenMP's thread count is a property of the calling thread; Trivet spreads images over threads instead. */
+    void useOneThread() {
+        call(() -> {
+            ompSetThreads.invokeExact(1);
+            return 0;
+        });
+    }
+
+    long openStream() {
+        return create(out -> (int) streamCreate.invokeExact(out, engine, STREAM_IN_ORDER));
+    }
+
+    void closeStream(long stream) {
+        check(call(() -> (int) streamDestroy.invokeExact(stream)));
+    }
+
+    /** A dense or strided descriptor. */
+    long describe(int type, long[] dimensions, long[] strides) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment dims = arena.allocateFrom(JAVA_LONG, dimensions);
+            MemorySegment steps = arena.allocateFrom(JAVA_LONG, strides);
+            return create(out -> (int) descCreateWithStrides.invokeExact(out, dimensions.length, dims, type, steps));
+        }
+    }
+
+    /** A descriptor whose layout the primitive may choose. */
+    long describeAny(int type, long... dimensions) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment dims = arena.allocateFrom(JAVA_LONG, dimensions);
+            return create(out -> (int) descCreateWithTag.invokeExact(out, dimensions.length, dims, type, TAG_ANY));
+        }
+    }
+
+    long cloneDescriptor(long descriptor) {
+        return create(out -> (int) descClone.invokeExact(out, descriptor));
+    }
+
+    void freeDescriptor(long descriptor) {
+        check(call(() -> (int) descDestroy.invokeExact(descriptor)));
+    }
+
+    long bytes(long descriptor) {
+        long[] size = new long[1];
+        call(() -> {
+            size[0] = (long) descSize.invokeExact(descriptor);
+            return 0;
+        });
+        return size[0];
+    }
+
+    /** A matmul that takes its scratch memory from the caller, so that threads can share it. */
+    long matmul(long source, long weights, long destination) {
+        long attributes = create(out -> (int) attrCreate.invokeExact(out));
+        try {
+            check(call(() -> (int) attrScratchpad.invokeExact(attributes, SCRATCHPAD_USER)));
+            return create(
+                    out -> (int) matmulDesc.invokeExact(out, engine, source, weights, 0L, destination, attributes));
+        } finally {
+            check(call(() -> (int) attrDestroy.invokeExact(attributes)));
+        }
+    }
+
+    long reorder(long from, long to) {
+        return create(out -> (int) reorderDesc.invokeExact(out, from, engine, to, engine, 0L));
+    }
+
+    /** A descriptor inside a primitive descriptor; it lives as long as that one. */
+    long query(long primitiveDescriptor, int what) {
+        long[] found = new long[1];
+        call(() -> {
+            found[0] = (long) primitiveDescQueryMd.invokeExact(primitiveDescriptor, what, 0);
+            return 0;
+        });
+        return found[0];
+    }
+
+    /** Which of oneDNN's implementations was picked. */
+    @SuppressWarnings("restricted")
+    String implementation(long primitiveDescriptor) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment text = arena.allocate(ADDRESS);
+            check(call(() -> (int) primitiveDescQuery.invokeExact(primitiveDescriptor, QUERY_IMPL_INFO, 0, text)));
+            AddressLayout string =
+                    ADDRESS.withTargetLayout(MemoryLayout.sequenceLayout(256, java.lang.foreign.ValueLayout.JAVA_BYTE));
+            return text.get(string, 0).getString(0);
+        }
+    }
+
+    /** Makes the primitive and frees its descriptor. */
+    long primitive(long primitiveDescriptor) {
+        try {
+            return create(out -> (int) primitiveCreate.invokeExact(out, primitiveDescriptor));
+        } finally {
+            check(call(() -> (int) primitiveDescDestroy.invokeExact(primitiveDescriptor)));
+        }
+    }
+
+    void freePrimitive(long primitive) {
+        check(call(() -> (int) primitiveDestroy.invokeExact(primitive)));
+    }
+
+    void execute(long primitive, long stream, int count, long arguments) {
+        try {
+            check((int) primitiveExecute.invokeExact(primitive, stream, count, arguments));
+        } catch (Throwable e) {
+            throw unchecked(e);
+        }
+    }
+
+    long memory(long descriptor, long address) {
+        return create(out -> (int) memoryCreate.invokeExact(out, descriptor, engine, address));
+    }
+
+    void freeMemory(long memory) {
+        check(call(() -> (int) memoryDestroy.invokeExact(memory)));
+    }
+
+    void point(long memory, long address) {
+        try {
+            check((int) memorySetHandle.invokeExact(memory, address));
+        } catch (Throwable e) {
+            throw unchecked(e);
+        }
+    }
+
+    @FunctionalInterface
+    private interface Call {
+        int run() throws Throwable;
+    }
+
+    @FunctionalInterface
+    private interface Creation {
+        int run(MemorySegment out) throws Throwable;
+    }
+
+    private static int call(Call call) {
+        try {
+            return call.run();
+        } catch (Throwable e) {
+            throw unchecked(e);
+        }
+    }
+
+    private static long create(Creation creation) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(JAVA_LONG);
+            check(call(() -> creation.run(out)));
+            return out.get(JAVA_LONG, 0);
+        }
+    }
+
+    private static RuntimeException unchecked(Throwable e) {
+        if (e instanceof Error error) {
+            throw error;
+        }
+        return e instanceof RuntimeException known ? known : new IllegalStateException(e);
+    }
+
+    private static void check(int status) {
+        if (status != 0) {
+            String reason = switch (status) {
+                case 1 -> "out of memory";
+                case 2 -> "invalid arguments";
+                case 3 -> "unimplemented";
+                default -> "status " + status;
+            };
+            throw new IllegalStateException("oneDNN: " + reason);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.IdentityHashMap;
+import java.util.Map;
+
+/**
+ * One thread's stream, scratch memory, and per compiled matmul the argument list, made on first use and then only pointed at
+ * new addresses: a run allocates nothing.
+ */
+final class OnednnWorkspace implements Workspace {
+    /** {@code dnnl_exec_arg_t}: an int, padding, a pointer. */
+    private static final int ARGUMENT_BYTES = 16;
+
+    private final OnednnLibrary library;
+    private final Arena arena = Arena.ofShared();
+    private final long stream;
+    private final Pointwise pointwise = new VectorPointwise();
+    private final Map<OnednnMatmul, Bound> bound = new IdentityHashMap<>();
+    private MemorySegment scratchpad;
+
+    private record Bound(long left, long right, long out, long scratchpad, MemorySegment arguments) {}
+
+    OnednnWorkspace(OnednnLibrary library) {
+        this.library = library;
+        library.useOneThread();
+        stream = library.openStream();
+        scratchpad = arena.allocate(1 << 16, 64);
+    }
+
+    /** OpenMP keeps its thread count per calling thread. */
+    @Override
+    public void enter() {
+        library.useOneThread();
+    }
+
+    @Override
+    public Pointwise pointwise() {
+        return pointwise;
+    }
+
+    void run(OnednnMatmul matmul, long left, long right, long out) {
+        Bound b = bound.get(matmul);
+        if (b == null) {
+            b = bind(matmul);
+            bound.put(matmul, b);
+        }
+        library.point(b.left, left);
+        library.point(b.right, right);
+        library.point(b.out, out);
+        library.point(b.scratchpad, scratchpad.address());
+        library.execute(matmul.primitive, stream, 4, b.arguments.address());
+    }
+
+    private Bound bind(OnednnMatmul matmul) {
+        if (scratchpad.byteSize() < matmul.scratchpadBytes) {
+            // The outgrown block stays with the arena; growth happens a few times at most.
+            scratchpad = arena.allocate(matmul.scratchpadBytes, 64);
+        }
+        MemorySegment arguments = arguments(arena, 4);
+        Bound b = new Bound(
+                library.memory(matmul.left, 0),
+                library.memory(matmul.right, 0),
+                library.memory(matmul.out, 0),
+                library.memory(matmul.scratchpad, 0),
+                arguments);
+        argument(arguments, 0, OnednnLibrary.ARG_SRC, b.left);
+        argument(arguments, 1, OnednnLibrary.ARG_WEIGHTS, b.right);
+        argument(arguments, 2, OnednnLibrary.ARG_DST, b.out);
+        argument(arguments, 3, OnednnLibrary.ARG_SCRATCHPAD, b.scratchpad);
+        return b;
+    }
+
+    static MemorySegment arguments(Arena arena, int count) {
+        return arena.allocate((long) count * ARGUMENT_BYTES, 8);
+    }
+
+    static void argument(MemorySegment arguments, int index, int role, long memory) {
+        arguments.set(JAVA_INT, (long) index * ARGUMENT_BYTES, role);
+        arguments.set(JAVA_LONG, (long) index * ARGUMENT_BYTES + 8, memory);
+    }
+
+    @Override
+    public void close() {
+        for (Bound b : bound.values()) {
+            library.freeMemory(b.left);
+            library.freeMemory(b.right);
+            library.freeMemory(b.out);
+            library.freeMemory(b.scratchpad);
+        }
+        bound.clear();
+        library.closeStream(stream);
+        arena.close();
+    }
+}

@@ -1,0 +1,55 @@
+package dev.trivet.kernel;
+
+import dev.trivet.quant.ActivationQuantizer;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * In what form a product reads one of its operands: plain float32, or one byte per element by a quantizer. Immutable; the
+ * numbers that kernels need are worked out once.
+ */
+public final class Operand {
+    /** Plain float32. */
+    public static final Operand FLOAT = new Operand(null);
+
+    private final @Nullable ActivationQuantizer quantizer;
+    final boolean integer;
+    final float inverseScale;
+    /** Range of {@code x * inverseScale}, before the zero point is added. */
+    final float low;
+
+    final float high;
+    final int zeroPoint;
+
+    private Operand(@Nullable ActivationQuantizer quantizer) {
+        this.quantizer = quantizer;
+        integer = quantizer != null;
+        inverseScale = quantizer == null ? 1 : quantizer.inverseScale();
+        low = quantizer == null ? 0 : quantizer.lowest() - quantizer.zeroPoint();
+        high = quantizer == null ? 0 : quantizer.highest() - quantizer.zeroPoint();
+        zeroPoint = quantizer == null ? 0 : quantizer.zeroPoint();
+    }
+
+    public static Operand of(ActivationQuantizer quantizer) {
+        return new Operand(quantizer);
+    }
+
+    /** Absent for float32. */
+    public Optional<ActivationQuantizer> quantizer() {
+        return Optional.ofNullable(quantizer);
+    }
+
+    public boolean isInteger() {
+        return integer;
+    }
+
+    /** Bytes of one element. */
+    public int bytes() {
+        return integer ? 1 : Float.BYTES;
+    }
+
+    @Override
+    public String toString() {
+        return quantizer == null ? "float32" : quantizer.toString();
+    }
+}

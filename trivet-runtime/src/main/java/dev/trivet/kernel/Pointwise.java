@@ -1,0 +1,104 @@
+package dev.trivet.kernel;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * Everything between two products, one fused pass each: it takes the raw result of one product and leaves the operand of the
+ * next. {@code ReferencePointwise} defines the results; every provider equals it bit for bit, because sums run in a fixed
+ * striped order (see there) and {@code exp} and {@code erf} are polynomials of explicit fused multiply-adds.
+ *
+ * <p>An operand is written as float32 or as one byte per element, as its {@link Operand} says. Instances belong to one
+ * workspace and so to one thread.
+ */
+public interface Pointwise {
+    /**
+     * Writes {@code x} as an operand.
+     *
+     * @param x float32 {@code [count]}
+     */
+    void encode(MemorySegment x, int count, Operand operand, MemorySegment out);
+
+    /**
+     * LayerNorm over the last dimension.
+     *
+     * @param x float32 {@code [rows, width]}
+     * @param gamma float32 {@code [width]}
+     * @param beta float32 {@code [width]}
+     * @param out {@code [rows, width]}
+     */
+    void layerNorm(
+            MemorySegment x,
+            int rows,
+            int width,
+            MemorySegment gamma,
+            MemorySegment beta,
+            float epsilon,
+            Operand operand,
+            MemorySegment out);
+
+    /**
+     * {@code out = value}.
+     *
+     * @param raw {@code [rows, columns]} of a linear
+     * @param out float32 {@code [rows, columns]}
+     */
+    void decode(MemorySegment raw, int rows, Product product, MemorySegment out);
+
+    /**
+     * {@code residual += value}.
+     *
+     * @param raw {@code [rows, columns]} of a linear
+     * @param residual float32 {@code [rows, columns]}
+     */
+    void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual);
+
+    /**
+     * {@code out = GELU(value)}, the exact (erf) form.
+     *
+     * @param raw {@code [rows, columns]} of a linear
+     * @param out {@code [rows, columns]}
+     */
+    void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out);
+
+    /**
+     * Splits the q, k, v projection into heads.
+     *
+     * @param raw {@code [images * tokens, 3 * heads * headWidth]}, q first
+     * @param query {@code [images, heads, tokens, headWidth]}; {@code key} and {@code value} alike
+     */
+    void splitHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value);
+
+    /**
+     * Softmax over the last dimension of {@code raw * scale}.
+     *
+     * @param raw int32 or float32 {@code [rows, columns]} of a matmul
+     * @param scale positive
+     * @param out {@code [rows, columns]}
+     */
+    void softmax(
+            MemorySegment raw, boolean integer, int rows, int columns, float scale, Operand operand, MemorySegment out);
+
+    /**
+     * Joins the heads of {@code raw * scale}.
+     *
+     * @param raw int32 or float32 {@code [images, heads, tokens, headWidth]} of a matmul
+     * @param out {@code [images * tokens, heads * headWidth]}
+     */
+    void mergeHeads(
+            MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out);
+
+    /**
+     * Mean over rows.
+     *
+     * @param x float32 {@code [rows, width]}
+     * @param out float32 {@code [width]}
+     */
+    void meanRows(MemorySegment x, int rows, int width, MemorySegment out);
+}

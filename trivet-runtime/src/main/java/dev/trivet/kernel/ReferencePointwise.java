@@ -1,0 +1,207 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The definition of {@link Pointwise}, in plain scalar Java.
+ *
+ * <p>Float sums depend on their order, so the order is part of the definition: element {@code i} is added to lane {@code i mod
+ * 16}, in rising order, and the 16 lanes are then folded in halves (lane j += lane j + 8, then 4, 2, 1). A SIMD version with
+ * 4, 8 or 16 lanes per register can follow that order exactly.
+ */
+final class ReferencePointwise implements Pointwise {
+    static final int LANES = 16;
+
+    private final float[] lanes = new float[LANES];
+    private float[] row = new float[0];
+
+    @Override
+    public void encode(MemorySegment x, int count, Operand operand, MemorySegment out) {
+        for (int i = 0; i < count; i++) {
+            store(out, i, x.getAtIndex(JAVA_FLOAT, i), operand);
+        }
+    }
+
+    @Override
+    public void layerNorm(
+            MemorySegment x,
+            int rows,
+            int width,
+            MemorySegment gamma,
+            MemorySegment beta,
+            float epsilon,
+            Operand operand,
+            MemorySegment out) {
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * width;
+            clearLanes();
+            for (int c = 0; c < width; c++) {
+                lanes[c % LANES] += x.getAtIndex(JAVA_FLOAT, base + c);
+            }
+            float mean = fold(lanes) / width;
+            clearLanes();
+            for (int c = 0; c < width; c++) {
+                float d = x.getAtIndex(JAVA_FLOAT, base + c) - mean;
+                lanes[c % LANES] = Math.fma(d, d, lanes[c % LANES]);
+            }
+            float inverse = inverseDeviation(fold(lanes), width, epsilon);
+            for (int c = 0; c < width; c++) {
+                float normal = (x.getAtIndex(JAVA_FLOAT, base + c) - mean) * inverse;
+                float y = Math.fma(normal, gamma.getAtIndex(JAVA_FLOAT, c), beta.getAtIndex(JAVA_FLOAT, c));
+                store(out, base + c, y, operand);
+            }
+        }
+    }
+
+    static float inverseDeviation(float squares, int width, float epsilon) {
+        return 1f / (float) Math.sqrt(squares / width + epsilon);
+    }
+
+    @Override
+    public void decode(MemorySegment raw, int rows, Product product, MemorySegment out) {
+        for (int r = 0; r < rows; r++) {
+            for (int c = 0; c < product.columns(); c++) {
+                long i = (long) r * product.columns() + c;
+                out.setAtIndex(JAVA_FLOAT, i, value(raw, i, c, product));
+            }
+        }
+    }
+
+    @Override
+    public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
+        for (int r = 0; r < rows; r++) {
+            for (int c = 0; c < product.columns(); c++) {
+                long i = (long) r * product.columns() + c;
+                float sum = residual.getAtIndex(JAVA_FLOAT, i) + value(raw, i, c, product);
+                residual.setAtIndex(JAVA_FLOAT, i, sum);
+            }
+        }
+    }
+
+    @Override
+    public void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
+        for (int r = 0; r < rows; r++) {
+            for (int c = 0; c < product.columns(); c++) {
+                long i = (long) r * product.columns() + c;
+                store(out, i, ScalarMath.gelu(value(raw, i, c, product)), operand);
+            }
+        }
+    }
+
+    @Override
+    public void splitHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        int width = shape.width();
+        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+            for (int c = 0; c < 3 * width; c++) {
+                float v = value(raw, (long) row * 3 * width + c, c, product);
+                long to = shape.headRow(row, c % width / shape.headWidth()) * shape.headWidth() + c % shape.headWidth();
+                switch (c / width) {
+                    case 0 -> store(query, to, v, operands.query());
+                    case 1 -> store(key, to, v, operands.key());
+                    default -> store(value, to, v, operands.value());
+                }
+            }
+        }
+    }
+
+    @Override
+    public void softmax(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out) {
+        if (row.length < columns) {
+            row = new float[columns];
+        }
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            float highest = Float.NEGATIVE_INFINITY;
+            for (int c = 0; c < columns; c++) {
+                row[c] = rawValue(raw, base + c, integer) * scale;
+                highest = Math.max(highest, row[c]);
+            }
+            clearLanes();
+            for (int c = 0; c < columns; c++) {
+                row[c] = ScalarMath.exp(row[c] - highest);
+                lanes[c % LANES] += row[c];
+            }
+            float inverse = 1f / fold(lanes);
+            for (int c = 0; c < columns; c++) {
+                store(out, base + c, row[c] * inverse, operand);
+            }
+        }
+    }
+
+    @Override
+    public void mergeHeads(
+            MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out) {
+        int width = shape.width();
+        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+            for (int c = 0; c < width; c++) {
+                long from = shape.headRow(row, c / shape.headWidth()) * shape.headWidth() + c % shape.headWidth();
+                store(out, (long) row * width + c, rawValue(raw, from, integer) * scale, operand);
+            }
+        }
+    }
+
+    @Override
+    public void meanRows(MemorySegment x, int rows, int width, MemorySegment out) {
+        for (int c = 0; c < width; c++) {
+            float sum = 0;
+            for (int r = 0; r < rows; r++) {
+                sum += x.getAtIndex(JAVA_FLOAT, (long) r * width + c);
+            }
+            out.setAtIndex(JAVA_FLOAT, c, sum / rows);
+        }
+    }
+
+    private void clearLanes() {
+        java.util.Arrays.fill(lanes, 0f);
+    }
+
+    /** Folds the lanes in halves; the array is overwritten. */
+    static float fold(float[] lanes) {
+        for (int half = LANES / 2; half > 0; half /= 2) {
+            for (int j = 0; j < half; j++) {
+                lanes[j] += lanes[j + half];
+            }
+        }
+        return lanes[0];
+    }
+
+    static float rawValue(MemorySegment raw, long index, boolean integer) {
+        return integer ? (float) raw.getAtIndex(JAVA_INT, index) : raw.getAtIndex(JAVA_FLOAT, index);
+    }
+
+    static float value(MemorySegment raw, long index, int column, Product product) {
+        float bias = product.bias().getAtIndex(JAVA_FLOAT, column);
+        if (!product.integer()) {
+            return raw.getAtIndex(JAVA_FLOAT, index) + bias;
+        }
+        int sum = raw.getAtIndex(JAVA_INT, index) - product.correction().getAtIndex(JAVA_INT, column);
+        return Math.fma((float) sum, product.scale().getAtIndex(JAVA_FLOAT, column), bias);
+    }
+
+    static void store(MemorySegment out, long index, float value, Operand operand) {
+        if (operand.integer) {
+            int code = ScalarMath.code(value, operand.inverseScale, operand.low, operand.high, operand.zeroPoint);
+            out.set(JAVA_BYTE, index, (byte) code);
+        } else {
+            out.setAtIndex(JAVA_FLOAT, index, value);
+        }
+    }
+}

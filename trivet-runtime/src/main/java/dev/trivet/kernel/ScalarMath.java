@@ -1,0 +1,72 @@
+package dev.trivet.kernel;
+
+/**
+ * The scalar functions that define the float arithmetic between integer products. Each is a fixed sequence of IEEE-754
+ * operations (fused multiply-adds are explicit), so a SIMD version that performs the same sequence per lane gives the same
+ * bits. {@code Math.exp} would not do: HotSpot may use another approximation when compiled than when interpreted.
+ */
+final class ScalarMath {
+    /** Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even. */
+    static final float ROUND = 12582912f;
+
+    // exp: Cody-Waite reduction by ln 2 in two parts, then a degree-6 minimax polynomial (Cephes expf); about 1 ulp.
+    static final float LOWEST_EXPONENT = -87f;
+    static final float LOG2_E = 1.44269504f;
+    static final float LN2_HIGH = 0.693359375f;
+    static final float LN2_LOW = -2.12194440e-4f;
+    static final float E5 = 1.9875691500e-4f;
+    static final float E4 = 1.3981999507e-3f;
+    static final float E3 = 8.3334519073e-3f;
+    static final float E2 = 4.1665795894e-2f;
+    static final float E1 = 1.6666665459e-1f;
+    static final float E0 = 5.0000001201e-1f;
+
+    // erfc: Abramowitz and Stegun 7.1.26, absolute error at most 1.5e-7.
+    static final float HALF_SQRT2 = 0.70710678f;
+    static final float P = 0.3275911f;
+    static final float A1 = 0.254829592f;
+    static final float A2 = -0.284496736f;
+    static final float A3 = 1.421413741f;
+    static final float A4 = -1.453152027f;
+    static final float A5 = 1.061405429f;
+
+    private ScalarMath() {}
+
+    /** e^x for x at most 0; values below -87 give e^-87. */
+    static float exp(float x) {
+        float clamped = Math.max(x, LOWEST_EXPONENT);
+        float n = (clamped * LOG2_E + ROUND) - ROUND;
+        float r = Math.fma(n, -LN2_HIGH, clamped);
+        r = Math.fma(n, -LN2_LOW, r);
+        float p = Math.fma(E5, r, E4);
+        p = Math.fma(p, r, E3);
+        p = Math.fma(p, r, E2);
+        p = Math.fma(p, r, E1);
+        p = Math.fma(p, r, E0);
+        float y = Math.fma(p, r * r, r) + 1f;
+        return y * Float.intBitsToFloat(((int) n + 127) << 23);
+    }
+
+    /**
+     * x * Phi(x). With q = erfc(|x| / sqrt 2) it is x - x q / 2 for positive and x q / 2 for negative x, which loses no digits
+     * in the negative tail.
+     */
+    static float gelu(float x) {
+        float magnitude = Math.abs(x);
+        float z = magnitude * HALF_SQRT2;
+        float t = 1f / Math.fma(P, z, 1f);
+        float p = Math.fma(A5, t, A4);
+        p = Math.fma(p, t, A3);
+        p = Math.fma(p, t, A2);
+        p = Math.fma(p, t, A1);
+        float q = p * t * exp(-(z * z));
+        float half = 0.5f * magnitude * q;
+        return Math.max(x, 0f) - half;
+    }
+
+    /** Steps {@code x * inverseScale}, clamped to the range and rounded to nearest, ties to even; NaN gives 0. */
+    static int code(float x, float inverseScale, float low, float high, int zeroPoint) {
+        float clamped = Math.min(Math.max(x * inverseScale, low), high);
+        return (int) ((clamped + ROUND) - ROUND) + zeroPoint;
+    }
+}

@@ -1,0 +1,166 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * Portable SIMD products: one float micro-kernel ({@link VectorGemm}) serves both element types.
+ *
+ * <p>Why integers run as floats: HotSpot has no pattern for an int8 dot product, while a float fused multiply-add is one
+ * instruction everywhere. It is exact for our codes: |u8 * s8| is at most 255 * 128 = 32,640 and the sum of 512 such products
+ * stays below 2^24, where float32 still holds every integer. The summed dimension is therefore cut into blocks of 512, each
+ * block is summed in float32 and added to the int32 result.
+ */
+public final class VectorKernels implements Kernels {
+    /** Longest sum of u8 x s8 products that float32 holds exactly. */
+    static final int EXACT_BLOCK = 512;
+
+    /** @throws UnsupportedOperationException if the machine's vectors cannot reproduce the reference's order of sums */
+    public VectorKernels() {
+        if (!VectorPointwise.SUPPORTED) {
+            throw new UnsupportedOperationException("vector registers of " + VectorGemm.L + " floats");
+        }
+    }
+
+    @Override
+    public String name() {
+        return "vector";
+    }
+
+    @Override
+    public String description() {
+        return "vector (Vector API, " + VectorGemm.L * Float.SIZE + " bit)";
+    }
+
+    @Override
+    public Workspace openWorkspace() {
+        return new VectorWorkspace();
+    }
+
+    @Override
+    public Linear floatLinear(MemorySegment weight, int outputs, int inputs, int typicalRows) {
+        float[] packed = VectorGemm.pack(
+                new float[VectorGemm.packedLength(outputs, inputs)],
+                outputs,
+                inputs,
+                (n, k) -> weight.getAtIndex(JAVA_FLOAT, (long) n * inputs + k));
+        return new PackedLinear(packed, outputs, inputs, false);
+    }
+
+    @Override
+    public Linear integerLinear(MemorySegment codes, int outputs, int inputs, int typicalRows) {
+        float[] packed = VectorGemm.pack(
+                new float[VectorGemm.packedLength(outputs, inputs)],
+                outputs,
+                inputs,
+                (n, k) -> codes.get(JAVA_BYTE, (long) n * inputs + k));
+        return new PackedLinear(packed, outputs, inputs, true);
+    }
+
+    @Override
+    public Matmul floatMatmul(MatmulShape shape) {
+        return new PackingMatmul(shape, false, false);
+    }
+
+    @Override
+    public Matmul integerMatmul(MatmulShape shape, boolean leftSigned) {
+        return new PackingMatmul(shape, true, leftSigned);
+    }
+
+    @Override
+    public void close() {}
+
+    private record PackedLinear(float[] packed, int outputs, int inputs, boolean integer) implements Linear {
+        @Override
+        public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
+            VectorWorkspace scratch = (VectorWorkspace) workspace;
+            float[] left = scratch.left(rows * inputs);
+            load(in, 0, rows * inputs, integer, false, left);
+            scratch.gemm().run(left, rows, packed, outputs, inputs, out, 0, integer);
+        }
+
+        @Override
+        public void close() {}
+    }
+
+    private record PackingMatmul(MatmulShape shape, boolean integer, boolean leftSigned) implements Matmul {
+        @Override
+        public void run(Workspace workspace, MemorySegment left, MemorySegment right, int batch, MemorySegment out) {
+            VectorWorkspace scratch = (VectorWorkspace) workspace;
+            int m = shape.m();
+            int n = shape.n();
+            int k = shape.k();
+            float[] leftValues = scratch.left(m * k);
+            float[] rightValues = scratch.right(n * k);
+            float[] packed = scratch.packed(VectorGemm.packedLength(n, k));
+            for (int b = 0; b < batch; b++) {
+                load(left, (long) b * m * k, m * k, integer, leftSigned, leftValues);
+                load(right, (long) b * n * k, n * k, integer, true, rightValues);
+                if (shape.rightTransposed()) {
+                    VectorGemm.pack(packed, n, k, (column, i) -> rightValues[column * k + i]);
+                } else {
+                    VectorGemm.pack(packed, n, k, (column, i) -> rightValues[i * n + column]);
+                }
+                scratch.gemm().run(leftValues, m, packed, n, k, out, (long) b * m * n, integer);
+            }
+        }
+    }
+
+    /** Copies floats, or widens codes to floats. */
+    private static void load(MemorySegment from, long start, int count, boolean integer, boolean signed, float[] to) {
+        if (!integer) {
+            MemorySegment.copy(from, JAVA_FLOAT, 4 * start, to, 0, count);
+        } else if (signed) {
+            for (int i = 0; i < count; i++) {
+                to[i] = from.get(JAVA_BYTE, start + i);
+            }
+        } else {
+            for (int i = 0; i < count; i++) {
+                to[i] = from.get(JAVA_BYTE, start + i) & 0xff;
+            }
+        }
+    }
+
+    static final class VectorWorkspace implements Workspace {
+        private final Pointwise pointwise = new VectorPointwise();
+        private final VectorGemm gemm = new VectorGemm();
+        private float[] left = new float[0];
+        private float[] right = new float[0];
+        private float[] packed = new float[0];
+
+        @Override
+        public Pointwise pointwise() {
+            return pointwise;
+        }
+
+        VectorGemm gemm() {
+            return gemm;
+        }
+
+        float[] left(int length) {
+            if (left.length < length) {
+                left = new float[length];
+            }
+            return left;
+        }
+
+        float[] right(int length) {
+            if (right.length < length) {
+                right = new float[length];
+            }
+            return right;
+        }
+
+        float[] packed(int length) {
+            if (packed.length < length) {
+                packed = new float[length];
+            }
+            return packed;
+        }
+
+        @Override
+        public void close() {}
+    }
+}

@@ -1,0 +1,69 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.Linear;
+import dev.trivet.kernel.Operand;
+import dev.trivet.kernel.Product;
+import dev.trivet.model.LinearLayer;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/** A linear layer made ready to run: packed weights, the form its input must have, and how its raw sums become values. */
+record LinearOperator(String name, Operand input, Linear linear, Product product) implements AutoCloseable {
+
+    /** @param arena owns the constants; outlives the operator */
+    static LinearOperator compile(LinearLayer layer, Kernels kernels, int typicalRows, Arena arena) {
+        return switch (layer) {
+            case LinearLayer.Float32 l -> compileFloat(l, kernels, typicalRows, arena);
+            case LinearLayer.Quantized l -> compileQuantized(l, kernels, typicalRows, arena);
+        };
+    }
+
+    private static LinearOperator compileFloat(
+            LinearLayer.Float32 layer, Kernels kernels, int typicalRows, Arena arena) {
+        Product product = new Product(
+                false,
+                layer.outputs(),
+                MemorySegment.NULL,
+                MemorySegment.NULL,
+                arena.allocateFrom(JAVA_FLOAT, layer.bias()));
+        try (Arena scratch = Arena.ofConfined()) {
+            MemorySegment weight = scratch.allocateFrom(JAVA_FLOAT, layer.weight());
+            return new LinearOperator(
+                    layer.name(),
+                    Operand.FLOAT,
+                    kernels.floatLinear(weight, layer.outputs(), layer.inputs(), typicalRows),
+                    product);
+        }
+    }
+
+    private static LinearOperator compileQuantized(
+            LinearLayer.Quantized layer, Kernels kernels, int typicalRows, Arena arena) {
+        MemorySegment correction = arena.allocate(JAVA_INT, layer.outputs());
+        MemorySegment scale = arena.allocate(JAVA_FLOAT, layer.outputs());
+        for (int n = 0; n < layer.outputs(); n++) {
+            int sum = 0;
+            for (int k = 0; k < layer.inputs(); k++) {
+                sum += layer.codes().get(JAVA_BYTE, (long) n * layer.inputs() + k);
+            }
+            correction.setAtIndex(JAVA_INT, n, layer.input().zeroPoint() * sum);
+            scale.setAtIndex(JAVA_FLOAT, n, layer.input().scale() * layer.scale(n));
+        }
+        Product product =
+                new Product(true, layer.outputs(), correction, scale, arena.allocateFrom(JAVA_FLOAT, layer.bias()));
+        return new LinearOperator(
+                layer.name(),
+                Operand.of(layer.input()),
+                kernels.integerLinear(layer.codes(), layer.outputs(), layer.inputs(), typicalRows),
+                product);
+    }
+
+    @Override
+    public void close() {
+        linear.close();
+    }
+}

@@ -1,0 +1,29 @@
+package dev.trivet.runtime;
+
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.Matmul;
+import dev.trivet.kernel.MatmulShape;
+import dev.trivet.kernel.Operand;
+import dev.trivet.model.MatmulQuantizers;
+import java.util.Optional;
+
+/**
+ * An attention product made ready to run.
+ *
+ * @param scale what raw sums are multiplied by
+ */
+record MatmulOperator(String name, Operand left, Operand right, Matmul matmul, boolean integer, float scale) {
+    static MatmulOperator compile(
+            String name, Optional<MatmulQuantizers> quantizers, MatmulShape shape, float factor, Kernels kernels) {
+        return quantizers
+                .map(q -> new MatmulOperator(
+                        name,
+                        Operand.of(q.left()),
+                        Operand.of(q.right()),
+                        kernels.integerMatmul(shape, q.left().signed()),
+                        true,
+                        q.left().scale() * q.right().scale() * factor))
+                .orElseGet(() -> new MatmulOperator(
+                        name, Operand.FLOAT, Operand.FLOAT, kernels.floatMatmul(shape), false, factor));
+    }
+}

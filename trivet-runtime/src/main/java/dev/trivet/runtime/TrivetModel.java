@@ -1,0 +1,193 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.trivet.format.ModelFile;
+import dev.trivet.image.ImageDecoder;
+import dev.trivet.image.ImagePreprocessor;
+import dev.trivet.image.RgbImage;
+import dev.trivet.kernel.KernelSelection;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.model.ImageNetClasses;
+import dev.trivet.model.ModelConfig;
+import dev.trivet.model.VitModel;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.stream.IntStream;
+
+/**
+ * A model ready to classify images:
+ *
+ * <pre>{@code
+ * try (TrivetModel model = TrivetModel.load(Path.of("deit_t8.safetensors"))) {
+ *     model.classify(Path.of("cat.jpg"), 5).forEach(System.out::println);
+ * }
+ * }</pre>
+ *
+ * <p>Safe to share: any number of threads may classify at the same time; each call borrows a set of buffers, and sets are kept
+ * for the next call. Owns off-heap memory until closed.
+ */
+public final class TrivetModel implements AutoCloseable {
+    private final VitModel model;
+    private final ImagePreprocessor preprocessor;
+    private final VitExecutor executor;
+    private final List<String> labels;
+    private final ConcurrentLinkedQueue<Slot> idle = new ConcurrentLinkedQueue<>();
+    private volatile boolean closed;
+
+    /**
+     * A class and how probable the model holds it.
+     *
+     * @param index class number
+     * @param label readable name, or the number where the model names none
+     * @param probability softmax of the logits, in [0, 1]
+     */
+    public record Prediction(int index, String label, double probability) {}
+
+    private record Slot(VitSession session, MemorySegment input, MemorySegment logits) {}
+
+    /**
+     * Compiles a model for the given kernels.
+     *
+     * @param batch most images that one run takes
+     */
+    public TrivetModel(VitModel model, Kernels kernels, int batch) {
+        this.model = model;
+        preprocessor = new ImagePreprocessor(model.config().preprocessing());
+        executor = new VitExecutor(model, kernels, batch);
+        labels = labels(model.config());
+    }
+
+    private static List<String> labels(ModelConfig config) {
+        if (!config.labels().isEmpty()) {
+            return config.labels();
+        }
+        int classes = config.geometry().classes();
+        return classes == ImageNetClasses.COUNT
+                ? ImageNetClasses.names()
+                : IntStream.range(0, classes).mapToObj(Integer::toString).toList();
+    }
+
+    /**
+     * Loads a float checkpoint or a quantized file for one image at a time on the best kernels of this machine.
+     *
+     * @throws dev.trivet.BadInputException if it cannot be read
+     */
+    public static TrivetModel load(Path path) {
+        ModelFile file = ModelFile.read(path, Optional.empty());
+        return new TrivetModel(file.model(), KernelSelection.get().kernels(), 1);
+    }
+
+    public ModelConfig config() {
+        return model.config();
+    }
+
+    public VitModel model() {
+        return model;
+    }
+
+    /** One readable name per class. */
+    public List<String> labels() {
+        return labels;
+    }
+
+    public ImagePreprocessor preprocessor() {
+        return preprocessor;
+    }
+
+    public VitExecutor executor() {
+        return executor;
+    }
+
+    /**
+     * The most probable classes of an image file, most probable first.
+     *
+     * @throws dev.trivet.BadInputException if the image cannot be read
+     */
+    public List<Prediction> classify(Path image, int top) {
+        return classify(ImageDecoder.decode(image), top);
+    }
+
+    /** The most probable classes of a decoded image, most probable first. */
+    public List<Prediction> classify(RgbImage image, int top) {
+        float[] logits = logits(image);
+        double[] probabilities = softmax(logits);
+        List<Prediction> predictions = new ArrayList<>();
+        IntStream.range(0, logits.length)
+                .boxed()
+                .sorted(Comparator.comparingDouble((Integer i) -> -probabilities[i])
+                        .thenComparing(i -> i))
+                .limit(top)
+                .forEach(i -> predictions.add(new Prediction(i, labels.get(i), probabilities[i])));
+        return predictions;
+    }
+
+    /** The logits {@code [classes]} of an image, in a new array. */
+    public float[] logits(RgbImage image) {
+        Slot slot = borrow();
+        try {
+            preprocessor.apply(image, slot.input, 0);
+            slot.session.run(slot.input, 1, slot.logits);
+            float[] logits = new float[executor.config.classes()];
+            MemorySegment.copy(slot.logits, JAVA_FLOAT, 0, logits, 0, logits.length);
+            return logits;
+        } finally {
+            giveBack(slot);
+        }
+    }
+
+    private static double[] softmax(float[] logits) {
+        double highest = Double.NEGATIVE_INFINITY;
+        for (float v : logits) {
+            highest = Math.max(highest, v);
+        }
+        double[] p = new double[logits.length];
+        double sum = 0;
+        for (int i = 0; i < p.length; i++) {
+            p[i] = Math.exp(logits[i] - highest);
+            sum += p[i];
+        }
+        for (int i = 0; i < p.length; i++) {
+            p[i] /= sum;
+        }
+        return p;
+    }
+
+    private Slot borrow() {
+        if (closed) {
+            throw new IllegalStateException("the model is closed");
+        }
+        Slot slot = idle.poll();
+        if (slot != null) {
+            return slot;
+        }
+        VitSession session = executor.openSession();
+        return new Slot(session, session.allocateInput(), session.allocateLogits());
+    }
+
+    private void giveBack(Slot slot) {
+        idle.add(slot);
+        if (closed) {
+            drain();
+        }
+    }
+
+    private void drain() {
+        for (Slot slot = idle.poll(); slot != null; slot = idle.poll()) {
+            slot.session.close();
+        }
+    }
+
+    /** Frees all memory. Calls still running on other threads must have ended. */
+    @Override
+    public void close() {
+        closed = true;
+        drain();
+        executor.close();
+    }
+}

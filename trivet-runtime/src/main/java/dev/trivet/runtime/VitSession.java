@@ -1,0 +1,242 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.trivet.kernel.AttentionShape;
+import dev.trivet.kernel.Operand;
+import dev.trivet.kernel.Pointwise;
+import dev.trivet.kernel.Workspace;
+import dev.trivet.model.Pooling;
+import dev.trivet.model.VitConfig;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A run of a {@link VitExecutor}, used by one thread at a time. All buffers are allocated when it is opened; a run allocates nothing off-heap.
+ * Between two products every value passes memory once: the raw sums of one are read, and the operand of the next is written.
+ */
+public final class VitSession implements AutoCloseable {
+    private static final int ALIGNMENT = 64;
+
+    private final VitExecutor executor;
+    private final VitConfig config;
+    private final Workspace workspace;
+    private final Pointwise pointwise;
+    private final Arena arena = Arena.ofShared();
+
+    /** Float32 {@code [batch * patches, patchLength]}. */
+    private final MemorySegment patches;
+    /** Float32 {@code [batch * tokens, width]}: the residual stream. */
+    private final MemorySegment stream;
+    /** The operand of the next product. */
+    private final MemorySegment operand;
+    /** Raw sums of the last product. */
+    private final MemorySegment raw;
+    /** Heads {@code [batch, heads, tokens, headWidth]}. */
+    private final MemorySegment query;
+
+    private final MemorySegment key;
+    private final MemorySegment value;
+    /** Float32 {@code [batch, width]} and {@code [batch, classes]}. */
+    private final MemorySegment pooled;
+
+    private final MemorySegment secondLogits;
+    private final AttentionShape[] shapes;
+    private final MemorySegment[] patchRows;
+    private final MemorySegment[] patchRaw;
+    private final MemorySegment[] pooledRows;
+
+    VitSession(VitExecutor executor) {
+        this.executor = executor;
+        config = executor.config;
+        workspace = executor.kernels.openWorkspace();
+        pointwise = workspace.pointwise();
+        int batch = executor.batch;
+        long width = config.width();
+        long rows = (long) batch * config.tokens();
+        long widest = Math.max(config.mlpWidth(), width);
+        long attention = rows * config.heads() * config.tokens();
+        long patchValues = (long) batch * config.patches() * config.patchLength();
+        patches = floats(patchValues);
+        stream = floats(rows * width);
+        operand = floats(Math.max(Math.max(rows * widest, attention), patchValues));
+        raw = floats(Math.max(
+                Math.max(rows * Math.max(3 * width, widest), attention), (long) batch * config.classes()));
+        query = floats(rows * width);
+        key = floats(rows * width);
+        value = floats(rows * width);
+        pooled = floats(batch * width);
+        secondLogits = floats((long) batch * config.classes());
+        shapes = new AttentionShape[batch + 1];
+        patchRows = new MemorySegment[batch];
+        patchRaw = new MemorySegment[batch];
+        pooledRows = new MemorySegment[batch];
+        for (int i = 0; i < batch; i++) {
+            shapes[i + 1] = new AttentionShape(i + 1, config.tokens(), config.heads(), config.headWidth());
+            long skipped = (long) i * config.tokens() + config.prefixTokens();
+            patchRows[i] = stream.asSlice(4 * skipped * width, 4L * config.patches() * width);
+            patchRaw[i] = raw.asSlice(4L * i * config.patches() * width, 4L * config.patches() * width);
+            pooledRows[i] = pooled.asSlice(4L * i * width, 4L * width);
+        }
+    }
+
+    private MemorySegment floats(long count) {
+        return arena.allocate(4 * count, ALIGNMENT);
+    }
+
+    /** An input buffer that this session can run: float32 {@code [batch, channels, imageSize, imageSize]}. */
+    public MemorySegment allocateInput() {
+        return floats((long) executor.batch * config.channels() * config.imageSize() * config.imageSize());
+    }
+
+    /** An output buffer: float32 {@code [batch, classes]}. */
+    public MemorySegment allocateLogits() {
+        return floats((long) executor.batch * config.classes());
+    }
+
+    /**
+     * Runs some images.
+     *
+     * @param input float32 {@code [images, channels, imageSize, imageSize]}, off-heap
+     * @param images 1 to the executor's batch
+     * @param logits float32 {@code [images, classes]}, off-heap, overwritten
+     */
+    public void run(MemorySegment input, int images, MemorySegment logits) {
+        run(input, images, logits, Optional.empty());
+    }
+
+    /** The same, watched. */
+    public void run(MemorySegment input, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
+        if (images < 1 || images > executor.batch) {
+            throw new IllegalArgumentException(images + " images for a batch of " + executor.batch);
+        }
+        workspace.enter();
+        @Nullable LayerObserver observer = watcher.orElse(null);
+        embed(input, images, observer);
+        for (VitExecutor.Block block : executor.blocks) {
+            attention(block, images, observer);
+            mlp(block, images, observer);
+            if (observer != null) {
+                observer.activation(block.name(), stream, images, config.tokens(), config.width());
+            }
+        }
+        if (observer != null) {
+            observeFinalNorm(images, observer);
+        }
+        classify(executor.head, 0, images, logits, observer);
+        LinearOperator second = executor.distillationHead;
+        if (second != null) {
+            classify(second, 1, images, secondLogits, observer);
+            for (long i = 0; i < (long) images * config.classes(); i++) {
+                float mean = (logits.getAtIndex(JAVA_FLOAT, i) + secondLogits.getAtIndex(JAVA_FLOAT, i)) / 2;
+                logits.setAtIndex(JAVA_FLOAT, i, mean);
+            }
+        }
+    }
+
+    private void embed(MemorySegment input, int images, @Nullable LayerObserver observer) {
+        PatchLayout.gather(config, input, images, patches);
+        LinearOperator embedding = executor.patchEmbedding;
+        int rows = images * config.patches();
+        MemorySegment in = patches;
+        if (embedding.input().isInteger()) {
+            pointwise.encode(patches, rows * config.patchLength(), embedding.input(), operand);
+            in = operand;
+        }
+        product(embedding, in, rows, observer);
+        for (int i = 0; i < images; i++) {
+            MemorySegment.copy(executor.start, 0, stream, i * executor.start.byteSize(), executor.start.byteSize());
+            pointwise.addTo(patchRaw[i], config.patches(), embedding.product(), patchRows[i]);
+        }
+        if (observer != null) {
+            // The operand buffer is free here and large enough.
+            pointwise.decode(raw, rows, embedding.product(), operand);
+            observer.activation("patch_embed", operand, images, config.patches(), config.width());
+        }
+    }
+
+    private void attention(VitExecutor.Block block, int images, @Nullable LayerObserver observer) {
+        int rows = images * config.tokens();
+        int batch = images * config.heads();
+        AttentionShape shape = shapes[images];
+        normalize(stream, rows, block.attentionNorm(), block.qkv().input(), operand);
+        product(block.qkv(), operand, rows, observer);
+        pointwise.splitHeads(raw, shape, block.qkv().product(), block.attention(), query, key, value);
+        MatmulOperator scores = block.scores();
+        scores.matmul().run(workspace, query, key, batch, raw);
+        if (observer != null) {
+            observer.matmul(scores.name(), query, key, batch, raw);
+        }
+        MatmulOperator mixing = block.mixing();
+        pointwise.softmax(
+                raw,
+                scores.integer(),
+                batch * config.tokens(),
+                config.tokens(),
+                scores.scale(),
+                mixing.left(),
+                operand);
+        mixing.matmul().run(workspace, operand, value, batch, raw);
+        if (observer != null) {
+            observer.matmul(mixing.name(), operand, value, batch, raw);
+        }
+        pointwise.mergeHeads(
+                raw, mixing.integer(), shape, mixing.scale(), block.projection().input(), operand);
+        product(block.projection(), operand, rows, observer);
+        pointwise.addTo(raw, rows, block.projection().product(), stream);
+    }
+
+    private void mlp(VitExecutor.Block block, int images, @Nullable LayerObserver observer) {
+        int rows = images * config.tokens();
+        normalize(stream, rows, block.mlpNorm(), block.hidden().input(), operand);
+        product(block.hidden(), operand, rows, observer);
+        pointwise.gelu(raw, rows, block.hidden().product(), block.output().input(), operand);
+        product(block.output(), operand, rows, observer);
+        pointwise.addTo(raw, rows, block.output().product(), stream);
+    }
+
+    private void classify(
+            LinearOperator head, int token, int images, MemorySegment logits, @Nullable LayerObserver observer) {
+        long rowBytes = 4L * config.width();
+        for (int i = 0; i < images; i++) {
+            if (config.pooling() == Pooling.TOKEN) {
+                long from = ((long) i * config.tokens() + token) * rowBytes;
+                MemorySegment.copy(stream, from, pooledRows[i], 0, rowBytes);
+            } else {
+                pointwise.meanRows(patchRows[i], config.patches(), config.width(), pooledRows[i]);
+            }
+        }
+        normalize(pooled, images, executor.finalNorm, head.input(), operand);
+        product(head, operand, images, observer);
+        pointwise.decode(raw, images, head.product(), logits);
+    }
+
+    private void observeFinalNorm(int images, LayerObserver observer) {
+        int rows = images * config.tokens();
+        if (config.pooling() == Pooling.TOKEN) {
+            normalize(stream, rows, executor.finalNorm, Operand.FLOAT, operand);
+            observer.activation("norm", operand, images, config.tokens(), config.width());
+        } else {
+            observer.activation("norm", stream, images, config.tokens(), config.width());
+        }
+    }
+
+    private void normalize(MemorySegment x, int rows, VitExecutor.Norm norm, Operand form, MemorySegment out) {
+        pointwise.layerNorm(x, rows, config.width(), norm.gamma(), norm.beta(), config.layerNormEpsilon(), form, out);
+    }
+
+    private void product(LinearOperator operator, MemorySegment in, int rows, @Nullable LayerObserver observer) {
+        operator.linear().run(workspace, in, rows, raw);
+        if (observer != null) {
+            observer.linear(operator.name(), in, rows, raw);
+        }
+    }
+
+    @Override
+    public void close() {
+        workspace.close();
+        arena.close();
+    }
+}

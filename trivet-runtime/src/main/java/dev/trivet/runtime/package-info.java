@@ -1,0 +1,5 @@
+/** Executors: a model, float or quantized, run on the kernels. */
+@NullMarked
+package dev.trivet.runtime;
+
+import org.jspecify.annotations.NullMarked;
