@@ -23,13 +23,17 @@ public final class FloatTraining {
 
     /**
      * @param output folder to write, created if missing
-     * @throws IllegalArgumentException if preprocessing and model do not fit each other
+     * @throws IllegalArgumentException if preprocessing and model do not fit each other, or the preprocessing pads
+     *     images, which timm's config cannot say
      */
     public FloatTraining(VitConfig config, Preprocessing preprocessing, TrainingSettings settings, Path output) {
         if (preprocessing.channels() != config.channels() || preprocessing.imageSize() != config.imageSize()) {
             throw new IllegalArgumentException("preprocessing gives " + preprocessing.channels() + " x "
                     + preprocessing.imageSize() + " images, the model takes " + config.channels() + " x "
                     + config.imageSize());
+        }
+        if (preprocessing.resize() < preprocessing.imageSize()) {
+            throw new IllegalArgumentException("timm's config cannot say that images are padded");
         }
         this.config = config;
         this.preprocessing = preprocessing;
@@ -54,8 +58,8 @@ public final class FloatTraining {
             throw new BadInputException(
                     checkpoint, "is there from an earlier training", "resume it or name an empty output folder");
         }
-        ImageSet trainImages = ImageSet.of(train, config);
-        ImageSet testImages = ImageSet.of(test, config);
+        ImageSet trainImages = ImageSet.of(train, config, preprocessing);
+        ImageSet testImages = ImageSet.of(test, config, preprocessing);
         TrainingOutput files = new TrainingOutput(output, config, preprocessing, train.classNames());
         Torch.load();
         try (VitModule module = new VitModule(config, VitModule.Projection.PLAIN, settings.seed());

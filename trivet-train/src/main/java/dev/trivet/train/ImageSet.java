@@ -2,7 +2,9 @@ package dev.trivet.train;
 
 import dev.trivet.BadInputException;
 import dev.trivet.data.LabelledImages;
+import dev.trivet.image.ImagePreprocessor;
 import dev.trivet.image.RgbImage;
+import dev.trivet.model.Preprocessing;
 import dev.trivet.model.VitConfig;
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
@@ -20,29 +22,29 @@ final class ImageSet {
     }
 
     /**
-     * Decodes every image.
+     * Decodes every image, resized and cropped as the preprocessing says.
      *
-     * @throws BadInputException if the set is empty, has more classes than the model, or an image has not the model's size
+     * @throws BadInputException if the set is empty, an image cannot be read, or a label is not one of the model's
      */
-    static ImageSet of(LabelledImages images, VitConfig config) {
+    static ImageSet of(LabelledImages images, VitConfig config, Preprocessing preprocessing) {
         if (images.size() == 0) {
             throw new BadInputException("the image set is empty; give one with images");
         }
-        int side = config.imageSize();
+        ImagePreprocessor preprocessor = new ImagePreprocessor(preprocessing);
         byte[][] pixels = new byte[images.size()][];
         int[] labels = new int[images.size()];
         for (int i = 0; i < pixels.length; i++) {
-            RgbImage image = images.read(i);
-            if (image.width() != side || image.height() != side) {
-                throw new BadInputException(images.name(i) + ": is " + image.width() + " x " + image.height()
-                        + " pixels; training wants images of the model's size, " + side + " x " + side);
-            }
-            pixels[i] = config.channels() == 1 ? luma(image) : planes(image);
             labels[i] = images.label(i);
             if (labels[i] < 0 || labels[i] >= config.classes()) {
                 throw new BadInputException(images.name(i) + ": has label " + labels[i] + " where the model has "
                         + config.classes() + " classes; give a config with as many classes as the data");
             }
+            RgbImage image = images.read(i);
+            boolean fits = preprocessing.resize() == preprocessing.imageSize()
+                    && image.width() == preprocessing.imageSize()
+                    && image.height() == preprocessing.imageSize();
+            RgbImage cropped = fits ? image : preprocessor.resizeAndCrop(image);
+            pixels[i] = config.channels() == 1 ? luma(cropped) : planes(cropped);
         }
         return new ImageSet(pixels, labels);
     }

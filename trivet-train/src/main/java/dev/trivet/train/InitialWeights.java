@@ -7,7 +7,7 @@ import java.util.Random;
 /**
  * The weights a training starts from: those of the original ViT (Dosovitskiy et al., 2021; timm's {@code weight_init="jax"}),
  * that is Xavier-uniform matrices, a LeCun-normal patch embedding and a zero head. timm's default, a deviation of 0.02
- * whatever the width, is made for widths from 192 up; at width 64 it starts so close to zero that the first epoch is lost.
+ * whatever the width, is made for widths from 192 up; at width 64 it learns more slowly at first.
  *
  * <p>We differ in the position embedding, which starts as fixed sines and cosines of the patch's place rather than as
  * noise (and is then learned like any other parameter): a quarter of the channels each for the sine and the cosine of the

@@ -48,8 +48,7 @@ final class Trainer implements AutoCloseable {
     private final Optional<Tensor> average;
     private Precision precision;
     private int epochsDone;
-    private long stepsThisRun;
-    private long runStart;
+    private long epochStart;
 
     /**
      * @param identity what a checkpoint must agree on, see {@link Checkpoint}
@@ -94,10 +93,8 @@ final class Trainer implements AutoCloseable {
      */
     EpochResult epoch() {
         int[] order = Augmentation.order(images.size(), settings.seed(), epochsDone);
-        if (runStart == 0) {
-            choosePrecision(i -> order[i]);
-            runStart = System.nanoTime();
-        }
+        choosePrecision(i -> order[i]);
+        epochStart = System.nanoTime();
         double lossSum = 0;
         long correct = 0;
         double rate = 0;
@@ -113,7 +110,6 @@ final class Trainer implements AutoCloseable {
             updateAverage();
             lossSum += outcome.loss();
             correct += outcome.correct();
-            stepsThisRun++;
             report(step + 1, outcome.loss(), (double) correct / ((step + 1L) * batchSize));
         }
         epochsDone++;
@@ -153,7 +149,7 @@ final class Trainer implements AutoCloseable {
     }
 
     private void report(int step, double loss, double accuracy) {
-        double seconds = (System.nanoTime() - runStart) / 1e9;
+        double seconds = (System.nanoTime() - epochStart) / 1e9;
         long stepsLeft = (long) (settings.epochs() - epochsDone) * stepsPerEpoch - step;
         listener.step(new TrainingListener.StepReport(
                 epochsDone + 1,
@@ -162,8 +158,8 @@ final class Trainer implements AutoCloseable {
                 stepsPerEpoch,
                 loss,
                 accuracy,
-                stepsThisRun * batchSize / seconds,
-                Duration.ofMillis(Math.round(1000 * seconds / stepsThisRun * stepsLeft))));
+                step * batchSize / seconds,
+                Duration.ofMillis(Math.round(1000 * seconds / step * stepsLeft))));
     }
 
     private BadInputException diverged(int step, double loss, double norm) {

@@ -13,8 +13,8 @@ public interface TrainingListener {
      * @param steps steps of an epoch
      * @param loss loss of this batch
      * @param accuracy share of this epoch's images classified correctly so far, augmented as they are
-     * @param imagesPerSecond rate since this run began
-     * @param left estimate of the time to the end
+     * @param imagesPerSecond rate in this epoch
+     * @param left estimate of the time to the end at that rate, without the evaluations
      */
     record StepReport(
             int epoch,

@@ -88,12 +88,7 @@ final class TrainingOutput {
             json.writeNumberProperty("embed_dim", config.width());
             json.writeNumberProperty("depth", config.depth());
             json.writeNumberProperty("num_heads", config.heads());
-            double ratio = (double) config.mlpWidth() / config.width();
-            if (ratio == Math.rint(ratio)) {
-                json.writeNumberProperty("mlp_ratio", (int) ratio);
-            } else {
-                json.writeNumberProperty("mlp_ratio", ratio);
-            }
+            writeRatio(json, "mlp_ratio", mlpRatio());
             json.writeBooleanProperty("qkv_bias", config.qkvBias());
             json.writeBooleanProperty("class_token", config.classToken());
             json.writeStringProperty("global_pool", config.pooling() == Pooling.TOKEN ? "token" : "avg");
@@ -107,7 +102,7 @@ final class TrainingOutput {
             json.writeEndArray();
             json.writeStringProperty(
                     "interpolation", preprocessing.interpolation().name().toLowerCase(Locale.ROOT));
-            json.writeNumberProperty("crop_pct", (double) preprocessing.imageSize() / preprocessing.resize());
+            json.writeNumberProperty("crop_pct", cropFraction());
             writeFloats(json, "mean", preprocessing.mean());
             writeFloats(json, "std", preprocessing.std());
             json.writeNumberProperty("num_classes", config.classes());
@@ -115,6 +110,28 @@ final class TrainingOutput {
             json.writeEndObject();
         }
         return text + "\n";
+    }
+
+    /** Of the ratios near {@code mlpWidth / width}, one from which timm's {@code int(width * ratio)} finds the width again. */
+    private double mlpRatio() {
+        double ratio = (double) config.mlpWidth() / config.width();
+        return (int) (config.width() * ratio) < config.mlpWidth() ? Math.nextUp(ratio) : ratio;
+    }
+
+    /** Likewise for timm's {@code floor(imageSize / fraction)}. */
+    private double cropFraction() {
+        double fraction = (double) preprocessing.imageSize() / preprocessing.resize();
+        return Math.floor(preprocessing.imageSize() / fraction) < preprocessing.resize()
+                ? Math.nextDown(fraction)
+                : fraction;
+    }
+
+    private static void writeRatio(JsonGenerator json, String name, double ratio) {
+        if (ratio == Math.rint(ratio)) {
+            json.writeNumberProperty(name, (int) ratio);
+        } else {
+            json.writeNumberProperty(name, ratio);
+        }
     }
 
     private static void writeStrings(JsonGenerator json, String name, List<String> values) {

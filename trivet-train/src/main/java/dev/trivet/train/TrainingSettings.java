@@ -58,14 +58,14 @@ public record TrainingSettings(
     /** Settings for small grey images on a few CPU cores, the ones behind the embedded Fashion-MNIST model. */
     public static TrainingSettings defaults() {
         return new TrainingSettings(
-                30,
-                128,
+                25,
+                64,
                 2e-3,
                 0.05,
-                2,
+                0.5,
                 0.1,
                 1.0,
-                2,
+                1,
                 true,
                 0.999,
                 1,
