@@ -1,5 +1,6 @@
 package dev.trivet.image;
 
+import dev.trivet.model.Interpolation;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 

@@ -1,6 +1,5 @@
 package dev.trivet.model;
 
-import dev.trivet.image.Interpolation;
 import java.util.List;
 
 /**

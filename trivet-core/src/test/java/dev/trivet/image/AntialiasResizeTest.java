@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.trivet.image.AntialiasResize.Span;
+import dev.trivet.model.Interpolation;
 import java.util.Arrays;
 import java.util.Random;
 import net.jqwik.api.ForAll;

@@ -3,6 +3,7 @@ package dev.trivet.image;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.trivet.model.Interpolation;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.tensor.SafetensorsFile;
 import java.io.IOException;

@@ -1,4 +1,4 @@
-package dev.trivet.image;
+package dev.trivet.model;
 
 /** Resampling filter of a resize. */
 public enum Interpolation {
