@@ -1,6 +1,7 @@
 package dev.trivet;
 
 import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.NoSuchFileException;
@@ -40,6 +41,7 @@ public class BadInputException extends RuntimeException {
             case AccessDeniedException _ -> "permission denied";
             case NoSuchFileException missing -> missing.getFile() + " does not exist";
             case FileAlreadyExistsException taken -> taken.getFile() + " is in the way";
+            case CharacterCodingException _ -> "is not UTF-8 text";
             default -> e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
         };
     }

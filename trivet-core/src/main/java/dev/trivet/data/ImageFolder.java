@@ -193,7 +193,9 @@ public final class ImageFolder implements LabelledImages {
                     children.add(child);
                 }
             }
-        } catch (IOException | DirectoryIteratorException e) {
+        } catch (DirectoryIteratorException e) {
+            throw unreadable(root, Objects.requireNonNull(e.getCause()));
+        } catch (IOException e) {
             throw unreadable(root, e);
         }
         return children;
@@ -247,8 +249,9 @@ public final class ImageFolder implements LabelledImages {
         return !isHidden(file) && (name.endsWith(".jpg") || name.endsWith(".jpeg") || name.endsWith(".png"));
     }
 
-    private static BadInputException unreadable(Path folder, Exception e) {
-        return new BadInputException(folder, "cannot be listed (" + e + ")", "check its permissions", e);
+    private static BadInputException unreadable(Path folder, IOException e) {
+        return new BadInputException(
+                folder, "cannot be listed (" + BadInputException.reason(e) + ")", "check its permissions", e);
     }
 
     private static String classFolders(List<String> names) {

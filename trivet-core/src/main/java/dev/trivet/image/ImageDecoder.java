@@ -51,7 +51,8 @@ public final class ImageDecoder {
         } catch (NoSuchFileException e) {
             throw new BadInputException(file, "does not exist", "check the path", e);
         } catch (IOException e) {
-            throw new BadInputException(file, "cannot be read (" + e + ")", "check its permissions", e);
+            throw new BadInputException(
+                    file, "cannot be read (" + BadInputException.reason(e) + ")", "check its permissions", e);
         }
         return decode(bytes, file.toString());
     }

@@ -1,7 +1,6 @@
 package dev.trivet.model;
 
 import dev.trivet.BadInputException;
-import dev.trivet.image.Interpolation;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -70,7 +69,8 @@ public final class TimmConfig {
             throw new BadInputException(
                     file, "no such file", "put the model's config.json there or name an --architecture", e);
         } catch (IOException e) {
-            throw new BadInputException(file, "cannot be read (" + e.getMessage() + ")", "check the file", e);
+            throw new BadInputException(
+                    file, "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
         } catch (JacksonException e) {
             throw new BadInputException(
                     file, "is not valid JSON (" + e.getOriginalMessage() + ")", "download the config again", e);
