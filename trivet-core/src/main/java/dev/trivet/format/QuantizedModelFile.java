@@ -19,8 +19,10 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.json.JsonMapper;
@@ -58,7 +60,14 @@ public final class QuantizedModelFile {
     /** How one attention product is quantized. */
     record MatmulPlan(String name, ActivationQuantizer left, ActivationQuantizer right) {}
 
-    record Plan(List<LinearPlan> linears, List<MatmulPlan> matmuls) {}
+    record Plan(List<LinearPlan> linears, List<MatmulPlan> matmuls) {
+        /** @throws IllegalArgumentException if an entry is null, which JSON can say */
+        Plan {
+            if (Stream.concat(linears.stream(), matmuls.stream()).anyMatch(Objects::isNull)) {
+                throw new IllegalArgumentException("a plan is null");
+            }
+        }
+    }
 
     /** Whether a safetensors file says that it is a quantized model. */
     public static boolean isQuantized(SafetensorsFile file) {
@@ -134,10 +143,19 @@ public final class QuantizedModelFile {
                     .forEach(fact -> facts.put(fact.getKey(), fact.getValue().asString()));
             return new Contents(new Reader(file, config, plan).model(), new Provenance(facts));
         } catch (JacksonException e) {
-            throw damaged(path, String.valueOf(e.getOriginalMessage()), e);
+            throw damaged(path, reason(e), e);
         } catch (IllegalArgumentException e) {
             throw damaged(path, String.valueOf(e.getMessage()), e);
         }
+    }
+
+    /** What a record's own checks said, where they were what failed. */
+    private static String reason(JacksonException e) {
+        return switch (e.getCause()) {
+            case IllegalArgumentException refused -> String.valueOf(refused.getMessage());
+            case NullPointerException _ -> "its metadata holds null";
+            case null, default -> String.valueOf(e.getOriginalMessage());
+        };
     }
 
     private static BadInputException damaged(Path path, String reason, Throwable cause) {
