@@ -79,7 +79,8 @@ final class CalibrationSample implements CalibrationImages {
         if (drawn.size() < count) {
             throw new BadInputException(
                     root,
-                    "has only " + drawn.size() + " readable images where " + count + " were asked for",
+                    "has only " + drawn.size() + " readable images where " + count + " were asked for"
+                            + (unreadable.isEmpty() ? "" : " (the first unreadable: " + unreadable.getFirst() + ")"),
                     drawn.isEmpty() ? "give another folder" : "lower --images to " + drawn.size());
         }
         return new CalibrationSample(

@@ -51,7 +51,8 @@ final class CheckCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         if (!(relative >= 0) || !(absolute >= 0)) {
-            throw new BadInputException("--rtol and --atol must not be negative");
+            throw new BadInputException(
+                    "--rtol " + relative + ", --atol " + absolute + ": give numbers that are not negative");
         }
         ModelFile file = ModelArgument.read(model, architecture);
         Kernels kernels = common.kernels();
@@ -59,6 +60,9 @@ final class CheckCommand implements Callable<Integer> {
         try (VitExecutor executor = new VitExecutor(file.model(), kernels, 1);
                 SafetensorsFile recorded = SafetensorsFile.open(golden)) {
             comparisons = GoldenCheck.run(executor, recorded, relative, absolute);
+        }
+        if (comparisons.getLast().values() == 0) {
+            throw new BadInputException(golden, "holds no images", "record the run with this model");
         }
         boolean agrees = comparisons.stream().allMatch(GoldenCheck.Comparison::agrees);
         Map<String, Object> fields = new LinkedHashMap<>();

@@ -14,8 +14,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** {@code trivet compare}: two models on the same images in one run. */
@@ -42,10 +44,17 @@ final class CompareCommand implements Callable<Integer> {
     @Parameters(index = "1", paramLabel = "MODEL_B", description = "The model to judge.")
     Path second;
 
+    @Option(
+            names = "--architecture",
+            paramLabel = "NAME",
+            description = "Use this preset instead of a config.json that is missing.")
+    @Nullable
+    String architecture;
+
     @Override
     public Integer call() {
-        ModelFile a = ModelArgument.read(first, null);
-        ModelFile b = ModelArgument.read(second, null);
+        ModelFile a = ModelArgument.read(first, architecture);
+        ModelFile b = ModelArgument.read(second, architecture);
         if (a.model().geometry().classes() != b.model().geometry().classes()) {
             throw new BadInputException(
                     second,
@@ -72,8 +81,7 @@ final class CompareCommand implements Callable<Integer> {
         fields.put("a", side(a, result, 0));
         fields.put("b", side(b, result, 1));
         fields.put("agreement", result.agreement());
-        // Infinite where the logits are equal; JSON has no word for that.
-        fields.put("logit_sqnr_db", Double.isFinite(result.logitSqnrDb()) ? result.logitSqnrDb() : null);
+        fields.put("logit_sqnr_db", result.logitSqnrDb());
         fields.put("speedup", speed(result, 1) / speed(result, 0));
         fields.put("threads", common.threads());
         fields.put("kernels", kernels.description());
@@ -87,13 +95,16 @@ final class CompareCommand implements Callable<Integer> {
             common.out()
                     .printf(
                             Locale.ROOT,
-                            "%d images: agreement %.2f %%, logit SQNR %.1f dB, the second runs %.2f times as fast%n",
+                            "%d images: agreement %.2f %%, %s, the second runs %.2f times as fast%n",
                             result.images(),
                             100 * result.agreement(),
-                            result.logitSqnrDb(),
+                            Double.isFinite(result.logitSqnrDb())
+                                    ? String.format(Locale.ROOT, "logit SQNR %.1f dB", result.logitSqnrDb())
+                                    : "equal logits",
                             speed(result, 1) / speed(result, 0));
-            if (!noise.isEmpty()) {
-                common.out().println("noisiest layers: " + worst(noise));
+            String worst = worst(noise);
+            if (!worst.isEmpty()) {
+                common.out().println("noisiest layers: " + worst);
             }
         });
         data.reportUnreadable(common, result);
@@ -101,6 +112,7 @@ final class CompareCommand implements Callable<Integer> {
 
     private static String worst(List<LayerNoise.Entry> noise) {
         return noise.stream()
+                .filter(e -> Double.isFinite(e.sqnrDb()))
                 .sorted(Comparator.comparingDouble(LayerNoise.Entry::sqnrDb))
                 .limit(WORST)
                 .map(e -> String.format(Locale.ROOT, "%s %.1f dB", e.layer(), e.sqnrDb()))

@@ -27,7 +27,7 @@ final class Dataset {
         ImageFolder folder = ImageFolder.open(root);
         int wanted = config.geometry().classes();
         if (classes != null) {
-            return folder.relabelled(read(classes, wanted));
+            return folder.relabelled(read(classes, wanted, folder));
         }
         if (!config.labels().isEmpty() && new HashSet<>(config.labels()).containsAll(folder.classNames())) {
             return folder.relabelled(config.labels());
@@ -44,13 +44,14 @@ final class Dataset {
                 "give the model's class order with --classes FILE, one folder name per line");
     }
 
-    /** One class per line; what follows the first blank is a comment. */
-    private static List<String> read(Path file, int wanted) {
+    /** One class per line; unless folders here have blanks in their names, what follows the first blank is a comment. */
+    private static List<String> read(Path file, int wanted, ImageFolder folder) {
+        boolean blanks = folder.classNames().stream().anyMatch(name -> name.contains(" "));
         try {
             List<String> names = Files.readAllLines(file, StandardCharsets.UTF_8).stream()
                     .map(String::strip)
                     .filter(line -> !line.isEmpty())
-                    .map(line -> line.split("\\s", 2)[0])
+                    .map(line -> blanks ? line : line.split("\\s", 2)[0])
                     .toList();
             if (names.size() != wanted || new HashSet<>(names).size() != wanted) {
                 throw new BadInputException(

@@ -2,6 +2,7 @@ package dev.trivet.cli;
 
 import java.io.PrintWriter;
 import java.util.Locale;
+import java.util.function.LongSupplier;
 
 /**
  * A status line with the time left, on standard error, for work that takes more than two seconds: rewritten in place on a
@@ -14,34 +15,42 @@ final class Progress implements AutoCloseable {
 
     private final PrintWriter err;
     private final boolean terminal;
-    private final long start = System.nanoTime();
-    private long last = start;
+    private final LongSupplier nanos;
+    private final long start;
+    private long last;
     private int width;
 
     Progress(PrintWriter err) {
+        this(err, System.console() != null && System.console().isTerminal(), System::nanoTime);
+    }
+
+    /** @param nanos the clock */
+    Progress(PrintWriter err, boolean terminal, LongSupplier nanos) {
         this.err = err;
-        java.io.Console console = System.console();
-        terminal = console != null && console.isTerminal();
+        this.terminal = terminal;
+        this.nanos = nanos;
+        start = nanos.getAsLong();
+        last = start;
     }
 
     synchronized void update(String what, long done, long total) {
-        long now = System.nanoTime();
+        long now = nanos.getAsLong();
         long elapsed = now - start;
         if (elapsed < SILENCE || now - last < (terminal ? ON_TERMINAL : ELSEWHERE)) {
             return;
         }
-        last = now;
         // The first images pay for compilation; an estimate from them would only alarm.
         if (done < Math.max(8, total / 50)) {
             return;
         }
+        last = now;
         double left = (double) elapsed / done * (total - done) / 1e9;
         String line = String.format(
                 Locale.ROOT, "%s: %d of %d (%d %%), %s left", what, done, total, 100 * done / total, duration(left));
         if (terminal) {
             err.print("\r" + line + " ".repeat(Math.max(0, width - line.length())));
             err.flush();
-            width = line.length();
+            width = Math.max(width, line.length());
         } else {
             err.println(line);
         }

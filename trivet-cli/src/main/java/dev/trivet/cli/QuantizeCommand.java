@@ -32,13 +32,23 @@ final class QuantizeCommand implements Callable<Integer> {
     /** How weight scales are shared. */
     enum Granularity {
         CHANNEL,
-        TENSOR
+        TENSOR;
+
+        @Override
+        public String toString() {
+            return name().toLowerCase(Locale.ROOT);
+        }
     }
 
     /** Which grid activations are on. */
     enum Grid {
         ASYMMETRIC,
-        SYMMETRIC
+        SYMMETRIC;
+
+        @Override
+        public String toString() {
+            return name().toLowerCase(Locale.ROOT);
+        }
     }
 
     @Mixin
@@ -51,22 +61,32 @@ final class QuantizeCommand implements Callable<Integer> {
     @Nullable
     String architecture;
 
-    @Option(names = "--calibration", required = true, paramLabel = "DIR", description = "Images, in any layout.")
+    @Option(
+            names = "--calibration",
+            required = true,
+            paramLabel = "DIR",
+            description = "Folder of images in any layout, or IDX files; labels are not used.")
     Path calibration;
 
-    @Option(names = "--images", paramLabel = "N", description = "Calibration images (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--images",
+            paramLabel = "N",
+            description = "How many images to calibrate with (default: ${DEFAULT-VALUE}).")
     int images = 100;
 
-    @Option(names = "--seed", paramLabel = "N", description = "Which images are drawn (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            description = "Draws the images; the same seed gives the same file (default: ${DEFAULT-VALUE}).")
     long seed;
 
-    @Option(names = "--bits", paramLabel = "N", description = "Bits of weights and activations: 8.")
+    @Option(names = "--bits", paramLabel = "N", description = "Bits of weights and activations; only 8 so far.")
     int bits = 8;
 
     @Option(
             names = "--weights-per",
             paramLabel = "UNIT",
-            description = "One weight scale per channel or per tensor (default: ${DEFAULT-VALUE}).")
+            description = "One weight scale per ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     Granularity granularity = Granularity.CHANNEL;
 
     @Option(
@@ -75,10 +95,16 @@ final class QuantizeCommand implements Callable<Integer> {
             description = "asymmetric, or symmetric as in the paper (default: ${DEFAULT-VALUE}).")
     Grid grid = Grid.ASYMMETRIC;
 
-    @Option(names = "--candidates", paramLabel = "N", description = "Scales tried (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--candidates",
+            paramLabel = "N",
+            description = "Scales tried per operand and round (default: ${DEFAULT-VALUE}).")
     int candidates = 21;
 
-    @Option(names = "--rounds", paramLabel = "N", description = "Most rounds, 0 to 20 (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--rounds",
+            paramLabel = "N",
+            description = "Most rounds of the search, 0 to 20; 0 keeps the first guess (default: ${DEFAULT-VALUE}).")
     int rounds = 3;
 
     @Option(names = "--strict", description = "Stop at the first image that cannot be read.")
@@ -88,7 +114,7 @@ final class QuantizeCommand implements Callable<Integer> {
             names = {"-o", "--output"},
             required = true,
             paramLabel = "FILE",
-            description = "The quantized file.")
+            description = "The quantized file; missing folders are made.")
     Path output;
 
     @Override
@@ -98,7 +124,7 @@ final class QuantizeCommand implements Callable<Integer> {
         if (file.model().isQuantized()) {
             throw new BadInputException(model, "is quantized already", "quantize the float model");
         }
-        checkWritable();
+        checkWritable(file.file());
         CalibrationSample sample = CalibrationSample.draw(
                 calibration, images, seed, file.model().config().preprocessing(), strict);
         sample.unreadable().forEach(line -> common.err().println("left out: " + line));
@@ -106,7 +132,7 @@ final class QuantizeCommand implements Callable<Integer> {
         common.err()
                 .printf(
                         Locale.ROOT,
-                        "%d calibration images; packed candidates take at most %d MB whatever their number%n",
+                        "%d calibration images; the search takes up to %d MB of memory, whatever their number%n",
                         sample.size(),
                         IntervalSearch.CANDIDATE_BUDGET >> 20);
         long start = System.nanoTime();
@@ -147,13 +173,31 @@ final class QuantizeCommand implements Callable<Integer> {
     }
 
     /** Finds out before the work, not after it. */
-    private void checkWritable() {
-        Path parent = output.toAbsolutePath().getParent();
+    private void checkWritable(Path source) {
+        String otherName = "give the name of a file to write";
         if (Files.isDirectory(output)) {
-            throw new BadInputException(output, "is a folder", "give the name of a file to write");
+            throw new BadInputException(output, "is a folder", otherName);
         }
-        if (parent != null && Files.exists(parent) && !Files.isWritable(parent)) {
-            throw new BadInputException(output, "cannot be written", "choose another place");
+        if (Files.exists(output) && !Files.isRegularFile(output)) {
+            throw new BadInputException(output, "is not a regular file", otherName);
+        }
+        try {
+            if (Files.exists(output) && Files.isSameFile(output, source)) {
+                throw new BadInputException(output, "is the model itself", "give another name");
+            }
+        } catch (IOException _) {
+            // Then they are not the same; writing tells what is wrong.
+        }
+        @Nullable Path folder = output.toAbsolutePath().getParent();
+        while (folder != null && !Files.exists(folder)) {
+            folder = folder.getParent(); // missing folders will be made
+        }
+        if (folder != null && !Files.isDirectory(folder)) {
+            throw new BadInputException(folder, "is not a folder", "choose another place for " + output);
+        }
+        if (folder != null && !Files.isWritable(folder)) {
+            throw new BadInputException(
+                    output, "cannot be written (no permission in " + folder + ")", "choose another place");
         }
     }
 

@@ -42,20 +42,28 @@ public final class TrivetCommand {
                 .setOut(out)
                 .setErr(err)
                 .setCaseInsensitiveEnumValuesAllowed(true)
+                .setExpandAtFiles(false) // a file may bear a name that begins with @
                 .setParameterExceptionHandler(TrivetCommand::usage)
                 .setExecutionExceptionHandler(TrivetCommand::failure);
         if (arguments.length == 0) {
             line.usage(err);
             return 2;
         }
-        return line.execute(arguments);
+        try {
+            return line.execute(arguments);
+        } catch (OutOfMemoryError e) {
+            err.println("trivet: out of memory; give Java more, such as TRIVET_JAVA_OPTS=-Xmx8g");
+            return 1;
+        } catch (StackOverflowError | LinkageError e) {
+            return internal(e, err);
+        }
     }
 
     private static int usage(CommandLine.ParameterException e, String[] arguments) {
         CommandLine line = e.getCommandLine();
-        line.getErr()
-                .println("trivet: " + e.getMessage() + "; see '"
-                        + line.getCommandSpec().qualifiedName() + " --help'");
+        String message = e.getMessage() + "; see '" + line.getCommandSpec().qualifiedName() + " --help'";
+        // The exception makes one harmless line of whatever the arguments held.
+        line.getErr().println("trivet: " + new BadInputException(message).getMessage());
         return 2;
     }
 
@@ -64,9 +72,14 @@ public final class TrivetCommand {
             line.getErr().println("trivet: " + e.getMessage());
             return 2;
         }
-        line.getErr().println("trivet: internal error: " + e + " (TRIVET_DEBUG=1 shows where)");
+        return internal(e, line.getErr());
+    }
+
+    private static int internal(Throwable e, PrintWriter err) {
+        String message = "internal error: " + e + " (TRIVET_DEBUG=1 shows where)";
+        err.println("trivet: " + new BadInputException(message).getMessage());
         if (System.getenv("TRIVET_DEBUG") != null) {
-            e.printStackTrace(line.getErr());
+            e.printStackTrace(err);
         }
         return 1;
     }
