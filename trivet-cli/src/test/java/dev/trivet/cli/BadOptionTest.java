@@ -1,0 +1,114 @@
+package dev.trivet.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Options and arguments that cannot be used. */
+class BadOptionTest {
+    private static final Path MODEL = Fixtures.golden(Fixtures.VIT);
+
+    @TempDir
+    Path temp;
+
+    @ParameterizedTest
+    @CsvSource({
+        "--bits,5,leave the option out",
+        "--images,0,give at least 1",
+        "--threads,0,leave it out",
+        "--candidates,0,correct --candidates",
+        "--rounds,21,correct --candidates",
+        "--images,many,--help",
+        "--weights-per,row,--help",
+        "--frobnicate,1,--help",
+    })
+    void quantizeNamesTheOption(String option, String value, String mend) {
+        Fixtures.imageFolder(temp.resolve("images"), 2, 1);
+        Path output = temp.resolve("q.safetensors");
+        CommandRun.of("quantize", MODEL, "--calibration", temp.resolve("images"), "-o", output, option, value)
+                .refused(option, mend);
+        assertThat(output).doesNotExist();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"eval", "compare", "classify", "inspect", "check", "quantize"})
+    void everyCommandNamesItsMissingArguments(String command) {
+        CommandRun.of(command).refused("Missing required", "'trivet " + command + " --help'");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"inspect", "check", "classify", "eval"})
+    void everyCommandRefusesNoThreads(String command) {
+        Path image = Fixtures.image(temp.resolve("a.png"), 1);
+        Object[] arguments = switch (command) {
+            case "inspect" -> new Object[] {command, MODEL, "--threads", 0};
+            case "check" ->
+                new Object[] {command, MODEL, "--golden", MODEL.resolve("golden.safetensors"), "--threads", 0};
+            case "classify" -> new Object[] {command, MODEL, image, "--threads", 0};
+            default ->
+                new Object[] {
+                    command, MODEL, "--data", Fixtures.imageFolder(temp.resolve("data"), 10, 1), "--threads", 0
+                };
+        };
+        CommandRun.of(arguments).refused("--threads 0", "leave it out");
+    }
+
+    @Test
+    void namesAnUnknownCommand() {
+        CommandRun.of("evall").refused("'evall'", "'trivet --help'");
+    }
+
+    @Test
+    void withoutArgumentsShowsTheUsage() {
+        CommandRun run = CommandRun.of();
+        assertThat(run.exit()).isEqualTo(2);
+        assertThat(run.err()).contains("Usage: trivet", "quantize", "eval");
+    }
+
+    @Test
+    void saysEvenAnArgumentWithLineBreaksInOneLine() {
+        String line = CommandRun.of("inspect", MODEL, "--a\nb\u001b[2J").refused("--a b");
+        assertThat(line).doesNotContain("\u001b");
+    }
+
+    @Test
+    void readsNoArgumentsFromFiles() throws IOException {
+        Path list = Files.writeString(temp.resolve("list"), "--help");
+        CommandRun.of("inspect", "@" + list).refused("@" + list, "no such model");
+    }
+
+    @Test
+    void classifyWantsAtLeastOneLabel() {
+        CommandRun.of("classify", MODEL, Fixtures.image(temp.resolve("a.png"), 1), "--top", 0)
+                .refused("--top 0", "at least 1");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"-1", "NaN"})
+    void checkWantsATolerance(String tolerance) {
+        CommandRun.of("check", MODEL, "--golden", MODEL.resolve("golden.safetensors"), "--rtol", tolerance)
+                .refused("--rtol");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "{}|0|has no tensor input|give a recorded run",
+                "{'input':{'dtype':'F32','shape':[1,3,64,64],'data_offsets':[0,49152]}}|49152|has no tensor logits|give a recorded run",
+                "{'input':{'dtype':'F32','shape':[1,3,32,32],'data_offsets':[0,12288]},'logits':{'dtype':'F32','shape':[1,10],'data_offsets':[12288,12328]}}|12328|[n, 3, 64, 64]|record the run with this model",
+                "{'input':{'dtype':'F32','shape':[1,3,64,64],'data_offsets':[0,49152]},'logits':{'dtype':'F32','shape':[1,7],'data_offsets':[49152,49180]}}|49180|[1, 7]|record the run with this model",
+                "{'input':{'dtype':'F32','shape':[0,3,64,64],'data_offsets':[0,0]},'logits':{'dtype':'F32','shape':[0,10],'data_offsets':[0,0]}}|0|no images|record the run with this model",
+            })
+    void checkNamesABadRecording(String header, int bytes, String problem, String mend) throws IOException {
+        Path golden = Fixtures.safetensors(temp.resolve("golden.safetensors"), header.replace('\'', '"'), bytes);
+        CommandRun.of("check", MODEL, "--golden", golden).refused(golden, problem, mend);
+    }
+}

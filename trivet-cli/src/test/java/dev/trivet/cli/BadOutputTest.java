@@ -1,0 +1,109 @@
+package dev.trivet.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Quantized files that cannot be written: what was there stays, no part is left, and no time is lost on the search. */
+class BadOutputTest {
+    private static final Path MODEL = Fixtures.golden(Fixtures.VIT);
+
+    @TempDir
+    Path temp;
+
+    private Path images;
+
+    @BeforeEach
+    void writeImages() {
+        images = Fixtures.imageFolder(temp.resolve("images"), 2, 1);
+    }
+
+    /** The announcement of the calibration images comes just before the search. */
+    private void refusedBeforeTheWork(Path output, Object... parts) throws IOException {
+        List<Path> before = Fixtures.files(temp).toList();
+        CommandRun run =
+                CommandRun.of("quantize", MODEL, "--calibration", images, "--images", 2, "--rounds", 0, "-o", output);
+        run.refused(parts);
+        assertThat(run.err()).doesNotContain("calibration images");
+        assertThat(Fixtures.files(temp).toList()).isEqualTo(before);
+    }
+
+    @Test
+    void isAFolder() throws IOException {
+        refusedBeforeTheWork(images, images, "is a folder", "give the name of a file to write");
+    }
+
+    @Test
+    void liesBelowAFile() throws IOException {
+        Path file = Files.writeString(temp.resolve("file"), "x");
+        refusedBeforeTheWork(file.resolve("q.safetensors"), file, "is not a folder", "choose another place");
+        refusedBeforeTheWork(file.resolve("further/q.safetensors"), file, "is not a folder", "choose another place");
+        assertThat(file).hasContent("x");
+    }
+
+    @Test
+    @EnabledOnOs({OS.LINUX, OS.MAC})
+    void isADevice() throws IOException {
+        refusedBeforeTheWork(Path.of("/dev/null"), "/dev/null", "is not a regular file", "give the name of a file");
+    }
+
+    @Test
+    void liesInAReadOnlyFolder() throws IOException {
+        Path folder = Files.createDirectory(temp.resolve("closed"));
+        Assumptions.assumeTrue(
+                folder.getFileSystem().supportedFileAttributeViews().contains("posix"));
+        Files.setPosixFilePermissions(folder, PosixFilePermissions.fromString("r-xr-xr-x"));
+        Assumptions.assumeFalse(Files.isWritable(folder), "this user may write everywhere");
+        refusedBeforeTheWork(folder.resolve("q"), folder.resolve("q"), "cannot be written", "choose another place");
+        refusedBeforeTheWork(folder.resolve("a/q"), folder.resolve("a/q"), "cannot be written", "choose another place");
+    }
+
+    @Test
+    void isTheModelItself() throws IOException {
+        Path model = Fixtures.model(temp, Fixtures.VIT);
+        Path weights = model.resolve("model.safetensors");
+        byte[] before = Files.readAllBytes(weights);
+        CommandRun.of("quantize", model, "--calibration", images, "--images", 2, "--rounds", 0, "-o", weights)
+                .refused(weights, "is the model itself", "give another name");
+        assertThat(weights).hasBinaryContent(before);
+    }
+
+    /**
+     * A disk that fills up in the middle of the file, played by the process's limit on the size of files: the JVM's writes
+     * come back short and then fail, as they do on a full disk.
+     */
+    @Test
+    @EnabledOnOs({OS.LINUX, OS.MAC})
+    void outgrowsTheDisk() throws Exception {
+        Path output = temp.resolve("q.safetensors");
+        Files.writeString(output, "the old file");
+        List<String> command = new ArrayList<>(List.of("bash", "-c", "ulimit -f 64 && exec \"$@\"", "limited"));
+        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+        command.addAll(List.of("-XX:-UsePerfData", "-XX:+UseSerialGC", "--add-modules", "jdk.incubator.vector"));
+        command.addAll(List.of("-Dtrivet.kernels=vector", "-cp", System.getProperty("java.class.path")));
+        command.addAll(List.of(TrivetCommand.class.getName(), "quantize", MODEL.toString()));
+        command.addAll(List.of("--calibration", images.toString(), "--images", "2", "--rounds", "0"));
+        command.addAll(List.of("-o", output.toString()));
+        Process process = new ProcessBuilder(command).start();
+        String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        String err = new String(process.getErrorStream().readAllBytes(), StandardCharsets.UTF_8);
+        String own = err.lines()
+                .filter(line -> !line.startsWith("WARNING:")) // the JVM's, on the incubator module
+                .collect(java.util.stream.Collectors.joining("\n"));
+        new CommandRun(process.waitFor(), out, own).refused(output, "cannot be written", "free some space");
+        assertThat(output).hasContent("the old file");
+        assertThat(temp.resolve("q.safetensors.part")).doesNotExist();
+    }
+}
