@@ -35,7 +35,10 @@ public final class TrivetCommand {
     private TrivetCommand() {}
 
     public static void main(String[] arguments) {
-        System.exit(run(arguments, new PrintWriter(System.out, true), new PrintWriter(System.err, true)));
+        PrintWriter out = new PrintWriter(System.out, true);
+        int exit = run(arguments, out, new PrintWriter(System.err, true));
+        // A full disk must not look like success; a reader that went away (head) needs no words.
+        System.exit(exit == 0 && out.checkError() ? 1 : exit);
     }
 
     /** Runs one command without leaving the JVM. */
