@@ -7,7 +7,7 @@ public interface SearchListener {
     /**
      * @param stage what is being done, for a person to read
      * @param done images done over all passes
-     * @param total images over all passes, at most; falls when operators converge early
+     * @param total images over all passes, at most: operators that converge early save some
      */
     void progress(String stage, long done, long total);
 }

@@ -19,8 +19,8 @@ final class SearchScratch implements AutoCloseable {
     SearchScratch(Kernels kernels) {
         workspace = kernels.openWorkspace();
         left = arena.allocate(64, 64);
-        right = left;
-        out = left;
+        right = arena.allocate(64, 64);
+        out = arena.allocate(64, 64);
     }
 
     Workspace workspace() {

@@ -5,8 +5,10 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.trivet.kernel.ReferenceKernels;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
+import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import org.junit.jupiter.api.Test;
@@ -191,6 +193,22 @@ class CalibrationPartsTest {
         }
         assertThat(backward.mean(0, 0, images)).isEqualTo(forward.mean(0, 0, images));
         assertThat(threaded.mean(0, 0, images)).isEqualTo(forward.mean(0, 0, images));
+    }
+
+    // ---- scratch
+
+    /** Operands and sums of a small layer once shared their memory: its sums overwrote its input. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 10, 16, 64, 1000})
+    void scratchBlocksAreApart(int elements) {
+        try (SearchScratch scratch = new SearchScratch(new ReferenceKernels())) {
+            var blocks = List.of(scratch.left(elements), scratch.right(elements), scratch.out(elements));
+            for (int i = 0; i < 3; i++) {
+                assertThat(blocks.get(i).byteSize()).isGreaterThanOrEqualTo(i == 2 ? 4 * elements : elements);
+                assertThat(blocks.get(i).asOverlappingSlice(blocks.get((i + 1) % 3)))
+                        .isEmpty();
+            }
+        }
     }
 
     // ---- settings

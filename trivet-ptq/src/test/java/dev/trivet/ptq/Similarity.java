@@ -13,24 +13,26 @@ import dev.trivet.runtime.LayerObserver;
 import dev.trivet.runtime.VitExecutor;
 import dev.trivet.runtime.VitSession;
 import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 
 /**
  * The objective that a search maximises, computed apart from it: each operator of the float model is redone in double with
- * dequantized operands, and eq. (11) of Liu et al. 2021 compares the two outputs. The result is the mean over operators and
- * images.
+ * dequantized operands, and eq. (11) of Liu et al. 2021 compares the two outputs.
  */
 final class Similarity implements LayerObserver {
     private final VitModel quantized;
-    private double sum;
-    private int count;
+    /** Per operator: the sum over images and their number. */
+    private final Map<String, double[]> sums = new LinkedHashMap<>();
 
     private Similarity(VitModel quantized) {
         this.quantized = quantized;
     }
 
-    static double mean(VitModel model, VitModel quantized, CalibrationImages images) {
+    /** The mean over images, by operator. */
+    static Map<String, Double> byOperator(VitModel model, VitModel quantized, CalibrationImages images) {
         Similarity similarity = new Similarity(quantized);
         try (VitExecutor executor = new VitExecutor(model, new VectorKernels(), 1);
                 VitSession session = executor.openSession()) {
@@ -41,16 +43,19 @@ final class Similarity implements LayerObserver {
                 session.run(input, 1, logits, Optional.of(similarity));
             }
         }
-        return similarity.sum / similarity.count;
+        Map<String, Double> means = new LinkedHashMap<>();
+        similarity.sums.forEach((name, s) -> means.put(name, s[0] / s[1]));
+        return means;
     }
 
-    private void add(double[] output, MemorySegment expected) {
+    private void add(String name, double[] output, MemorySegment expected) {
         double[] wanted = new double[output.length];
         for (int i = 0; i < wanted.length; i++) {
             wanted[i] = expected.getAtIndex(JAVA_FLOAT, i);
         }
-        sum += Fixtures.pearson(wanted, output);
-        count++;
+        double[] sum = sums.computeIfAbsent(name, n -> new double[2]);
+        sum[0] += Fixtures.pearson(wanted, output);
+        sum[1]++;
     }
 
     private static double[] dequantized(MemorySegment values, int count, ActivationQuantizer quantizer) {
@@ -75,7 +80,7 @@ final class Similarity implements LayerObserver {
                 out[r * layer.outputs() + n] = total * layer.scale(n);
             }
         }
-        add(out, raw);
+        add(name, out, raw);
     }
 
     @Override
@@ -100,6 +105,6 @@ final class Similarity implements LayerObserver {
                 }
             }
         }
-        add(out, raw);
+        add(name, out, raw);
     }
 }
