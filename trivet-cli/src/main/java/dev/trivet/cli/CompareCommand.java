@@ -98,9 +98,7 @@ final class CompareCommand implements Callable<Integer> {
                             "%d images: agreement %.2f %%, %s, the second runs %.2f times as fast%n",
                             result.images(),
                             100 * result.agreement(),
-                            Double.isFinite(result.logitSqnrDb())
-                                    ? String.format(Locale.ROOT, "logit SQNR %.1f dB", result.logitSqnrDb())
-                                    : "equal logits",
+                            logits(result.logitSqnrDb()),
                             speed(result, 1) / speed(result, 0));
             String worst = worst(noise);
             if (!worst.isEmpty()) {
@@ -110,10 +108,20 @@ final class CompareCommand implements Callable<Integer> {
         data.reportUnreadable(common, result);
     }
 
+    private static String logits(double sqnrDb) {
+        if (sqnrDb == Double.POSITIVE_INFINITY) {
+            return "equal logits";
+        }
+        return Double.isFinite(sqnrDb)
+                ? String.format(Locale.ROOT, "logit SQNR %.1f dB", sqnrDb)
+                : "the logits are not numbers";
+    }
+
     private static String worst(List<LayerNoise.Entry> noise) {
         return noise.stream()
-                .filter(e -> Double.isFinite(e.sqnrDb()))
-                .sorted(Comparator.comparingDouble(LayerNoise.Entry::sqnrDb))
+                .filter(e -> e.sqnrDb() != Double.POSITIVE_INFINITY)
+                // NaN is the worst there is, and would sort last.
+                .sorted(Comparator.comparingDouble(e -> Double.isNaN(e.sqnrDb()) ? Double.NEGATIVE_INFINITY : e.sqnrDb()))
                 .limit(WORST)
                 .map(e -> String.format(Locale.ROOT, "%s %.1f dB", e.layer(), e.sqnrDb()))
                 .reduce((x, y) -> x + ", " + y)

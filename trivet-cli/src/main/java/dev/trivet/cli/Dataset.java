@@ -22,6 +22,9 @@ final class Dataset {
 
     static LabelledImages open(Path root, ModelConfig config, @org.jspecify.annotations.Nullable Path classes) {
         if (IdxDataset.isIdx(root)) {
+            if (classes != null) {
+                throw new BadInputException(root, "holds IDX files, which number their classes", "leave --classes out");
+            }
             return IdxDataset.test(root, config);
         }
         ImageFolder folder = ImageFolder.open(root);
@@ -35,12 +38,16 @@ final class Dataset {
         if (wanted == ImageNetClasses.COUNT && new HashSet<>(ImageNetClasses.ids()).containsAll(folder.classNames())) {
             return folder.relabelled(ImageNetClasses.ids());
         }
-        if (folder.classNames().size() == wanted) {
+        boolean named = !config.labels().isEmpty() || wanted == ImageNetClasses.COUNT;
+        if (!named && folder.classNames().size() == wanted) {
             return folder;
         }
         throw new BadInputException(
                 root,
-                "has " + folder.classNames().size() + " class folders where the model has " + wanted + " classes",
+                folder.classNames().size() == wanted
+                        ? "has folders that do not bear the names of the model's classes"
+                        : "has " + folder.classNames().size() + " class folders where the model has " + wanted
+                                + " classes",
                 "give the model's class order with --classes FILE, one folder name per line");
     }
 

@@ -56,6 +56,9 @@ final class DemoCommand implements Callable<Integer> {
         Path folder = folder();
         try {
             if (wholeSet != null) {
+                if (output == null) {
+                    throw new BadInputException("--pack needs a folder to write to; name one with -o DIR");
+                }
                 DemoFiles.pack(wholeSet, folder);
             } else {
                 run(folder);

@@ -39,7 +39,14 @@ final class DemoFiles {
                 if (in == null) {
                     throw new IllegalStateException("the jar lacks " + FOLDER + name);
                 }
-                Files.copy(in, target, java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+                byte[] content = in.readAllBytes();
+                if (Files.exists(target)) {
+                    if (!java.util.Arrays.equals(content, Files.readAllBytes(target))) {
+                        throw new BadInputException(target, "is there and is not the demo's", "name an empty folder");
+                    }
+                } else {
+                    AtomicOutput.write(target, channel -> channel.write(ByteBuffer.wrap(content)));
+                }
             } catch (IOException e) {
                 throw new BadInputException(
                         target, "cannot be written (" + BadInputException.reason(e) + ")", "free some space", e);

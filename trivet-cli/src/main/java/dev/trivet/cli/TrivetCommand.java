@@ -59,7 +59,7 @@ public final class TrivetCommand {
         } catch (OutOfMemoryError e) {
             err.println("trivet: out of memory; give Java more, such as TRIVET_JAVA_OPTS=-Xmx8g");
             return 1;
-        } catch (StackOverflowError | LinkageError e) {
+        } catch (Error e) { // such as a model file cut short while it is mapped
             return internal(e, err);
         }
     }

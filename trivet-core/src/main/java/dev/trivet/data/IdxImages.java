@@ -1,6 +1,7 @@
 package dev.trivet.data;
 
 import dev.trivet.BadInputException;
+import dev.trivet.image.ImageDecoder;
 import dev.trivet.image.RgbImage;
 import java.io.BufferedInputStream;
 import java.io.EOFException;
@@ -67,6 +68,10 @@ public final class IdxImages implements LabelledImages {
                     "has " + numbers.dimensions()[0] + " labels where " + images.getFileName() + " has " + count
                             + " images",
                     "give the two files of one set");
+        }
+        long area = (long) pictures.dimensions()[1] * pictures.dimensions()[2];
+        if (area > ImageDecoder.MAX_PIXELS) {
+            throw new BadInputException(images, "has images of " + area + " pixels", "give smaller images");
         }
         int largest = 0;
         for (byte label : numbers.values()) {
@@ -162,7 +167,7 @@ public final class IdxImages implements LabelledImages {
             throw new BadInputException(file, "is damaged (" + e.getMessage() + ")", REMEDY, e);
         } catch (IOException e) {
             throw new BadInputException(
-                    file, "cannot be read (" + e.getMessage() + ")", "check the file and its permissions", e);
+                    file, "cannot be read (" + BadInputException.reason(e) + ")", "check the file and its permissions", e);
         }
     }
 

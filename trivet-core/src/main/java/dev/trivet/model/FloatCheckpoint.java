@@ -113,15 +113,26 @@ public final class FloatCheckpoint implements AutoCloseable {
         try {
             return Files.size(tensors.file());
         } catch (java.io.IOException e) {
-            throw new BadInputException(tensors.file(), "cannot be read (" + e.getMessage() + ")", "check the file", e);
+            throw new BadInputException(tensors.file(), "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
         }
     }
 
-    /** Values of a tensor that the geometry asks for. */
+    /**
+     * Values of a tensor that the geometry asks for.
+     *
+     * @throws BadInputException if one of them is not a number
+     */
     public float[] floats(String name) {
-        return tensors.find(name)
+        float[] values = tensors.find(name)
                 .orElseThrow(() -> new IllegalStateException("unchecked tensor " + name))
                 .toFloats();
+        for (float value : values) {
+            if (!Float.isFinite(value)) {
+                throw new BadInputException(
+                        tensors.file(), "tensor " + name + " holds " + value, "download or train the weights again");
+            }
+        }
+        return values;
     }
 
     @Override

@@ -55,6 +55,12 @@ public final class TimmConfig {
         }
     }
 
+    private static void require(String value, String known, String name) {
+        if (!value.equalsIgnoreCase(known)) {
+            throw new IllegalArgumentException(name + " " + value + " is not supported, only " + known);
+        }
+    }
+
     private static JsonNode parse(Path file) {
         try {
             if (Files.size(file) > LONGEST) {
@@ -109,6 +115,10 @@ public final class TimmConfig {
                 preset.distilled(),
                 fields.bool("qkv_bias", true),
                 1e-6f);
+        // Settings that change the numbers but not the tensors: what is not computed must not pass.
+        require(fields.text("act_layer", "gelu"), "gelu", "act_layer");
+        require(fields.text("norm_layer", "layernorm"), "layernorm", "norm_layer");
+        require(preprocessing.text("crop_mode", "center"), "center", "crop_mode");
         double crop = preprocessing.number("crop_pct", CROP);
         if (!(crop > 0 && crop <= 1)) {
             throw new IllegalArgumentException("crop_pct must be in (0, 1], not " + crop);

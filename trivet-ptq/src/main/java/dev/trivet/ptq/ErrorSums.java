@@ -147,26 +147,6 @@ final class ErrorSums {
         return pearson((double) rows * columns, so, soo, se, see, soe, exact);
     }
 
-    /**
-     * {@code 1 - sum e^2 / sum (o - mean o)^2} over all elements, not below -1. Unlike the correlation it sees a wrong gain or
-     * offset.
-     */
-    double fidelity() {
-        double so = 0;
-        double soo = 0;
-        double squares = 0;
-        for (int c = 0; c < columns; c++) {
-            so += o[c] + rows * (double) originO[c];
-            soo += oo[c] + 2.0 * originO[c] * o[c] + rows * (double) originO[c] * originO[c];
-            squares += ee[c] + 2.0 * originE[c] * e[c] + rows * (double) originE[c] * originE[c];
-        }
-        double varO = soo - so * so / ((double) rows * columns);
-        if (squares == 0) {
-            return 1;
-        }
-        return varO > 0 ? Math.max(-1, 1 - squares / varO) : -1;
-    }
-
     /** A constant output correlates perfectly with an exact copy of itself and not at all with anything else. */
     private static double pearson(
             double count, double so, double soo, double se, double see, double soe, boolean exact) {

@@ -110,6 +110,9 @@ public final class IntervalSearch {
         if (images.size() == 0) {
             throw new IllegalArgumentException("no calibration images");
         }
+        if (model.isQuantized()) {
+            throw new IllegalArgumentException("the model is quantized already");
+        }
         return new IntervalSearch(model, kernels, settings, images, listener, budget).run();
     }
 
@@ -203,7 +206,7 @@ public final class IntervalSearch {
                     session.run(input, 1, logits, observer);
                     report(stage);
                 }
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | Error e) {
                 next.set(images.size());
                 throw e;
             }

@@ -102,7 +102,7 @@ final class LinearSearch implements OperatorSearch {
 
     @Override
     public long candidateBytes(Side searched) {
-        long weights = (long) layer.outputs() * layer.inputs();
+        long weights = kernels.packedBytes(layer.outputs(), layer.inputs());
         return searched == Side.RIGHT ? weights * settings.candidates() : weights;
     }
 
@@ -158,7 +158,7 @@ final class LinearSearch implements OperatorSearch {
             for (int c = 0; c < candidates.size(); c++) {
                 product(scratch, candidates.get(c), quantizer, codes, output, out, sums);
                 for (int choice = 0; choice < weightChoice.length; choice++) {
-                    scores.add(c, choice, choicePerChannel ? sums.pearson(choice) : similarity(sums));
+                    scores.add(c, choice, choicePerChannel ? sums.pearson(choice) : sums.pearson());
                 }
             }
         } else {
@@ -167,14 +167,10 @@ final class LinearSearch implements OperatorSearch {
                 ActivationQuantizer quantizer = initial.scaledBy(settings.factor(c));
                 encode(scratch.workspace(), left, quantizer, codes);
                 product(scratch, candidates.getFirst(), quantizer, codes, output, out, sums);
-                scores.add(c, 0, similarity(sums));
+                scores.add(c, 0, sums.pearson());
             }
         }
         images.incrementAndGet();
-    }
-
-    private double similarity(ErrorSums sums) {
-        return rows < FEW_ROWS ? sums.fidelity() : sums.pearson();
     }
 
     private void encode(Workspace workspace, MemorySegment x, ActivationQuantizer quantizer, MemorySegment codes) {

@@ -26,7 +26,8 @@ final class ValueRange {
             high = Math.max(high, v);
         }
         if (!Float.isFinite(low) || !Float.isFinite(high)) {
-            throw new IllegalStateException("a value is not finite");
+            throw new dev.trivet.BadInputException(
+                    "the model's activations overflow on a calibration image; check the weights and the preprocessing");
         }
         join(low, high);
     }

@@ -63,7 +63,10 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
         for (String candidate : names) {
             try {
                 return new KernelSelection(load(candidate), refused);
-            } catch (UnsatisfiedLinkError | UnsupportedOperationException | NoClassDefFoundError e) {
+            } catch (UnsatisfiedLinkError
+                    | UnsupportedOperationException
+                    | NoClassDefFoundError
+                    | IllegalStateException e) { // the last is what a failing oneDNN call throws
                 refused.add(candidate + " refused: " + reason(e));
             }
         }

@@ -35,6 +35,11 @@ public interface Kernels extends AutoCloseable {
      */
     Linear integerLinear(MemorySegment codes, int outputs, int inputs, int typicalRows);
 
+    /** About how many bytes a packed integer linear holds. */
+    default long packedBytes(int outputs, int inputs) {
+        return (long) outputs * inputs;
+    }
+
     Matmul floatMatmul(MatmulShape shape);
 
     /**

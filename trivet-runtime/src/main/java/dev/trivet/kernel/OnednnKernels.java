@@ -34,6 +34,7 @@ public final class OnednnKernels implements Kernels {
      * @throws UnsupportedOperationException if its integer products are not exact on this CPU
      */
     public OnednnKernels() {
+        VectorPointwise.requireSupported();
         library = OnednnLibrary.load();
         checkExact();
     }
@@ -79,7 +80,7 @@ public final class OnednnKernels implements Kernels {
 
     private String isaName() {
         int isa = library.isa();
-        if ((isa & 0xfff) == 0xfff) {
+        if ((isa & 0xfef) == 0xfef) {
             return "AMX";
         }
         if ((isa & 103) == 103) {

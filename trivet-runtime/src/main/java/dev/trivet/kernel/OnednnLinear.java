@@ -52,6 +52,9 @@ final class OnednnLinear implements Linear {
 
     @Override
     public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
+        if (!packed.scope().isAlive()) {
+            throw new IllegalStateException("the model is closed"); // native code would read freed memory
+        }
         ((OnednnWorkspace) workspace).run(forRows(rows), in.address(), packed.address(), out.address());
     }
 

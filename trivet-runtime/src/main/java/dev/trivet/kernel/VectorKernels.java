@@ -19,9 +19,7 @@ public final class VectorKernels implements Kernels {
 
     /** @throws UnsupportedOperationException if the machine's vectors cannot reproduce the reference's order of sums */
     public VectorKernels() {
-        if (!VectorPointwise.SUPPORTED) {
-            throw new UnsupportedOperationException("vector registers of " + VectorGemm.L + " floats");
-        }
+        VectorPointwise.requireSupported();
     }
 
     @Override
@@ -59,6 +57,12 @@ public final class VectorKernels implements Kernels {
         return new PackedLinear(packed, outputs, inputs, true);
     }
 
+    /** Codes are kept as floats. */
+    @Override
+    public long packedBytes(int outputs, int inputs) {
+        return (long) Float.BYTES * VectorGemm.packedLength(outputs, inputs);
+    }
+
     @Override
     public Matmul floatMatmul(MatmulShape shape) {
         return new PackingMatmul(shape, false, false);
@@ -76,7 +80,7 @@ public final class VectorKernels implements Kernels {
         @Override
         public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
             VectorWorkspace scratch = (VectorWorkspace) workspace;
-            float[] left = scratch.left(rows * inputs);
+            float[] left = scratch.left(Math.multiplyExact(rows, inputs));
             load(in, 0, rows * inputs, integer, false, left);
             scratch.gemm().run(left, rows, packed, outputs, inputs, out, 0, integer);
         }

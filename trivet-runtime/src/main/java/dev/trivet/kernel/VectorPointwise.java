@@ -31,6 +31,13 @@ final class VectorPointwise implements Pointwise {
     /** Registers hold 4, 8 or 16 floats; other widths (SVE) would break the striping. */
     static final boolean SUPPORTED = L == 4 || L == 8 || L == 16;
 
+    /** @throws UnsupportedOperationException if the machine's registers cannot follow the reference's order of sums */
+    static void requireSupported() {
+        if (!SUPPORTED) {
+            throw new UnsupportedOperationException("vector registers of " + L + " floats");
+        }
+    }
+
     /** One byte per float lane. With 4 float lanes no such byte species exists and bytes are stored one by one. */
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));

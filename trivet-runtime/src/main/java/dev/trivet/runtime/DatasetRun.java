@@ -60,7 +60,7 @@ public final class DatasetRun {
                     for (int from = next.getAndAdd(batch); from < images.size(); from = next.getAndAdd(batch)) {
                         worker.run(from, Math.min(images.size(), from + batch));
                     }
-                } catch (RuntimeException e) {
+                } catch (RuntimeException | Error e) {
                     next.set(images.size());
                     throw e;
                 }
@@ -81,23 +81,27 @@ public final class DatasetRun {
 
     /** Waits for all; throws the first failure. */
     public static void await(List<? extends Future<?>> futures) {
-        @Nullable RuntimeException failure = null;
+        @Nullable Throwable failure = null;
         for (Future<?> future : futures) {
             try {
                 future.get();
             } catch (ExecutionException e) {
                 if (failure == null) {
-                    failure = e.getCause() instanceof RuntimeException known
-                            ? known
-                            : new IllegalStateException(e.getCause());
+                    failure = e.getCause();
                 }
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
                 throw new IllegalStateException("interrupted", e);
             }
         }
+        if (failure instanceof RuntimeException known) {
+            throw known;
+        }
+        if (failure instanceof Error error) {
+            throw error;
+        }
         if (failure != null) {
-            throw failure;
+            throw new IllegalStateException(failure);
         }
     }
 

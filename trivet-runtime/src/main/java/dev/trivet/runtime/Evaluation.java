@@ -67,13 +67,18 @@ public record Evaluation(
                 scored,
                 scores,
                 pair ? (double) tally.agreed.get() / scored : Double.NaN,
-                pair ? 10 * Math.log10(tally.signal.sum() / tally.noise.sum()) : Double.NaN,
+                pair ? sqnrDb(tally.signal.sum(), tally.noise.sum()) : Double.NaN,
                 List.copyOf(tally.unreadable),
                 timing);
     }
 
     private static int classes(TrivetModel model) {
         return model.config().geometry().classes();
+    }
+
+    /** Infinite where nothing differs, even if both are zero. */
+    static double sqnrDb(double signal, double noise) {
+        return noise == 0 ? Double.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
     }
 
     private static final class Tally implements DatasetRun.Sink {
@@ -125,7 +130,8 @@ public record Evaluation(
         }
 
         private void compare(float[] a, float[] b) {
-            if (largest(a) == largest(b)) {
+            int top = largest(a);
+            if (top >= 0 && top == largest(b)) {
                 agreed.incrementAndGet();
             }
             double s = 0;
@@ -154,9 +160,13 @@ public record Evaluation(
             return rank;
         }
 
+        /** The first of the largest logits; -1 if one of them is NaN, for then nothing is predicted. */
         private static int largest(float[] logits) {
             int best = 0;
-            for (int c = 1; c < logits.length; c++) {
+            for (int c = 0; c < logits.length; c++) {
+                if (Float.isNaN(logits[c])) {
+                    return -1;
+                }
                 if (logits[c] > logits[best]) {
                     best = c;
                 }

@@ -53,7 +53,7 @@ public final class LayerNoise {
             }
         }
         List<Entry> entries = new ArrayList<>();
-        sums.forEach((name, s) -> entries.add(new Entry(name, 10 * Math.log10(s[0] / s[1]))));
+        sums.forEach((name, s) -> entries.add(new Entry(name, Evaluation.sqnrDb(s[0], s[1]))));
         return entries;
     }
 

@@ -27,7 +27,7 @@ public interface LayerObserver {
 
     /**
      * A float activation: {@code patch_embed} (before positions are added), {@code blocks.N} (the residual stream after
-     * block N), {@code norm} (after the last LayerNorm, where that comes before pooling).
+     * block N), {@code norm} (after the last LayerNorm; with average pooling, where that LayerNorm comes later, the stream itself).
      *
      * @param values float32 {@code [images * rows, width]}
      * @param rows rows per image

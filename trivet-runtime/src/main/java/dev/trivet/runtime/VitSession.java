@@ -142,7 +142,7 @@ public final class VitSession implements AutoCloseable {
         int rows = images * config.patches();
         MemorySegment in = patches;
         if (embedding.input().isInteger()) {
-            pointwise.encode(patches, rows * config.patchLength(), embedding.input(), operand);
+            pointwise.encode(patches, Math.multiplyExact(rows, config.patchLength()), embedding.input(), operand);
             in = operand;
         }
         product(embedding, in, rows, observer);

@@ -47,7 +47,7 @@ final class TrainingOutput {
         try {
             Files.readAllLines(log).stream().skip(1).limit(epochs).forEach(rows::add);
         } catch (IOException e) {
-            throw new BadInputException(log, "cannot be read (" + e.getMessage() + ")", "delete it", e);
+            throw new BadInputException(log, "cannot be read (" + BadInputException.reason(e) + ")", "delete it", e);
         }
     }
 
