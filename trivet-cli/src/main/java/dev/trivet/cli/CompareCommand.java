@@ -121,7 +121,8 @@ final class CompareCommand implements Callable<Integer> {
         return noise.stream()
                 .filter(e -> e.sqnrDb() != Double.POSITIVE_INFINITY)
                 // NaN is the worst there is, and would sort last.
-                .sorted(Comparator.comparingDouble(e -> Double.isNaN(e.sqnrDb()) ? Double.NEGATIVE_INFINITY : e.sqnrDb()))
+                .sorted(Comparator.comparingDouble(
+                        e -> Double.isNaN(e.sqnrDb()) ? Double.NEGATIVE_INFINITY : e.sqnrDb()))
                 .limit(WORST)
                 .map(e -> String.format(Locale.ROOT, "%s %.1f dB", e.layer(), e.sqnrDb()))
                 .reduce((x, y) -> x + ", " + y)

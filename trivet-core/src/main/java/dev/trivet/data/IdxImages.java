@@ -167,7 +167,10 @@ public final class IdxImages implements LabelledImages {
             throw new BadInputException(file, "is damaged (" + e.getMessage() + ")", REMEDY, e);
         } catch (IOException e) {
             throw new BadInputException(
-                    file, "cannot be read (" + BadInputException.reason(e) + ")", "check the file and its permissions", e);
+                    file,
+                    "cannot be read (" + BadInputException.reason(e) + ")",
+                    "check the file and its permissions",
+                    e);
         }
     }
 

@@ -113,7 +113,8 @@ public final class FloatCheckpoint implements AutoCloseable {
         try {
             return Files.size(tensors.file());
         } catch (java.io.IOException e) {
-            throw new BadInputException(tensors.file(), "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
+            throw new BadInputException(
+                    tensors.file(), "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
         }
     }
 

@@ -156,7 +156,8 @@ public final class GoldenCheck {
             double error = Math.abs((double) actual - expected);
             values++;
             // Written so that NaN counts as outside.
-            if (actual != expected && !(Float.isFinite(expected) && error <= absolute + relative * Math.abs(expected))) {
+            if (actual != expected
+                    && !(Float.isFinite(expected) && error <= absolute + relative * Math.abs(expected))) {
                 outside++;
             }
             largest = Double.isNaN(error) ? Double.NaN : Math.max(largest, error);
