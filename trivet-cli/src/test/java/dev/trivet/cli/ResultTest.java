@@ -309,7 +309,8 @@ class ResultTest {
                 .filter(i -> byA.get(i).equals(byB.get(i)))
                 .count();
         assertThat(both.path("agreement").asDouble()).isEqualTo(agreed / 30.0);
-        assertThat(both.path("logit_sqnr_db").asDouble()).isCloseTo(sqnr(MODEL, alone, images), within(1e-6));
+        // compare runs batches, the expected value single images: float products may round differently.
+        assertThat(both.path("logit_sqnr_db").asDouble()).isCloseTo(sqnr(MODEL, alone, images), within(1e-4));
         assertThat(both.path("b").path("top1").asDouble())
                 .isEqualTo(json.path("top1").asDouble());
         assertThat(both.path("b").path("bytes").asLong()).isEqualTo(Files.size(alone));
