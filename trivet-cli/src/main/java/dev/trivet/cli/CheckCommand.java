@@ -58,8 +58,10 @@ final class CheckCommand implements Callable<Integer> {
         Kernels kernels = common.kernels();
         List<GoldenCheck.Comparison> comparisons;
         try (VitExecutor executor = new VitExecutor(file.model(), kernels, 1);
-                SafetensorsFile recorded = SafetensorsFile.open(golden)) {
-            comparisons = GoldenCheck.run(executor, recorded, relative, absolute);
+                SafetensorsFile recorded = SafetensorsFile.open(golden);
+                Progress progress = new Progress(common.err())) {
+            comparisons = GoldenCheck.run(
+                    executor, recorded, relative, absolute, (done, total) -> progress.update("checking", done, total));
         }
         if (comparisons.getLast().values() == 0) {
             throw new BadInputException(golden, "holds no images", "record the run with this model");

@@ -38,6 +38,16 @@ public final class GoldenCheck {
      * @throws BadInputException if the file lacks a tensor or has one of the wrong shape
      */
     public static List<Comparison> run(VitExecutor executor, SafetensorsFile golden, double relative, double absolute) {
+        return run(executor, golden, relative, absolute, (done, total) -> {});
+    }
+
+    /** The same, telling after each image how far it is. */
+    public static List<Comparison> run(
+            VitExecutor executor,
+            SafetensorsFile golden,
+            double relative,
+            double absolute,
+            Evaluation.Progress progress) {
         VitConfig config = executor.config;
         Tensor input = require(golden, "input");
         Tensor output =
@@ -71,6 +81,7 @@ public final class GoldenCheck {
                 for (int c = 0; c < config.classes(); c++) {
                     logits.add(out.getAtIndex(JAVA_FLOAT, c), expected[i * config.classes() + c]);
                 }
+                progress.done(i + 1, images);
             }
         }
         List<Comparison> comparisons = new ArrayList<>();
