@@ -1,7 +1,10 @@
 package dev.trivet.model;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 
 /** One linear layer with its parameters, float or quantized. Arrays are shared, not copied; nobody writes to them. */
 public sealed interface LinearLayer {
@@ -29,8 +32,8 @@ public sealed interface LinearLayer {
     /**
      * Integer weights: {@code weight[n, k] = code[n, k] * scale[n]}.
      *
-     * @param bits bits that the codes need, 2 to 8
-     * @param codes signed bytes {@code [outputs, inputs]}
+     * @param bits bits that the codes need, 2 to 10
+     * @param codes signed {@code [outputs, inputs]}: bytes, or two bytes each in native order if {@code bits} is above 8
      * @param scales {@code [outputs]}, or one value for the whole tensor
      * @param input quantizer of the layer's input, unsigned codes
      */
@@ -45,8 +48,15 @@ public sealed interface LinearLayer {
             float[] bias,
             ActivationQuantizer input)
             implements LinearLayer {
+        /** Heap segments over bytes are not aligned for more. */
+        public static final ValueLayout.OfShort CODE = ValueLayout.JAVA_SHORT_UNALIGNED;
+
         public Quantized {
-            check(outputs, inputs, codes.byteSize(), bias.length);
+            if (bits < 2 || bits > ActivationQuantizer.MOST_BITS) {
+                throw new IllegalArgumentException(
+                        "weights of " + bits + " bits; 2 to " + ActivationQuantizer.MOST_BITS + " are known");
+            }
+            check(outputs, inputs, codes.byteSize() / (bits > 8 ? 2 : 1), bias.length);
             if (scales.length != 1 && scales.length != outputs) {
                 throw new IllegalArgumentException(scales.length + " scales for " + outputs + " channels");
             }
@@ -57,6 +67,16 @@ public sealed interface LinearLayer {
 
         public boolean perChannel() {
             return scales.length > 1;
+        }
+
+        /** Whether a code takes two bytes. */
+        public boolean wide() {
+            return bits > 8;
+        }
+
+        /** The code at {@code index} of {@code [outputs, inputs]}. */
+        public int code(long index) {
+            return wide() ? codes.get(CODE, 2 * index) : codes.get(JAVA_BYTE, index);
         }
 
         /** Weight scale of output channel {@code n}. */

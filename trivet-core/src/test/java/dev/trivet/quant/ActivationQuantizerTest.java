@@ -3,6 +3,7 @@ package dev.trivet.quant;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.List;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.constraints.FloatRange;
@@ -76,6 +77,37 @@ class ActivationQuantizerTest {
         assertThat(Math.abs(UNSIGNED.dequantize(UNSIGNED.quantize(x)) - x)).isLessThanOrEqualTo(0.25f);
     }
 
+    /** Levels 0, 1, 2, 4, 8 of a step of 0.5: the nearest one, the higher at a tie. */
+    @ParameterizedTest
+    @CsvSource({"0, 0", "0.5, 1", "1.4, 4", "1.5, 4", "1.2, 2", "2.6, 4", "2.9, 8", "3, 8", "100, 8", "-3, 0"})
+    void levelsArePickedFromTheGrid(float x, int code) {
+        ActivationQuantizer quantizer = new ActivationQuantizer(0.5f, 0, 0, 8, List.of(0, 1, 2, 4, 8));
+        assertThat(quantizer.quantize(x)).isEqualTo(code);
+        assertThat(quantizer.bits()).isEqualTo(3);
+    }
+
+    @Test
+    void levelsMustRiseOverTheWholeRangeOfOneByte() {
+        for (List<Integer> wrong : List.of(List.of(1, 8), List.of(0, 7), List.of(0, 4, 4, 8), List.of(8))) {
+            assertThatThrownBy(() -> new ActivationQuantizer(1, 0, 0, 8, wrong))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("do not rise");
+        }
+        assertThatThrownBy(() -> new ActivationQuantizer(1, 0, 0, 256, List.of(0, 256)))
+                .hasMessageContaining("one byte");
+    }
+
+    @Test
+    void moreThanEightBitsTakeTwoBytes() {
+        ActivationQuantizer ten = new ActivationQuantizer(0.001f, 512, 0, 1023);
+        assertThat(ten.wide()).isTrue();
+        assertThat(ten.bits()).isEqualTo(10);
+        assertThat(ten.quantize(0.511f)).isEqualTo(1023);
+        assertThat(new ActivationQuantizer(1, 0, -256, 255).wide()).isTrue();
+        assertThat(new ActivationQuantizer(1, 0, -128, 127).wide()).isFalse();
+        assertThat(UNSIGNED.wide()).isFalse();
+    }
+
     @ParameterizedTest
     @CsvSource({
         "0, 0, 0, 255, scale 0.0",
@@ -83,9 +115,9 @@ class ActivationQuantizerTest {
         "NaN, 0, 0, 255, scale NaN",
         "Infinity, 0, 0, 255, scale Infinity",
         "1e-39, 0, 0, 255, scale", // its reciprocal is no float
-        "1, 0, 0, 256, codes 0..256",
-        "1, 0, -129, 127, codes -129..127",
-        "1, 0, -1, 128, codes -1..128",
+        "1, 0, 0, 1024, codes 0..1024",
+        "1, 0, -513, 127, codes -513..127",
+        "1, 0, -1, 512, codes -1..512",
         "1, 5, 5, 5, codes 5..5",
         "1, 256, 0, 255, zero point 256",
         "1, -1, 0, 255, zero point -1",

@@ -21,6 +21,7 @@ final class OnednnWorkspace implements Workspace {
     private final long stream;
     private final Pointwise pointwise = new VectorPointwise();
     private final Map<OnednnMatmul, Bound> bound = new IdentityHashMap<>();
+    private final ScratchMemory scratch = new ScratchMemory();
     private MemorySegment scratchpad;
 
     private record Bound(long left, long right, long out, long scratchpad, MemorySegment arguments) {}
@@ -41,6 +42,11 @@ final class OnednnWorkspace implements Workspace {
     @Override
     public Pointwise pointwise() {
         return pointwise;
+    }
+
+    @Override
+    public MemorySegment scratch(int slot, long bytes) {
+        return scratch.get(slot, bytes);
     }
 
     void run(OnednnMatmul matmul, long left, long right, long out) {
@@ -94,6 +100,7 @@ final class OnednnWorkspace implements Workspace {
         }
         bound.clear();
         library.closeStream(stream);
+        scratch.close();
         arena.close();
     }
 }

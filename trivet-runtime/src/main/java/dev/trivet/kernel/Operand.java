@@ -5,8 +5,8 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
- * In what form a product reads one of its operands: plain float32, or one byte per element by a quantizer. Immutable; the
- * numbers that kernels need are worked out once.
+ * In what form a product reads one of its operands: plain float32, one byte per element by a quantizer, or two bytes where
+ * the quantizer's codes need more than eight bits. Immutable; the numbers that kernels need are worked out once.
  */
 public final class Operand {
     /** Plain float32. */
@@ -20,6 +20,10 @@ public final class Operand {
 
     final float high;
     final int zeroPoint;
+    /** Whether a code takes two bytes. */
+    final boolean wide;
+    /** For each byte the level that stands for it, or null where every code is in use. */
+    final byte @Nullable [] levels;
 
     private Operand(@Nullable ActivationQuantizer quantizer) {
         this.quantizer = quantizer;
@@ -28,6 +32,16 @@ public final class Operand {
         low = quantizer == null ? 0 : quantizer.lowest() - quantizer.zeroPoint();
         high = quantizer == null ? 0 : quantizer.highest() - quantizer.zeroPoint();
         zeroPoint = quantizer == null ? 0 : quantizer.zeroPoint();
+        wide = quantizer != null && quantizer.wide();
+        levels = quantizer == null || quantizer.levels().isEmpty() ? null : levels(quantizer);
+    }
+
+    private static byte[] levels(ActivationQuantizer quantizer) {
+        byte[] table = new byte[256];
+        for (int code = quantizer.lowest(); code <= quantizer.highest(); code++) {
+            table[code & 0xff] = (byte) quantizer.level(code);
+        }
+        return table;
     }
 
     public static Operand of(ActivationQuantizer quantizer) {
@@ -43,9 +57,14 @@ public final class Operand {
         return integer;
     }
 
+    /** Whether a code takes two bytes. */
+    public boolean isWide() {
+        return wide;
+    }
+
     /** Bytes of one element. */
     public int bytes() {
-        return integer ? 1 : Float.BYTES;
+        return wide ? Short.BYTES : integer ? 1 : Float.BYTES;
     }
 
     @Override

@@ -121,6 +121,7 @@ public final class ReferenceKernels implements Kernels {
 
     private static final class Scratch implements Workspace {
         private final Pointwise pointwise = new ReferencePointwise();
+        private final ScratchMemory scratch = new ScratchMemory();
 
         @Override
         public Pointwise pointwise() {
@@ -128,6 +129,13 @@ public final class ReferenceKernels implements Kernels {
         }
 
         @Override
-        public void close() {}
+        public MemorySegment scratch(int slot, long bytes) {
+            return scratch.get(slot, bytes);
+        }
+
+        @Override
+        public void close() {
+            scratch.close();
+        }
     }
 }

@@ -3,6 +3,7 @@ package dev.trivet.kernel;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.MemorySegment;
 
@@ -199,7 +200,12 @@ final class ReferencePointwise implements Pointwise {
     static void store(MemorySegment out, long index, float value, Operand operand) {
         if (operand.integer) {
             int code = ScalarMath.code(value, operand.inverseScale, operand.low, operand.high, operand.zeroPoint);
-            out.set(JAVA_BYTE, index, (byte) code);
+            if (operand.wide) {
+                out.setAtIndex(JAVA_SHORT, index, (short) code);
+            } else {
+                byte[] levels = operand.levels;
+                out.set(JAVA_BYTE, index, levels == null ? (byte) code : levels[code & 0xff]);
+            }
         } else {
             out.setAtIndex(JAVA_FLOAT, index, value);
         }

@@ -130,6 +130,7 @@ public final class VectorKernels implements Kernels {
     static final class VectorWorkspace implements Workspace {
         private final Pointwise pointwise = new VectorPointwise();
         private final VectorGemm gemm = new VectorGemm();
+        private final ScratchMemory scratch = new ScratchMemory();
         private float[] left = new float[0];
         private float[] right = new float[0];
         private float[] packed = new float[0];
@@ -137,6 +138,11 @@ public final class VectorKernels implements Kernels {
         @Override
         public Pointwise pointwise() {
             return pointwise;
+        }
+
+        @Override
+        public MemorySegment scratch(int slot, long bytes) {
+            return scratch.get(slot, bytes);
         }
 
         VectorGemm gemm() {
@@ -165,6 +171,8 @@ public final class VectorKernels implements Kernels {
         }
 
         @Override
-        public void close() {}
+        public void close() {
+            scratch.close();
+        }
     }
 }

@@ -8,6 +8,7 @@ import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
@@ -41,6 +42,8 @@ final class VectorPointwise implements Pointwise {
     /** One byte per float lane. With 4 float lanes no such byte species exists and bytes are stored one by one. */
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
+
+    private static final VectorSpecies<Short> S = VectorSpecies.of(short.class, VectorShape.forBitSize(L * 16));
 
     private final ReferencePointwise reference = new ReferencePointwise();
     private final float[] lanes = new float[LANES];
@@ -411,12 +414,15 @@ final class VectorPointwise implements Pointwise {
         FloatVector steps = v.mul(operand.inverseScale).max(operand.low).min(operand.high);
         FloatVector rounded = steps.add(ScalarMath.ROUND).sub(ScalarMath.ROUND);
         IntVector code = ((IntVector) rounded.convert(VectorOperators.F2I, 0)).add(operand.zeroPoint);
-        if (L >= 8) {
+        byte[] levels = operand.levels;
+        if (operand.wide) {
+            ((ShortVector) code.castShape(S, 0)).intoMemorySegment(out, 2 * index, ORDER);
+        } else if (L >= 8 && levels == null) {
             ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, index, ORDER);
         } else {
             code.intoArray(codes, 0);
             for (int j = 0; j < L; j++) {
-                out.set(JAVA_BYTE, index + j, (byte) codes[j]);
+                out.set(JAVA_BYTE, index + j, levels == null ? (byte) codes[j] : levels[codes[j] & 0xff]);
             }
         }
     }

@@ -1,9 +1,9 @@
 package dev.trivet.runtime;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import dev.trivet.kernel.DigitProducts;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Linear;
 import dev.trivet.kernel.Operand;
@@ -47,8 +47,14 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
         MemorySegment scale = arena.allocate(JAVA_FLOAT, layer.outputs());
         for (int n = 0; n < layer.outputs(); n++) {
             int sum = 0;
+            long magnitude = 0;
             for (int k = 0; k < layer.inputs(); k++) {
-                sum += layer.codes().get(JAVA_BYTE, (long) n * layer.inputs() + k);
+                int code = layer.code((long) n * layer.inputs() + k);
+                sum += code;
+                magnitude += Math.abs(code);
+            }
+            if (magnitude * layer.input().highest() > Integer.MAX_VALUE) {
+                throw new IllegalArgumentException("sums of " + layer.name() + " do not fit 32 bits; lower its bits");
             }
             correction.setAtIndex(JAVA_INT, n, layer.input().zeroPoint() * sum);
             scale.setAtIndex(JAVA_FLOAT, n, layer.input().scale() * layer.scale(n));
@@ -58,7 +64,14 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
         return new LinearOperator(
                 layer.name(),
                 Operand.of(layer.input()),
-                kernels.integerLinear(layer.codes(), layer.outputs(), layer.inputs(), typicalRows),
+                DigitProducts.linear(
+                        kernels,
+                        layer.codes(),
+                        layer.wide(),
+                        layer.outputs(),
+                        layer.inputs(),
+                        typicalRows,
+                        layer.input().wide()),
                 product);
     }
 

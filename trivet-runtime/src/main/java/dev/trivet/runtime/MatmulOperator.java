@@ -1,5 +1,6 @@
 package dev.trivet.runtime;
 
+import dev.trivet.kernel.DigitProducts;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Matmul;
 import dev.trivet.kernel.MatmulShape;
@@ -16,13 +17,17 @@ record MatmulOperator(String name, Operand left, Operand right, Matmul matmul, b
     static MatmulOperator compile(
             String name, Optional<MatmulQuantizers> quantizers, MatmulShape shape, float factor, Kernels kernels) {
         return quantizers
-                .map(q -> new MatmulOperator(
-                        name,
-                        Operand.of(q.left()),
-                        Operand.of(q.right()),
-                        kernels.integerMatmul(shape, q.left().signed()),
-                        true,
-                        q.left().scale() * q.right().scale() * factor))
+                .map(q -> {
+                    Operand left = Operand.of(q.left());
+                    Operand right = Operand.of(q.right());
+                    return new MatmulOperator(
+                            name,
+                            left,
+                            right,
+                            DigitProducts.matmul(kernels, shape, left, right),
+                            true,
+                            q.left().scale() * q.right().scale() * factor);
+                })
                 .orElseGet(() -> new MatmulOperator(
                         name, Operand.FLOAT, Operand.FLOAT, kernels.floatMatmul(shape), false, factor));
     }

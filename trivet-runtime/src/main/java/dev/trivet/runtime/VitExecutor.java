@@ -35,16 +35,47 @@ public final class VitExecutor implements AutoCloseable {
             LinearOperator hidden,
             LinearOperator output) {}
 
+    /**
+     * What of a model is compiled. Calibration runs a model block by block and compiles only what it runs.
+     *
+     * @param embedding patch embedding and positions
+     * @param firstBlock first block
+     * @param endBlock the block after the last
+     * @param head final LayerNorm and heads
+     */
+    public record Part(boolean embedding, int firstBlock, int endBlock, boolean head) {
+        public static Part whole(VitConfig config) {
+            return new Part(true, 0, config.depth(), true);
+        }
+
+        public static Part ofEmbedding() {
+            return new Part(true, 0, 0, false);
+        }
+
+        public static Part ofBlock(int block) {
+            return new Part(false, block, block + 1, false);
+        }
+
+        public static Part ofHead(VitConfig config) {
+            return new Part(false, config.depth(), config.depth(), true);
+        }
+    }
+
     /** LayerNorm parameters, float32 {@code [width]} each. */
     record Norm(MemorySegment gamma, MemorySegment beta) {}
 
     final VitConfig config;
     final Kernels kernels;
     final int batch;
-    final LinearOperator patchEmbedding;
+    final Part part;
+    /** Null where the part has no embedding. */
+    final @Nullable LinearOperator patchEmbedding;
+
     final List<Block> blocks;
     final Norm finalNorm;
-    final LinearOperator head;
+    /** Null where the part has no head. */
+    final @Nullable LinearOperator head;
+
     final @Nullable LinearOperator distillationHead;
     /** Float32 {@code [tokens, width]}: positions, with the prefix tokens added to their rows. */
     final MemorySegment start;
@@ -58,22 +89,28 @@ public final class VitExecutor implements AutoCloseable {
      * @param batch most images that one run takes
      */
     public VitExecutor(VitModel model, Kernels kernels, int batch) {
+        this(model, kernels, batch, Part.whole(model.geometry()));
+    }
+
+    /** Packs the weights of one part. */
+    public VitExecutor(VitModel model, Kernels kernels, int batch, Part part) {
         if (batch < 1) {
             throw new IllegalArgumentException("a batch of " + batch + " images");
         }
         this.config = model.geometry();
         this.kernels = kernels;
         this.batch = batch;
+        this.part = part;
         int rows = batch * config.tokens();
-        patchEmbedding = linear(model, VitNames.PATCH_EMBEDDING, batch * config.patches());
+        patchEmbedding = part.embedding() ? linear(model, VitNames.PATCH_EMBEDDING, batch * config.patches()) : null;
         List<Block> compiled = new ArrayList<>();
-        for (int b = 0; b < config.depth(); b++) {
+        for (int b = part.firstBlock(); b < part.endBlock(); b++) {
             compiled.add(block(model, b, rows));
         }
         blocks = List.copyOf(compiled);
         finalNorm = norm(model, VitNames.finalNorm(config));
-        head = linear(model, VitNames.HEAD, batch);
-        distillationHead = config.distilled() ? linear(model, VitNames.DISTILLATION_HEAD, batch) : null;
+        head = part.head() ? linear(model, VitNames.HEAD, batch) : null;
+        distillationHead = part.head() && config.distilled() ? linear(model, VitNames.DISTILLATION_HEAD, batch) : null;
         start = arena.allocateFrom(JAVA_FLOAT, startTokens(model));
     }
 

@@ -115,6 +115,56 @@ public final class VitSession implements AutoCloseable {
         workspace.enter();
         @Nullable LayerObserver observer = watcher.orElse(null);
         embed(input, images, observer);
+        blocks(images, observer);
+        heads(images, logits, observer);
+    }
+
+    /** A buffer for {@link #embed}, {@link #runBlocks} and {@link #runHead}: float32 {@code [batch, tokens, width]}. */
+    public MemorySegment allocateTokens() {
+        return floats((long) executor.batch * config.tokens() * config.width());
+    }
+
+    /**
+     * Runs the embedding alone.
+     *
+     * @param input float32 {@code [images, channels, imageSize, imageSize]}, off-heap
+     * @param tokens float32 {@code [images, tokens, width]}, overwritten
+     */
+    public void runEmbedding(MemorySegment input, int images, MemorySegment tokens, Optional<LayerObserver> watcher) {
+        workspace.enter();
+        embed(input, images, watcher.orElse(null));
+        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
+    }
+
+    /**
+     * Runs the executor's blocks alone.
+     *
+     * @param tokens float32 {@code [images, tokens, width]}, replaced by what the blocks make of them
+     */
+    public void runBlocks(MemorySegment tokens, int images, Optional<LayerObserver> watcher) {
+        workspace.enter();
+        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
+        blocks(images, watcher.orElse(null));
+        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
+    }
+
+    /**
+     * Runs the final LayerNorm and the heads alone.
+     *
+     * @param tokens float32 {@code [images, tokens, width]}
+     * @param logits float32 {@code [images, classes]}, off-heap, overwritten
+     */
+    public void runHead(MemorySegment tokens, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
+        workspace.enter();
+        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
+        heads(images, logits, watcher.orElse(null));
+    }
+
+    private long streamBytes(int images) {
+        return 4L * images * config.tokens() * config.width();
+    }
+
+    private void blocks(int images, @Nullable LayerObserver observer) {
         for (VitExecutor.Block block : executor.blocks) {
             attention(block, images, observer);
             mlp(block, images, observer);
@@ -122,10 +172,13 @@ public final class VitSession implements AutoCloseable {
                 observer.activation(block.name(), stream, images, config.tokens(), config.width());
             }
         }
+    }
+
+    private void heads(int images, MemorySegment logits, @Nullable LayerObserver observer) {
         if (observer != null) {
             observeFinalNorm(images, observer);
         }
-        classify(executor.head, 0, images, logits, observer);
+        classify(compiled(executor.head), 0, images, logits, observer);
         LinearOperator second = executor.distillationHead;
         if (second != null) {
             classify(second, 1, images, secondLogits, observer);
@@ -136,9 +189,16 @@ public final class VitSession implements AutoCloseable {
         }
     }
 
+    private static LinearOperator compiled(@Nullable LinearOperator operator) {
+        if (operator == null) {
+            throw new IllegalStateException("the executor was compiled without this part");
+        }
+        return operator;
+    }
+
     private void embed(MemorySegment input, int images, @Nullable LayerObserver observer) {
         PatchLayout.gather(config, input, images, patches);
-        LinearOperator embedding = executor.patchEmbedding;
+        LinearOperator embedding = compiled(executor.patchEmbedding);
         int rows = images * config.patches();
         MemorySegment in = patches;
         if (embedding.input().isInteger()) {

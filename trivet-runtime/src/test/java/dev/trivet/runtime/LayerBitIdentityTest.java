@@ -30,6 +30,15 @@ class LayerBitIdentityTest {
         assertThat(expected.names()).hasSize(3 + depth * PER_BLOCK + 1 + 2 * heads + 1);
     }
 
+    /** Widths that take two bytes, widths below a byte, and activations that use some codes only. */
+    @ParameterizedTest
+    @CsvSource({"10, false", "9, false", "4, false", "3, false", "8, true", "6, true"})
+    void otherWidths(int bits, boolean levels) {
+        Path folder = Fixtures.golden("vit_micro");
+        float[] image = firstInput(folder);
+        compare(MaxScaling.quantize(Fixtures.load(folder), image, bits, levels), image);
+    }
+
     @Test
     @Tag("shared")
     void deitTiny() {

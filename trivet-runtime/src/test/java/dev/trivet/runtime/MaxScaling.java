@@ -1,5 +1,6 @@
 package dev.trivet.runtime;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.kernel.VectorKernels;
@@ -10,8 +11,10 @@ import dev.trivet.model.VitModel;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.stream.IntStream;
 
 /**
  * Quantizes a float model by largest values alone: what comes out is crude, but every operator is on integers. It does not
@@ -19,16 +22,28 @@ import java.util.Optional;
  */
 final class MaxScaling implements LayerObserver {
     private final VitModel model;
+    private final int bits;
+    private final boolean levels;
     private final Map<String, LinearLayer> linears = new LinkedHashMap<>();
     private final Map<String, MatmulQuantizers> matmuls = new LinkedHashMap<>();
 
-    private MaxScaling(VitModel model) {
+    private MaxScaling(VitModel model, int bits, boolean levels) {
         this.model = model;
+        this.bits = bits;
+        this.levels = levels;
     }
 
     /** @param input float32 {@code [channels, imageSize, imageSize]}, the image that gives the ranges */
     static VitModel quantize(VitModel model, float[] input) {
-        MaxScaling scaling = new MaxScaling(model);
+        return quantize(model, input, 8, false);
+    }
+
+    /**
+     * @param bits of weights and activations, 2 to 10
+     * @param levels whether unsigned activations use every third code only
+     */
+    static VitModel quantize(VitModel model, float[] input, int bits, boolean levels) {
+        MaxScaling scaling = new MaxScaling(model, bits, levels);
         try (VitExecutor executor = new VitExecutor(model, new VectorKernels(), 1);
                 VitSession session = executor.openSession()) {
             MemorySegment in = session.allocateInput();
@@ -47,18 +62,27 @@ final class MaxScaling implements LayerObserver {
             lowest = Math.min(lowest, input.getAtIndex(JAVA_FLOAT, i));
             highest = Math.max(highest, input.getAtIndex(JAVA_FLOAT, i));
         }
-        float step = (highest - lowest) / 255;
-        int zero = Math.clamp(Math.round(-lowest / step), 0, 255);
-        byte[] codes = new byte[layer.weight().length];
+        int top = (1 << bits) - 1;
+        float step = (highest - lowest) / top;
+        int zero = Math.clamp(Math.round(-lowest / step), 0, top);
+        int most = top / 2;
+        int bytes = bits > 8 ? 2 : 1;
+        MemorySegment codes = MemorySegment.ofArray(new byte[bytes * layer.weight().length]);
         float[] scales = new float[layer.outputs()];
         for (int n = 0; n < layer.outputs(); n++) {
-            float most = 1e-6f;
+            float largest = 1e-6f;
             for (int k = 0; k < layer.inputs(); k++) {
-                most = Math.max(most, Math.abs(layer.weight()[n * layer.inputs() + k]));
+                largest = Math.max(largest, Math.abs(layer.weight()[n * layer.inputs() + k]));
             }
-            scales[n] = most / 127;
+            scales[n] = largest / most;
             for (int k = 0; k < layer.inputs(); k++) {
-                codes[n * layer.inputs() + k] = (byte) Math.round(layer.weight()[n * layer.inputs() + k] / scales[n]);
+                int at = n * layer.inputs() + k;
+                int code = Math.round(layer.weight()[at] / scales[n]);
+                if (bytes == 2) {
+                    codes.set(LinearLayer.Quantized.CODE, 2L * at, (short) code);
+                } else {
+                    codes.set(JAVA_BYTE, at, (byte) code);
+                }
             }
         }
         linears.put(
@@ -67,11 +91,22 @@ final class MaxScaling implements LayerObserver {
                         name,
                         layer.outputs(),
                         layer.inputs(),
-                        8,
-                        MemorySegment.ofArray(codes),
+                        bits,
+                        codes,
                         scales,
                         layer.bias(),
-                        new ActivationQuantizer(step, zero, 0, 255)));
+                        unsigned(step, zero)));
+    }
+
+    private ActivationQuantizer unsigned(float step, int zero) {
+        int top = (1 << bits) - 1;
+        List<Integer> used = levels
+                ? IntStream.rangeClosed(0, top)
+                        .filter(c -> c % 3 == 0 || c == top)
+                        .boxed()
+                        .toList()
+                : List.of();
+        return new ActivationQuantizer(step, zero, 0, top, used);
     }
 
     @Override
@@ -81,11 +116,12 @@ final class MaxScaling implements LayerObserver {
         long rightCount = (long) batch * c.tokens() * c.headWidth();
         long leftCount = probabilities ? (long) batch * c.tokens() * c.tokens() : rightCount;
         float leftMost = most(left, leftCount);
+        int half = 1 << (bits - 1);
         ActivationQuantizer l = probabilities
-                ? new ActivationQuantizer(leftMost / 255, 0, 0, 255)
-                : new ActivationQuantizer(leftMost / 127, 0, -128, 127);
-        matmuls.put(
-                name, new MatmulQuantizers(l, new ActivationQuantizer(most(right, rightCount) / 127, 0, -128, 127)));
+                ? unsigned(leftMost / (2 * half - 1), 0)
+                : new ActivationQuantizer(leftMost / (half - 1), 0, -half, half - 1);
+        ActivationQuantizer r = new ActivationQuantizer(most(right, rightCount) / (half - 1), 0, -half, half - 1);
+        matmuls.put(name, new MatmulQuantizers(l, r));
     }
 
     private static float most(MemorySegment values, long count) {
