@@ -2,6 +2,8 @@ package dev.trivet.ptq;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
+import dev.trivet.model.LinearLayer;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -55,5 +57,18 @@ final class WeightCodes {
             }
         }
         return sums;
+    }
+
+    /** Codes as they are stored: bytes, or two bytes each. */
+    static MemorySegment store(int[] codes, boolean wide, Arena arena) {
+        MemorySegment stored = arena.allocate((wide ? 2L : 1L) * codes.length, 64);
+        for (int i = 0; i < codes.length; i++) {
+            if (wide) {
+                stored.set(LinearLayer.Quantized.CODE, 2L * i, (short) codes[i]);
+            } else {
+                stored.set(JAVA_BYTE, i, (byte) codes[i]);
+            }
+        }
+        return stored;
     }
 }

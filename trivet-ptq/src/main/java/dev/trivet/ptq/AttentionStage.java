@@ -1,0 +1,316 @@
+package dev.trivet.ptq;
+
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.trivet.kernel.DigitProducts;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.Matmul;
+import dev.trivet.kernel.MatmulShape;
+import dev.trivet.kernel.Operand;
+import dev.trivet.kernel.Workspace;
+import dev.trivet.model.MatmulQuantizers;
+import dev.trivet.model.VitConfig;
+import dev.trivet.model.VitNames;
+import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.runtime.LayerObserver;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Supplier;
+
+/**
+ * Quantizes the two attention products of a block whose q, k, v projection is quantized already.
+ *
+ * <p>First the channels of q, k and v are put on an equal footing by rewrites that change nothing in float: a constant may be
+ * taken from each key channel, because it moves all scores of a query alike and softmax does not see that; a factor may move
+ * between a channel of q and of k; a constant and a factor of each value channel pass through the mixing, whose rows sum to
+ * one, into the projection after it. The projection to q, k, v absorbs them in its output scales and bias.
+ *
+ * <p>Then uniform quantizers compete with picked levels for (q, k), for the probabilities and for v: all eight combinations are
+ * run on the integer kernels over the held-out images, against the float products of the same q, k and v.
+ */
+final class AttentionStage {
+    private final CalibrationImages images;
+    private final ImagePass pass;
+    private final Kernels kernels;
+    private final TokenStore quantizedTokens;
+    private final VitConfig config;
+    private final int block;
+    private final int bits;
+
+    AttentionStage(
+            CalibrationImages images,
+            ImagePass pass,
+            Kernels kernels,
+            TokenStore quantizedTokens,
+            VitConfig config,
+            int block,
+            int bits) {
+        this.images = images;
+        this.pass = pass;
+        this.kernels = kernels;
+        this.quantizedTokens = quantizedTokens;
+        this.config = config;
+        this.block = block;
+        this.bits = bits;
+    }
+
+    /**
+     * What the rows of the q, k, v projection are changed by, {@code y' = (y - shift) / scale}.
+     *
+     * @param shift {@code [3 * width]}
+     * @param scale {@code [3 * width]}
+     */
+    @SuppressWarnings("ArrayRecordComponent") // parameters, never compared
+    record Rewrite(float[] shift, float[] scale) {}
+
+    Rewrite rewrite(Supplier<UnitWorker> workers) {
+        int width = config.width();
+        double[] sum = new double[3 * width];
+        double[] squares = new double[3 * width];
+        pass.run(workers, new ImagePass.Task<UnitWorker>() {
+            @Override
+            public void compute(UnitWorker worker, int image) {
+                observe(worker, image);
+            }
+
+            @Override
+            public void merge(UnitWorker worker, int image) {
+                String[] names = {"q", "k", "v"};
+                for (int part = 0; part < 3; part++) {
+                    MemorySegment values = worker.buffers.get(names[part], 0);
+                    for (int h = 0; h < config.heads(); h++) {
+                        for (int t = 0; t < config.tokens(); t++) {
+                            for (int c = 0; c < config.headWidth(); c++) {
+                                long i = ((long) h * config.tokens() + t) * config.headWidth() + c;
+                                double v = values.getAtIndex(JAVA_FLOAT, i);
+                                int channel = part * width + h * config.headWidth() + c;
+                                sum[channel] += v;
+                                squares[channel] += v * v;
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        double count = (double) pass.images() * config.tokens();
+        float[] shift = new float[3 * width];
+        float[] scale = new float[3 * width];
+        double[] spread = new double[3 * width];
+        for (int c = 0; c < 3 * width; c++) {
+            double mean = sum[c] / count;
+            // Queries keep their mean: taking it away would change the scores.
+            boolean query = c < width;
+            shift[c] = query ? 0 : (float) mean;
+            spread[c] = Math.sqrt(Math.max(squares[c] / count - (query ? 0 : mean * mean), 1e-12));
+        }
+        double typicalValue = 0;
+        for (int c = 0; c < width; c++) {
+            double balance = Math.clamp(Math.sqrt(spread[width + c] / spread[c]), 1e-3, 1e3);
+            scale[c] = (float) (1 / balance);
+            scale[width + c] = (float) balance;
+            typicalValue += Math.log(spread[2 * width + c]) / width;
+        }
+        for (int c = 2 * width; c < 3 * width; c++) {
+            scale[c] = (float) Math.max(spread[c] / Math.exp(typicalValue), 1e-3);
+        }
+        return new Rewrite(shift, scale);
+    }
+
+    /** Leaves the float q, k, v, probabilities and mixed values of one image in the worker's buffers. */
+    private void observe(UnitWorker worker, int image) {
+        long perHead = 4L * config.tokens() * config.width();
+        long map = 4L * config.heads() * config.tokens() * config.tokens();
+        MemorySegment q = worker.buffers.get("q", perHead);
+        MemorySegment k = worker.buffers.get("k", perHead);
+        MemorySegment v = worker.buffers.get("v", perHead);
+        MemorySegment p = worker.buffers.get("p", map);
+        MemorySegment mixed = worker.buffers.get("mixed", perHead);
+        worker.runQuantized(images, quantizedTokens, image, new LayerObserver() {
+            @Override
+            public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
+                if (name.equals(VitNames.scores(block))) {
+                    MemorySegment.copy(left, 0, q, 0, perHead);
+                    MemorySegment.copy(right, 0, k, 0, perHead);
+                } else {
+                    MemorySegment.copy(left, 0, p, 0, map);
+                    MemorySegment.copy(right, 0, v, 0, perHead);
+                    MemorySegment.copy(raw, 0, mixed, 0, perHead);
+                }
+            }
+        });
+    }
+
+    /** Quantizers of both products. */
+    record Choice(MatmulQuantizers scores, MatmulQuantizers mixing, String description, double error) {}
+
+    private record Combination(
+            String description,
+            ActivationQuantizer q,
+            ActivationQuantizer k,
+            ActivationQuantizer p,
+            ActivationQuantizer v) {}
+
+    Choice choose(Supplier<UnitWorker> workers) {
+        List<Combination> combinations = combinations(workers);
+        double[] errors = errors(workers, combinations);
+        int best = 0;
+        for (int c = 0; c < errors.length; c++) {
+            if (errors[c] < errors[best]) {
+                best = c;
+            }
+        }
+        Combination chosen = combinations.get(best);
+        return new Choice(
+                new MatmulQuantizers(chosen.q, chosen.k),
+                new MatmulQuantizers(chosen.p, chosen.v),
+                chosen.description,
+                errors[best]);
+    }
+
+    private List<Combination> combinations(Supplier<UnitWorker> workers) {
+        String[] names = {"q", "k", "v"};
+        double[] most = new double[3];
+        pass.run(workers, new ImagePass.Task<UnitWorker>() {
+            @Override
+            public void compute(UnitWorker worker, int image) {
+                observe(worker, image);
+            }
+
+            @Override
+            public void merge(UnitWorker worker, int image) {
+                for (int part = 0; part < 3; part++) {
+                    MemorySegment values = worker.buffers.get(names[part], 0);
+                    for (long i = 0; i < (long) config.tokens() * config.width(); i++) {
+                        most[part] = Math.max(most[part], Math.abs(values.getAtIndex(JAVA_FLOAT, i)));
+                    }
+                }
+            }
+        });
+        LevelHistogram[] histograms = new LevelHistogram[4];
+        for (int part = 0; part < 3; part++) {
+            histograms[part] = new LevelHistogram(-most[part], most[part]);
+        }
+        histograms[3] = new LevelHistogram(0, 1);
+        pass.run(workers, new ImagePass.Task<UnitWorker>() {
+            @Override
+            public void compute(UnitWorker worker, int image) {
+                observe(worker, image);
+            }
+
+            @Override
+            public void merge(UnitWorker worker, int image) {
+                for (int part = 0; part < 3; part++) {
+                    MemorySegment values = worker.buffers.get(names[part], 0);
+                    for (long i = 0; i < (long) config.tokens() * config.width(); i++) {
+                        histograms[part].add(values.getAtIndex(JAVA_FLOAT, i), 1);
+                    }
+                }
+                MemorySegment p = worker.buffers.get("p", 0);
+                for (long i = 0; i < (long) config.heads() * config.tokens() * config.tokens(); i++) {
+                    histograms[3].add(p.getAtIndex(JAVA_FLOAT, i), 1);
+                }
+            }
+        });
+        ActivationQuantizer[][] made = new ActivationQuantizer[4][];
+        for (int part = 0; part < 4; part++) {
+            boolean signed = part < 3;
+            ActivationQuantizer uniform = histograms[part].uniform(bits, signed);
+            made[part] = bits < 8
+                    ? new ActivationQuantizer[] {uniform, histograms[part].levels(bits, signed)}
+                    : new ActivationQuantizer[] {uniform};
+        }
+        List<Combination> combinations = new ArrayList<>();
+        String[] kinds = {"uniform", "levels"};
+        for (int s = 0; s < made[0].length; s++) {
+            for (int p = 0; p < made[3].length; p++) {
+                for (int v = 0; v < made[2].length; v++) {
+                    combinations.add(new Combination(
+                            "q, k " + kinds[s] + ", probabilities " + kinds[p] + ", v " + kinds[v],
+                            made[0][s],
+                            made[1][s],
+                            made[3][p],
+                            made[2][v]));
+                }
+            }
+        }
+        return combinations;
+    }
+
+    private double[] errors(Supplier<UnitWorker> workers, List<Combination> combinations) {
+        int tokens = config.tokens();
+        int heads = config.heads();
+        int headWidth = config.headWidth();
+        int values = tokens * config.width();
+        int held = pass.images() < LinearStage.HELD_OUT ? pass.images() : pass.images() / LinearStage.HELD_OUT;
+        double[] errors = new double[combinations.size()];
+        double[] energy = new double[1];
+        List<Matmul[]> products = new ArrayList<>();
+        for (Combination c : combinations) {
+            products.add(new Matmul[] {
+                DigitProducts.matmul(
+                        kernels, new MatmulShape(tokens, tokens, headWidth, true), Operand.of(c.q), Operand.of(c.k)),
+                DigitProducts.matmul(
+                        kernels, new MatmulShape(tokens, headWidth, tokens, false), Operand.of(c.p), Operand.of(c.v))
+            });
+        }
+        pass.run(workers, new ImagePass.Task<UnitWorker>() {
+            @Override
+            public void compute(UnitWorker worker, int image) {
+                if (image < pass.images() - held) {
+                    return;
+                }
+                observe(worker, image);
+                Workspace workspace = worker.workspace();
+                MemorySegment q = worker.buffers.get("qc", 2L * values);
+                MemorySegment k = worker.buffers.get("kc", 2L * values);
+                MemorySegment v = worker.buffers.get("vc", 2L * values);
+                MemorySegment p = worker.buffers.get("pc", 2L * heads * tokens * tokens);
+                MemorySegment raw = worker.buffers.get("raws", 4L * Math.max(values, heads * tokens * tokens));
+                MemorySegment mixed = worker.buffers.get("mixed", 0);
+                MemorySegment results = worker.buffers.get("results", 8L * (combinations.size() + 1));
+                for (int i = 0; i < combinations.size(); i++) {
+                    Combination c = combinations.get(i);
+                    workspace.pointwise().encode(worker.buffers.get("q", 0), values, Operand.of(c.q), q);
+                    workspace.pointwise().encode(worker.buffers.get("k", 0), values, Operand.of(c.k), k);
+                    workspace.pointwise().encode(worker.buffers.get("v", 0), values, Operand.of(c.v), v);
+                    products.get(i)[0].run(workspace, q, k, heads, raw);
+                    float scale = c.q.scale() * c.k.scale() * (float) (1 / Math.sqrt(headWidth));
+                    workspace.pointwise().softmax(raw, true, heads * tokens, tokens, scale, Operand.of(c.p), p);
+                    products.get(i)[1].run(workspace, p, v, heads, raw);
+                    double error = 0;
+                    float unit = c.p.scale() * c.v.scale();
+                    for (long j = 0; j < values; j++) {
+                        double d = raw.getAtIndex(JAVA_INT, j) * unit - mixed.getAtIndex(JAVA_FLOAT, j);
+                        error += d * d;
+                    }
+                    results.setAtIndex(JAVA_DOUBLE, i, error);
+                }
+                double squares = 0;
+                for (long j = 0; j < values; j++) {
+                    double d = mixed.getAtIndex(JAVA_FLOAT, j);
+                    squares += d * d;
+                }
+                results.setAtIndex(JAVA_DOUBLE, combinations.size(), squares);
+            }
+
+            @Override
+            public void merge(UnitWorker worker, int image) {
+                if (image < pass.images() - held) {
+                    return;
+                }
+                MemorySegment results = worker.buffers.get("results", 0);
+                for (int i = 0; i < errors.length; i++) {
+                    errors[i] += results.getAtIndex(JAVA_DOUBLE, i);
+                }
+                energy[0] += results.getAtIndex(JAVA_DOUBLE, errors.length);
+            }
+        });
+        for (int i = 0; i < errors.length; i++) {
+            errors[i] /= Math.max(energy[0], 1e-30);
+        }
+        return errors;
+    }
+}
