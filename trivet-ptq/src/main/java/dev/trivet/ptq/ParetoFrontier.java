@@ -17,7 +17,7 @@ import java.util.TreeSet;
  * exactly instead, with the dominance lists of Nemhauser and Ullmann (1969): keep all undominated pairs (bytes, omega) of the
  * first groups; add each option of the next group to each pair; drop what is dominated. An optimal allocation restricted to
  * the first groups is undominated there, so nothing that matters is ever dropped. Modules of one shape have the same sizes,
- * which keeps the lists at some hundreds of pairs for a transformer; a table over bytes would have 10^8 columns.
+ * which keeps the lists at some hundreds of pairs for a ViT and thousands for a Swin; a table over bytes would have 10^8 columns.
  *
  * <p>Sizes without a common divisor still leave thousands of pairs, but where each byte saved costs the same no allocation
  * beats another and the lists multiply with each group. Should one outgrow {@value #LIMIT} pairs, all sizes are rounded up
