@@ -38,23 +38,18 @@ final class AttentionStage {
     private final TokenStore quantizedTokens;
     private final VitConfig config;
     private final int block;
-    private final int bits;
+    private final int scoreBits;
+    private final int mixingBits;
 
-    AttentionStage(
-            CalibrationImages images,
-            ImagePass pass,
-            Kernels kernels,
-            TokenStore quantizedTokens,
-            VitConfig config,
-            int block,
-            int bits) {
-        this.images = images;
-        this.pass = pass;
-        this.kernels = kernels;
-        this.quantizedTokens = quantizedTokens;
-        this.config = config;
+    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits) {
+        images = state.images;
+        pass = state.pass;
+        kernels = state.kernels;
+        quantizedTokens = state.quantizedTokens;
+        config = state.config();
         this.block = block;
-        this.bits = bits;
+        this.scoreBits = scoreBits;
+        this.mixingBits = mixingBits;
     }
 
     /**
@@ -217,6 +212,7 @@ final class AttentionStage {
         ActivationQuantizer[][] made = new ActivationQuantizer[4][];
         for (int part = 0; part < 4; part++) {
             boolean signed = part < 3;
+            int bits = part < 2 ? scoreBits : mixingBits;
             ActivationQuantizer uniform = histograms[part].uniform(bits, signed);
             made[part] = bits < 8
                     ? new ActivationQuantizer[] {uniform, histograms[part].levels(bits, signed)}

@@ -77,31 +77,31 @@ final class LinearStage {
         }
     }
 
+    /**
+     * @param layer the layer, still float
+     * @param foldable whether a LayerNorm before it can absorb a change of variables
+     * @param rows rows that one image gives
+     */
     LinearStage(
-            CalibrationImages images,
-            ImagePass pass,
-            Kernels kernels,
+            SearchState state,
             Supplier<UnitWorker> workers,
-            TokenStore floatTokens,
-            TokenStore quantizedTokens,
             LinearLayer.Float32 layer,
             Target target,
             boolean foldable,
             int rows,
-            int weightBits,
-            int inputBits) {
-        this.images = images;
-        this.pass = pass;
-        this.kernels = kernels;
+            OperatorPlan bits) {
+        images = state.images;
+        pass = state.pass;
+        kernels = state.kernels;
+        floatTokens = state.referenceTokens;
+        quantizedTokens = state.quantizedTokens;
         this.workers = workers;
-        this.floatTokens = floatTokens;
-        this.quantizedTokens = quantizedTokens;
         this.layer = layer;
         this.target = target;
         this.foldable = foldable;
         this.rows = rows;
-        this.weightBits = weightBits;
-        this.inputBits = inputBits;
+        weightBits = bits.weightBits();
+        inputBits = bits.activationBits();
         inputs = layer.inputs();
         outputs = layer.outputs();
     }

@@ -1,0 +1,88 @@
+package dev.trivet.ptq;
+
+import dev.trivet.kernel.Kernels;
+import dev.trivet.model.VitModel;
+import java.util.List;
+
+/**
+ * Quantizes a model unit by unit, in execution order. When a unit's turn comes, everything before it is quantized, so a method
+ * can see the inputs that the layer will really get (sequential calibration) as well as the float model's (parallel). The
+ * tokens that enter the unit are kept for all images; a unit is run again as often as a method likes, and the units before it
+ * are not.
+ *
+ * <p>The state after a unit is a partly quantized model and nothing else, so a search can be taken up again from there: the
+ * tokens follow from the model by one more run over the images, bit for bit.
+ */
+final class BlockwiseSearch {
+    private BlockwiseSearch() {}
+
+    /** Hears of every finished unit. */
+    interface Checkpoint {
+        /**
+         * @param units how many units are finished
+         * @param model the model so far
+         */
+        void reached(int units, VitModel model);
+    }
+
+    /**
+     * @param model the float model
+     * @param begun a model whose first {@code finished} units are quantized, from {@link Checkpoint}; the float model to start
+     */
+    static VitModel quantize(
+            VitModel model,
+            VitModel begun,
+            int finished,
+            Kernels kernels,
+            CalibrationImages images,
+            int threads,
+            UnitSearch method,
+            SearchListener listener,
+            Checkpoint checkpoint) {
+        if (images.size() == 0) {
+            throw new IllegalArgumentException("no calibration images");
+        }
+        if (model.isQuantized()) {
+            throw new IllegalArgumentException("the model is quantized already");
+        }
+        List<ModelUnit> units = ModelUnit.of(model.geometry());
+        Progress progress = new Progress(listener, units.size());
+        try (SearchState state = new SearchState(model, begun, kernels, images, threads, progress::image)) {
+            for (int u = 0; u < units.size(); u++) {
+                ModelUnit unit = units.get(u);
+                progress.start(unit.name(), u);
+                if (u >= finished) {
+                    method.quantize(unit, state);
+                    checkpoint.reached(u + 1, state.current());
+                }
+                if (u + 1 < units.size()) {
+                    state.advance(unit);
+                }
+            }
+            return state.current();
+        }
+    }
+
+    /** Turns images done into units done. */
+    private static final class Progress {
+        private final SearchListener listener;
+        private final int units;
+        private String stage = "";
+        private int unit;
+
+        Progress(SearchListener listener, int units) {
+            this.listener = listener;
+            this.units = units;
+        }
+
+        synchronized void start(String name, int index) {
+            stage = name;
+            unit = index;
+            listener.progress(stage, unit, units);
+        }
+
+        synchronized void image() {
+            listener.progress(stage, unit, units);
+        }
+    }
+}
