@@ -55,35 +55,38 @@ public final class TrivetSearch implements UnitSearch {
                     VitNames.PATCH_EMBEDDING,
                     unit,
                     state,
-                    LinearStage.Target.OUTPUT,
+                    LayerSamples.Target.OUTPUT,
                     "",
                     state.config().patches());
         } else if (unit.part().head()) {
             boolean distilled = state.config().distilled();
             String norm = distilled ? "" : VitNames.finalNorm(state.config());
-            linear(VitNames.HEAD, unit, state, LinearStage.Target.OUTPUT, norm, 1);
+            linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, 1);
             if (distilled) {
-                linear(VitNames.DISTILLATION_HEAD, unit, state, LinearStage.Target.OUTPUT, "", 1);
+                linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
             }
         } else {
-            linear(VitNames.qkv(b), unit, state, LinearStage.Target.OUTPUT, VitNames.attentionNorm(b), tokens);
+            linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.attentionNorm(b), tokens);
             attention(unit, state);
-            linear(VitNames.projection(b), unit, state, LinearStage.Target.STREAM_AFTER_ATTENTION, "", tokens);
-            linear(VitNames.hidden(b), unit, state, LinearStage.Target.OUTPUT, VitNames.mlpNorm(b), tokens);
-            linear(VitNames.output(b), unit, state, LinearStage.Target.STREAM_AFTER_BLOCK, "", tokens);
+            linear(VitNames.projection(b), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, "", tokens);
+            linear(VitNames.hidden(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.mlpNorm(b), tokens);
+            linear(VitNames.output(b), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK, "", tokens);
         }
     }
 
     private void linear(
-            String name, ModelUnit unit, SearchState state, LinearStage.Target target, String norm, int rows) {
+            String name, ModelUnit unit, SearchState state, LayerSamples.Target target, String norm, int rows) {
         OperatorPlan bits = plan.operator(name);
         if (bits.isFloat()) {
             return;
         }
         LinearLayer.Float32 layer = state.floatLayer(name);
         state.withWorkers(unit.part(), workers -> {
-            LinearStage stage = new LinearStage(state, workers, layer, target, !norm.isEmpty(), rows, bits);
-            LinearStage.Choice choice = stage.choose();
+            LinearStage.Choice choice;
+            float[] roots = roots(state, name, rows);
+            try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, roots)) {
+                choice = new LinearStage(samples, state.kernels, bits).choose(!norm.isEmpty());
+            }
             apply(state, layer, norm, bits.weightBits(), choice.fit());
             StringBuilder all = new StringBuilder();
             for (LinearStage.Tried tried : choice.tried()) {
@@ -99,6 +102,23 @@ public final class TrivetSearch implements UnitSearch {
         });
     }
 
+    private static float[] roots(SearchState state, String name, int rows) {
+        float[] roots = new float[rows];
+        java.util.Arrays.fill(roots, 1f);
+        dev.trivet.model.VitConfig c = state.config();
+        if (c.pooling() == dev.trivet.model.Pooling.TOKEN && rows == c.tokens()) {
+            boolean last = name.startsWith(VitNames.block(c.depth() - 1) + ".") && !name.endsWith("qkv");
+            double prefix = last ? LAST : PREFIX;
+            for (int r = 0; r < c.prefixTokens(); r++) {
+                roots[r] = (float) Math.sqrt(prefix);
+            }
+        }
+        return roots;
+    }
+
+    private static final double PREFIX = Double.parseDouble(System.getProperty("x.prefix", "1"));
+    private static final double LAST = Double.parseDouble(System.getProperty("x.last", "1"));
+
     private static void apply(
             SearchState state, LinearLayer.Float32 layer, String norm, int weightBits, LinearFit fit) {
         state.put(new LinearLayer.Quantized(
@@ -109,13 +129,14 @@ public final class TrivetSearch implements UnitSearch {
                 WeightCodes.store(fit.codes(), weightBits > 8, Arena.ofAuto()),
                 fit.scales(),
                 fit.bias(),
-                fit.input()));
-        if (!fit.fold().isIdentity()) {
+                fit.input().quantizer()));
+        if (!fit.input().fold().isIdentity()) {
             float[] gamma = state.floats(norm + ".weight").clone();
             float[] beta = state.floats(norm + ".bias").clone();
             for (int c = 0; c < gamma.length; c++) {
-                gamma[c] /= fit.fold().scale()[c];
-                beta[c] = (beta[c] - fit.fold().shift()[c]) / fit.fold().scale()[c];
+                gamma[c] /= fit.input().fold().scale()[c];
+                beta[c] = (beta[c] - fit.input().fold().shift()[c])
+                        / fit.input().fold().scale()[c];
             }
             state.put(norm + ".weight", gamma);
             state.put(norm + ".bias", beta);
