@@ -10,7 +10,6 @@ import dev.trivet.quant.ActivationQuantizer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 import java.util.Optional;
 
 /**
@@ -72,7 +71,7 @@ record OperatorListing(List<Operator> operators, long floatBytes) {
         }
 
         String text() {
-            return String.format(Locale.ROOT, "%d bit %s, step %.4g, zero %d", bits, grid, step, zeroPoint);
+            return bits + " bit " + grid;
         }
     }
 

@@ -116,6 +116,7 @@ class InspectTest {
         JsonNode operand = operator.path("operands").path(0);
         assertThat(operand.path("bits").asInt()).isEqualTo(input);
         assertThat(operand.path("grid").asString()).isEqualTo(grid);
+        assertThat(operand.path("step").asDouble()).isEqualTo(input == 10 ? 0.25 : 0.5);
         assertThat(operator.path("kernel").asString()).endsWith(" " + kernel);
     }
 
@@ -168,7 +169,7 @@ class InspectTest {
                         "W3/4/6/8/10/32A4/8/10/32, format 2",
                         "3 bit per matrix, 3 scales",
                         "4 bit per tensor ",
-                        "4 bit 16 levels, step 0.5000, zero 0",
+                        "4 bit 16 levels ",
                         "weight codes ",
                         "21,248",
                         "seed: 7",
