@@ -124,7 +124,7 @@ final class BlobDownload {
     private Optional<IOException> transfer(long have) throws IOException {
         HubAnswer opened;
         try {
-            opened = client.open(model, file, have);
+            opened = client.open(file, have);
         } catch (IOException e) {
             return Optional.of(e);
         }

@@ -25,7 +25,7 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
- * Asks the hub. Redirects are followed by hand: the token goes to the hub's own scheme, host and port and to no other, and
+ * Asks the hub about one model. Redirects are followed by hand: the token goes to the hub's own scheme, host and port and to no other, and
  * never from an encrypted connection to a plain one. Not thread-safe.
  */
 final class HubClient implements AutoCloseable {
@@ -39,6 +39,7 @@ final class HubClient implements AutoCloseable {
     private static final Set<String> FINAL_ERRORS = Set.of("RepoNotFound", "RevisionNotFound", "GatedRepo");
 
     private final HubSettings settings;
+    private final HubModel model;
     private final Pause pause;
     private final HubListener listener;
     private final HttpClient http;
@@ -62,8 +63,9 @@ final class HubClient implements AutoCloseable {
         T run() throws IOException;
     }
 
-    HubClient(HubSettings settings, Pause pause, HubListener listener) {
+    HubClient(HubSettings settings, HubModel model, Pause pause, HubListener listener) {
         this.settings = settings;
+        this.model = model;
         this.pause = pause;
         this.listener = listener;
         http = HttpClient.newBuilder()
@@ -81,13 +83,13 @@ final class HubClient implements AutoCloseable {
      * @param tries how often to ask
      * @throws UnreachableHubException if there is no answer
      */
-    Optional<Listing> list(HubModel model, int tries) {
+    Optional<Listing> list(int tries) {
         URI uri = address("/api/models/" + model.id() + "/revision/" + encode(model.revision()));
         return retry(tries, () -> {
             try (HubAnswer answer = exchange("GET", uri, Map.of(), true)) {
                 boolean refused = answer.status() != 200 || !answer.fromHub();
                 if (refused && FINAL_ERRORS.contains(errorCode(answer))) {
-                    throw refusal(model, answer);
+                    throw refusal(answer);
                 }
                 return refused ? Optional.empty() : parse(read(answer));
             }
@@ -115,22 +117,22 @@ final class HubClient implements AutoCloseable {
      *
      * @throws BadInputException if the model cannot be had, or the answer leaves no way to check the file
      */
-    Optional<RemoteFile> find(HubModel model, String revision, String file, int tries) {
+    Optional<RemoteFile> find(String revision, String file, int tries) {
         return retry(tries, () -> {
-            try (HubAnswer answer = exchange("HEAD", file(model, revision, file), Map.of(), false)) {
+            try (HubAnswer answer = exchange("HEAD", file(revision, file), Map.of(), false)) {
                 if (answer.status() == 404 && !FINAL_ERRORS.contains(errorCode(answer))) {
                     return Optional.empty();
                 }
                 boolean elsewhere = answer.status() >= 300 && answer.status() < 400;
                 if (answer.status() != 200 && !elsewhere) {
-                    throw refusal(model, answer);
+                    throw refusal(answer);
                 }
-                return Optional.of(describe(model, file, answer));
+                return Optional.of(describe(file, answer));
             }
         });
     }
 
-    private RemoteFile describe(HubModel model, String file, HubAnswer answer) {
+    private RemoteFile describe(String file, HubAnswer answer) {
         String mend = "check HF_ENDPOINT and the proxy: this is not how a hub answers";
         String what = settings.endpoint() + ": of " + file + " of " + model;
         String commit = answer.commit()
@@ -150,9 +152,9 @@ final class HubClient implements AutoCloseable {
      *
      * @throws IOException if another try may help
      */
-    HubAnswer open(HubModel model, RemoteFile file, long from) throws IOException {
+    HubAnswer open(RemoteFile file, long from) throws IOException {
         Map<String, String> range = Map.of("Range", "bytes=" + from + "-", "If-Range", "\"" + file.etag() + "\"");
-        HubAnswer answer = exchange("GET", file(model, file.commit(), file.name()), from > 0 ? range : Map.of(), true);
+        HubAnswer answer = exchange("GET", file(file.commit(), file.name()), from > 0 ? range : Map.of(), true);
         if (answer.status() == 200 || answer.status() == 206 || answer.status() == 416) {
             return answer;
         }
@@ -161,11 +163,11 @@ final class HubClient implements AutoCloseable {
                 throw new TransientFailureException(
                         answer.uri().getHost() + " answered " + answer.status(), Optional.empty());
             }
-            throw refusal(model, answer);
+            throw refusal(answer);
         }
     }
 
-    private URI file(HubModel model, String revision, String file) {
+    private URI file(String revision, String file) {
         return address("/" + model.id() + "/resolve/" + encode(revision) + "/" + encode(file));
     }
 
@@ -289,7 +291,7 @@ final class HubClient implements AutoCloseable {
         }
     }
 
-    private BadInputException refusal(HubModel model, HubAnswer answer) {
+    private BadInputException refusal(HubAnswer answer) {
         String host = settings.endpoint().toString();
         String page = host + "/" + model.id();
         String code = errorCode(answer);
@@ -307,12 +309,11 @@ final class HubClient implements AutoCloseable {
             return new BadInputException(model + ": "
                     + settings.token()
                             .map(_ -> "is not shown to the token in " + settings.tokenSource()
-                                    + " (401); check the name, or make a new token")
-                            .orElse("is private or does not exist (401); check the name, or set HF_TOKEN"));
+                                    + " (401); check the name or path, or make a new token")
+                            .orElse("is private or does not exist (401); check the name or path, or set HF_TOKEN"));
         }
         if (answer.status() == 404) {
-            return new BadInputException(
-                    model + ": no such model on " + host + " (404); check the name, or the path if a file was meant");
+            return new BadInputException(model + ": no such model on " + host + " (404); check the name or path");
         }
         return new BadInputException(
                 host + ": answered " + answer.status() + " for " + model + "; check HF_ENDPOINT and the proxy");
@@ -356,8 +357,8 @@ final class HubClient implements AutoCloseable {
 
     UnreachableHubException unreachable(IOException e) {
         return new UnreachableHubException(
-                settings.endpoint() + ": cannot be reached (" + reason(e)
-                        + "); check the network, HTTPS_PROXY and HF_ENDPOINT; what is in the cache works with --offline",
+                model + ": cannot be fetched, since " + settings.endpoint() + " cannot be reached (" + reason(e)
+                        + "); check the network, HTTPS_PROXY and HF_ENDPOINT, or the path if a file was meant",
                 e);
     }
 

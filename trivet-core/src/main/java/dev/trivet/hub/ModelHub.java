@@ -54,7 +54,7 @@ public final class ModelHub {
                 return cached.get();
             }
         }
-        try (HubClient client = new HubClient(settings, pause, listener)) {
+        try (HubClient client = new HubClient(settings, model, pause, listener)) {
             HubClient.Listing listing;
             try {
                 listing = list(client, model, usable ? 1 : HubClient.TRIES);
@@ -109,8 +109,8 @@ public final class ModelHub {
 
     /** Where the hub lists no files, the config's headers tell the commit. */
     private static HubClient.Listing list(HubClient client, HubModel model, int tries) {
-        return client.list(model, tries)
-                .orElseGet(() -> client.find(model, model.revision(), WeightFiles.CONFIG, tries)
+        return client.list(tries)
+                .orElseGet(() -> client.find(model.revision(), WeightFiles.CONFIG, tries)
                         .map(config -> new HubClient.Listing(config.commit(), Optional.empty()))
                         .orElseThrow(() -> lacks(model, WeightFiles.CONFIG)));
     }
@@ -178,7 +178,7 @@ public final class ModelHub {
             if (isListedAbsent(name)) {
                 return false;
             }
-            Optional<RemoteFile> found = client.find(model, commit, name, HubClient.TRIES);
+            Optional<RemoteFile> found = client.find(commit, name, HubClient.TRIES);
             if (found.isEmpty()) {
                 return false;
             }

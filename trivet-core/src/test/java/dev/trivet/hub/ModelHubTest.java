@@ -242,8 +242,8 @@ class ModelHubTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "401|RepoNotFound|true|not shown to the token in HF_TOKEN (401); check the name, or make a new token",
-                "401|RepoNotFound|false|private or does not exist (401); check the name, or set HF_TOKEN",
+                "401|RepoNotFound|true|not shown to the token in HF_TOKEN (401); check the name or path, or make a new token",
+                "401|RepoNotFound|false|private or does not exist (401); check the name or path, or set HF_TOKEN",
                 "401|GatedRepo|false|gated (401); accept the terms on @/timm/vit_micro.test and set HF_TOKEN",
                 "403|GatedRepo|true|gated (403); accept the terms on @/timm/vit_micro.test with the account",
                 "404|RepoNotFound|true|no such model on @ (404); check the name",
@@ -322,7 +322,7 @@ class ModelHubTest {
     void saysThatTheHubCannotBeReached() {
         HubSettings settings = hub.settings(home);
         hub.close();
-        assertThat(refusal(settings)).contains(hub.address(), "cannot be reached", "HTTPS_PROXY", "--offline");
+        assertThat(refusal(settings)).contains(hub.address(), "cannot be reached", "HTTPS_PROXY", FakeHub.ID);
         assertThat(pulls.waits).hasSize(HubClient.TRIES - 1);
     }
 
