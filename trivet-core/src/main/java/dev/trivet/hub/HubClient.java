@@ -3,21 +3,16 @@ package dev.trivet.hub;
 import dev.trivet.BadInputException;
 import java.io.IOException;
 import java.io.InputStream;
-import java.net.ConnectException;
 import java.net.URI;
 import java.net.URLEncoder;
 import java.net.http.HttpClient;
-import java.net.http.HttpConnectTimeoutException;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.net.http.HttpTimeoutException;
-import java.nio.channels.UnresolvedAddressException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import tools.jackson.core.JacksonException;
@@ -36,10 +31,9 @@ final class HubClient implements AutoCloseable {
     private static final int LONGEST_LISTING = 16 << 20;
     private static final Duration LONGEST_WAIT = Duration.ofMinutes(5);
     private static final Duration FIRST_WAIT = Duration.ofSeconds(1);
-    private static final Set<String> FINAL_ERRORS = Set.of("RepoNotFound", "RevisionNotFound", "GatedRepo");
-
     private final HubSettings settings;
     private final HubModel model;
+    private final Diagnosis diagnosis;
     private final Pause pause;
     private final HubListener listener;
     private final HttpClient http;
@@ -66,6 +60,7 @@ final class HubClient implements AutoCloseable {
     HubClient(HubSettings settings, HubModel model, Pause pause, HubListener listener) {
         this.settings = settings;
         this.model = model;
+        diagnosis = new Diagnosis(settings, model);
         this.pause = pause;
         this.listener = listener;
         http = HttpClient.newBuilder()
@@ -88,8 +83,8 @@ final class HubClient implements AutoCloseable {
         return retry(tries, () -> {
             try (HubAnswer answer = exchange("GET", uri, Map.of(), true)) {
                 boolean refused = answer.status() != 200 || !answer.fromHub();
-                if (refused && FINAL_ERRORS.contains(errorCode(answer))) {
-                    throw refusal(answer);
+                if (refused && Diagnosis.isFinal(answer)) {
+                    throw diagnosis.refusal(answer);
                 }
                 return refused ? Optional.empty() : parse(read(answer));
             }
@@ -120,12 +115,12 @@ final class HubClient implements AutoCloseable {
     Optional<RemoteFile> find(String revision, String file, int tries) {
         return retry(tries, () -> {
             try (HubAnswer answer = exchange("HEAD", file(revision, file), Map.of(), false)) {
-                if (answer.status() == 404 && !FINAL_ERRORS.contains(errorCode(answer))) {
+                if (answer.status() == 404 && !Diagnosis.isFinal(answer)) {
                     return Optional.empty();
                 }
                 boolean elsewhere = answer.status() >= 300 && answer.status() < 400;
                 if (answer.status() != 200 && !elsewhere) {
-                    throw refusal(answer);
+                    throw diagnosis.refusal(answer);
                 }
                 return Optional.of(describe(file, answer));
             }
@@ -163,7 +158,7 @@ final class HubClient implements AutoCloseable {
                 throw new TransientFailureException(
                         answer.uri().getHost() + " answered " + answer.status(), Optional.empty());
             }
-            throw refusal(answer);
+            throw diagnosis.refusal(answer);
         }
     }
 
@@ -177,10 +172,6 @@ final class HubClient implements AutoCloseable {
 
     private static String encode(String part) {
         return URLEncoder.encode(part, StandardCharsets.UTF_8);
-    }
-
-    private static String errorCode(HubAnswer answer) {
-        return answer.header("X-Error-Code").orElse("");
     }
 
     /**
@@ -227,6 +218,12 @@ final class HubClient implements AutoCloseable {
             return http.send(request.build(), HttpResponse.BodyHandlers.ofInputStream());
         } catch (InterruptedException e) {
             throw interrupted(e);
+        } catch (IOException e) {
+            if (atHub) {
+                throw e;
+            }
+            // A firewall may let the hub pass and its store not.
+            throw new TransientFailureException("its store " + uri.getHost() + ": " + diagnosis.reason(e), e);
         }
     }
 
@@ -291,42 +288,14 @@ final class HubClient implements AutoCloseable {
         }
     }
 
-    private BadInputException refusal(HubAnswer answer) {
-        String host = settings.endpoint().toString();
-        String page = host + "/" + model.id();
-        String code = errorCode(answer);
-        if (code.equals("GatedRepo") || answer.status() == 403) {
-            return new BadInputException(model + ": is gated (" + answer.status() + "); accept the terms on " + page
-                    + (settings.token().isPresent()
-                            ? " with the account that the token is of"
-                            : " and set HF_TOKEN to a token of that account"));
-        }
-        if (code.equals("RevisionNotFound")) {
-            return new BadInputException(
-                    model.id() + ": has no revision " + model.revision() + "; see " + page + " for branches and tags");
-        }
-        if (answer.status() == 401) {
-            return new BadInputException(model + ": "
-                    + settings.token()
-                            .map(_ -> "is not shown to the token in " + settings.tokenSource()
-                                    + " (401); check the name or path, or make a new token")
-                            .orElse("is private or does not exist (401); check the name or path, or set HF_TOKEN"));
-        }
-        if (answer.status() == 404) {
-            return new BadInputException(model + ": no such model on " + host + " (404); check the name or path");
-        }
-        return new BadInputException(
-                host + ": answered " + answer.status() + " for " + model + "; check HF_ENDPOINT and the proxy");
-    }
-
     private <T> T retry(int tries, Attempt<T> attempt) {
         for (int failures = 0; ; ) {
             try {
                 return attempt.run();
             } catch (IOException e) {
                 failures++;
-                if (failures >= tries) {
-                    throw unreachable(e);
+                if (failures >= tries || Diagnosis.isHopeless(e)) {
+                    throw diagnosis.unreachable(e);
                 }
                 await(e, failures);
             }
@@ -347,7 +316,7 @@ final class HubClient implements AutoCloseable {
             throw new UnreachableHubException(
                     settings.endpoint() + ": asks to wait " + wait.toSeconds() + " s; try again then", failure);
         }
-        listener.note(reason(failure) + "; trying again in " + wait.toSeconds() + " s");
+        listener.note(model + ": " + diagnosis.reason(failure) + "; trying again in " + wait.toSeconds() + " s");
         try {
             pause.of(wait);
         } catch (InterruptedException e) {
@@ -356,32 +325,12 @@ final class HubClient implements AutoCloseable {
     }
 
     UnreachableHubException unreachable(IOException e) {
-        return new UnreachableHubException(
-                model + ": cannot be fetched, since " + settings.endpoint() + " cannot be reached (" + reason(e)
-                        + "); check the network, HTTPS_PROXY and HF_ENDPOINT, or the path if a file was meant",
-                e);
+        return diagnosis.unreachable(e);
     }
 
     private static BadInputException interrupted(InterruptedException e) {
         Thread.currentThread().interrupt();
         return new BadInputException("interrupted while fetching; what has come is kept for the next call", e);
-    }
-
-    /** In words; several of the client's exceptions have no message. */
-    private String reason(IOException e) {
-        for (Throwable cause = e; cause != null; cause = cause.getCause()) {
-            if (cause instanceof UnresolvedAddressException || cause instanceof java.net.UnknownHostException) {
-                return "its name is not known to the network";
-            }
-        }
-        return switch (e) {
-            case HttpConnectTimeoutException _ ->
-                "no connection within " + settings.answerTimeout().toSeconds() + " s";
-            case HttpTimeoutException _ ->
-                "no answer within " + settings.answerTimeout().toSeconds() + " s";
-            case ConnectException _ -> Objects.requireNonNullElse(e.getMessage(), "connection refused");
-            default -> BadInputException.reason(e);
-        };
     }
 
     @Override

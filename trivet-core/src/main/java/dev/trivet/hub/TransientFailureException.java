@@ -16,6 +16,11 @@ final class TransientFailureException extends IOException {
         this.wait = wait;
     }
 
+    TransientFailureException(String message, IOException cause) {
+        super(message, cause);
+        wait = Optional.empty();
+    }
+
     Optional<Duration> asked() {
         return wait;
     }

@@ -323,7 +323,20 @@ class ModelHubTest {
         HubSettings settings = hub.settings(home);
         hub.close();
         assertThat(refusal(settings)).contains(hub.address(), "cannot be reached", "HTTPS_PROXY", FakeHub.ID);
-        assertThat(pulls.waits).hasSize(HubClient.TRIES - 1);
+        assertThat(pulls.waits).isEmpty();
+    }
+
+    @Test
+    void asksAServerInTroubleSeveralTimes() {
+        hub.always("hub GET listing", FakeHub.status(503));
+        assertThat(refusal(hub.settings(home))).contains("cannot be reached (127.0.0.1 answered 503)");
+        assertThat(pulls.waits).extracting(java.time.Duration::toSeconds).containsExactly(1L, 2L, 4L, 8L);
+    }
+
+    @Test
+    void namesTheStoreThatCannotBeReached() {
+        hub.always("hub GET model.safetensors", FakeHub.status(302, "Location", "http://store.invalid/x"));
+        assertThat(refusal(hub.settings(home))).contains("its store store.invalid: its name is not known");
     }
 
     @Test
