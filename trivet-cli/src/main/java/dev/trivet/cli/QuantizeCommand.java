@@ -54,7 +54,7 @@ final class QuantizeCommand implements Callable<Integer> {
     @Mixin
     CommonOptions common;
 
-    @Parameters(paramLabel = "MODEL", description = "A float model: a folder or a .safetensors file.")
+    @Parameters(paramLabel = "MODEL", description = "A float model: a folder, a .safetensors file or a hub name.")
     Path model;
 
     @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
@@ -120,7 +120,7 @@ final class QuantizeCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         QuantizationSettings settings = settings();
-        ModelFile file = ModelArgument.read(model, architecture);
+        ModelFile file = ModelArgument.read(common, model, architecture);
         if (file.model().isQuantized()) {
             throw new BadInputException(model, "is quantized already", "quantize the float model");
         }

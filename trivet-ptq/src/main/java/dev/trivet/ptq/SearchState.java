@@ -19,7 +19,7 @@ import java.util.function.Supplier;
  * spread images over others.
  */
 final class SearchState implements AutoCloseable {
-    final VitModel model;
+    private VitModel model;
     final Kernels kernels;
     final CalibrationImages images;
     final ImagePass pass;
@@ -59,6 +59,14 @@ final class SearchState implements AutoCloseable {
     /** The model as far as it is quantized. */
     VitModel current() {
         return new VitModel(model.config(), linears, matmuls, floats);
+    }
+
+    /** Replaces a float layer by one that does the same in other variables, in the float model as well. */
+    void rewriteFloat(LinearLayer.Float32 layer) {
+        Map<String, LinearLayer> rewritten = new LinkedHashMap<>(model.linears());
+        rewritten.put(layer.name(), layer);
+        model = new VitModel(model.config(), rewritten, model.matmuls(), model.floats());
+        linears.put(layer.name(), layer);
     }
 
     /** A layer that is still float; earlier rewrites may have changed its weights. */

@@ -66,6 +66,9 @@ public final class TrivetSearch implements UnitSearch {
                 linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
             }
         } else {
+            if (!Boolean.getBoolean("x.nobasis")) {
+                state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, b, workers));
+            }
             linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.attentionNorm(b), tokens);
             attention(unit, state);
             linear(VitNames.projection(b), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, "", tokens);
