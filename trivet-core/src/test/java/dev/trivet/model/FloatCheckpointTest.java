@@ -121,7 +121,9 @@ class FloatCheckpointTest {
         Files.delete(folder.resolve("config.json"));
         refused(folder.resolve("config.json"), "no such file");
         Files.delete(folder.resolve("model.safetensors"));
-        refused(folder, "holds no model; give a folder with model.safetensors and config.json");
+        refused(
+                folder,
+                "holds no model; give a folder with model.safetensors and config.json, or a .safetensors or .pth file");
         assertThatThrownBy(() -> FloatCheckpoint.open(folder.resolve("absent"), Optional.empty()))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(folder.resolve("absent") + ": no such file");
