@@ -157,29 +157,32 @@ public final class ShardedSafetensors implements TensorFile {
         Map<String, String> found = new LinkedHashMap<>();
         shards.forEach((shard, file) -> {
             for (String name : file.names()) {
-                String tensor = "tensor " + SafetensorsHeader.shown(name);
                 String other = found.put(name, shard);
                 if (other != null) {
-                    throw malformed(index, "has " + tensor + " in two shards, " + other + " and " + shard, null);
+                    throw malformed(index, "has " + tensor(name) + " in two shards, " + other + " and " + shard, null);
                 }
-                String place = places.get(name);
-                if (!shard.equals(place)) {
-                    throw malformed(
-                            index,
-                            (place == null ? "does not name " + tensor : "says that " + tensor + " is in " + place)
-                                    + ", but it is in " + shard,
-                            null);
-                }
+            }
+        });
+        found.forEach((name, shard) -> {
+            String place = places.get(name);
+            if (!shard.equals(place)) {
+                String claim = place == null ? "does not name " + tensor(name) : says(name, place);
+                throw malformed(index, claim + ", but it is in " + shard, null);
             }
         });
         places.forEach((name, shard) -> {
             if (!found.containsKey(name)) {
-                throw malformed(
-                        index,
-                        "says that tensor " + SafetensorsHeader.shown(name) + " is in " + shard + ", which lacks it",
-                        null);
+                throw malformed(index, says(name, shard) + ", which lacks it", null);
             }
         });
+    }
+
+    private static String tensor(String name) {
+        return "tensor " + SafetensorsHeader.shown(name);
+    }
+
+    private static String says(String name, String shard) {
+        return "says that " + tensor(name) + " is in " + shard;
     }
 
     @Override
