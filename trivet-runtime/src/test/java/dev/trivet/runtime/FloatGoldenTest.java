@@ -50,8 +50,16 @@ class FloatGoldenTest {
     @Test
     void bfloat16TorchFileAgreesOnEveryProvider(@TempDir Path folder) {
         float[] logits = {
-            -0.0490146018f, 0.0823414028f, -0.0695140883f, 0.1114649251f, 0.0250207633f,
-            0.0179211646f, 0.2072766721f, -0.1137655079f, 0.0800333023f, 0.0166823547f
+            -0.0490146018f,
+            0.0823414028f,
+            -0.0695140883f,
+            0.1114649251f,
+            0.0250207633f,
+            0.0179211646f,
+            0.2072766721f,
+            -0.1137655079f,
+            0.0800333023f,
+            0.0166823547f
         };
         Path recorded = Fixtures.golden("pth_vit_micro");
         try (SafetensorsFile golden = SafetensorsFile.open(recorded.resolve("golden.safetensors"))) {
