@@ -127,7 +127,7 @@ final class DemoCommand implements Callable<Integer> {
                             "tool",
                             "trivet " + TrivetCommand.VERSION + " demo",
                             "source_sha256",
-                            Sha256.of(source.file()),
+                            Sha256.of(source.files()),
                             "calibration_sha256",
                             sample.sha256(),
                             "calibration_images",

@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
@@ -124,7 +125,7 @@ final class QuantizeCommand implements Callable<Integer> {
         if (file.model().isQuantized()) {
             throw new BadInputException(model, "is quantized already", "quantize the float model");
         }
-        checkWritable(file.file());
+        checkWritable(file.files());
         CalibrationSample sample = CalibrationSample.draw(
                 calibration, images, seed, file.model().config().preprocessing(), strict);
         sample.unreadable().forEach(line -> common.err().println("left out: " + line));
@@ -173,7 +174,7 @@ final class QuantizeCommand implements Callable<Integer> {
     }
 
     /** Finds out before the work, not after it. */
-    private void checkWritable(Path source) {
+    private void checkWritable(List<Path> sources) {
         String otherName = "give the name of a file to write";
         if (Files.isDirectory(output)) {
             throw new BadInputException(output, "is a folder", otherName);
@@ -182,8 +183,10 @@ final class QuantizeCommand implements Callable<Integer> {
             throw new BadInputException(output, "is not a regular file", otherName);
         }
         try {
-            if (Files.exists(output) && Files.isSameFile(output, source)) {
-                throw new BadInputException(output, "is the model itself", "give another name");
+            for (Path source : sources) {
+                if (Files.exists(output) && Files.isSameFile(output, source)) {
+                    throw new BadInputException(output, "is the model itself", "give another name");
+                }
             }
         } catch (IOException _) {
             // Then they are not the same; writing tells what is wrong.
@@ -204,7 +207,7 @@ final class QuantizeCommand implements Callable<Integer> {
     private static Provenance provenance(ModelFile file, CalibrationSample sample, QuantizationSettings settings) {
         Map<String, String> facts = new TreeMap<>();
         facts.put("tool", "trivet " + TrivetCommand.VERSION);
-        facts.put("source_sha256", Sha256.of(file.file()));
+        facts.put("source_sha256", Sha256.of(file.files()));
         facts.put("calibration_sha256", sample.sha256());
         facts.put("calibration_images", String.valueOf(sample.size()));
         facts.put("seed", String.valueOf(sample.seed()));

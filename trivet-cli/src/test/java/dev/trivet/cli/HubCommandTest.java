@@ -55,7 +55,7 @@ class HubCommandTest {
                     Path file = Fixtures.golden(Fixtures.VIT).resolve(path.substring(path.lastIndexOf('/') + 1));
                     body = Files.readAllBytes(file);
                     exchange.getResponseHeaders().set("X-Repo-Commit", COMMIT);
-                    exchange.getResponseHeaders().set("X-Linked-Etag", '"' + Sha256.of(file) + '"');
+                    exchange.getResponseHeaders().set("X-Linked-Etag", '"' + Sha256.of(List.of(file)) + '"');
                     exchange.getResponseHeaders().set("X-Linked-Size", String.valueOf(body.length));
                 }
                 boolean head = exchange.getRequestMethod().equals("HEAD");
@@ -129,7 +129,8 @@ class HubCommandTest {
         JsonNode weights = json.path("files").path(1);
         assertThat(weights.path("name").asString()).isEqualTo("model.safetensors");
         assertThat(weights.path("bytes").asLong()).isEqualTo(Files.size(golden.resolve("model.safetensors")));
-        assertThat(weights.path("sha256").asString()).isEqualTo(Sha256.of(golden.resolve("model.safetensors")));
+        assertThat(weights.path("sha256").asString())
+                .isEqualTo(Sha256.of(List.of(golden.resolve("model.safetensors"))));
 
         requests.clear();
         CommandRun byName = process("inspect", NAME, "--json", "--offline");
