@@ -29,6 +29,7 @@ public final class TrivetSearch implements UnitSearch {
             QuantizationPlan plan,
             int threads,
             Consumer<String> log) {
+        if (Boolean.getBoolean("x.rot")) model = ResidualRotation.apply(model, 0);
         return BlockwiseSearch.quantize(
                 model,
                 model,
