@@ -22,6 +22,7 @@ final class SearchState implements AutoCloseable {
     private VitModel model;
     final Kernels kernels;
     final CalibrationImages images;
+    final SearchProgress progress;
     final ImagePass pass;
     final TokenStore referenceTokens;
     final TokenStore quantizedTokens;
@@ -39,15 +40,16 @@ final class SearchState implements AutoCloseable {
             Kernels kernels,
             CalibrationImages images,
             int threads,
-            Runnable afterEachImage) {
+            SearchProgress progress) {
         this.model = model;
         this.kernels = kernels;
         this.images = images;
+        this.progress = progress;
         linears = new LinkedHashMap<>(begun.linears());
         matmuls = new LinkedHashMap<>(begun.matmuls());
         floats = new LinkedHashMap<>(begun.floats());
         long tokenBytes = 4L * config().tokens() * config().width();
-        pass = new ImagePass(images.size(), threads, afterEachImage);
+        pass = new ImagePass(images.size(), threads, progress::image);
         referenceTokens = new TokenStore(images.size(), tokenBytes);
         quantizedTokens = new TokenStore(images.size(), tokenBytes);
     }
