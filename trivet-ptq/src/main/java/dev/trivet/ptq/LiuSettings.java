@@ -27,7 +27,8 @@ public record LiuSettings(
         int candidates,
         int rounds,
         long seed,
-        int threads) {
+        int threads)
+        implements MethodSettings {
     /** Smallest and largest candidate as multiples of the initial scale. */
     public static final double ALPHA = 0.5;
 
@@ -46,6 +47,11 @@ public record LiuSettings(
     /** The paper's form: one symmetric scale per tensor, ranking and bias correction, until nothing changes. */
     public static LiuSettings defaults(long seed, int threads) {
         return new LiuSettings(true, true, RankReduction.MEAN, false, false, false, 21, MOST_ROUNDS, seed, threads);
+    }
+
+    @Override
+    public String method() {
+        return "liu2021";
     }
 
     /** The candidates as rising multiples of the initial scale: linear from alpha to beta, and 1 itself. */

@@ -86,6 +86,39 @@ public interface Pointwise {
             MemorySegment raw, boolean integer, int rows, int columns, float scale, Operand operand, MemorySegment out);
 
     /**
+     * The numerators of softmax, as codes: {@code code(exp(x - max(x)))} with {@code x = raw * scale}, so that each row reaches
+     * from 0 to 1 however its probabilities are spread, and for each row the factor that makes its codes sum to one.
+     *
+     * @param operand an integer quantizer with zero point 0
+     * @param out {@code [rows, columns]}
+     * @param factors float32 {@code [rows]}: {@code 1 / sum(codes)}
+     */
+    void softmaxNumerators(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors);
+
+    /**
+     * Joins the heads of {@code raw * (scale * factor of the row)}.
+     *
+     * @param raw int32 {@code [images, heads, tokens, headWidth]} of a matmul
+     * @param factors float32 {@code [images, heads, tokens]}
+     * @param out {@code [images * tokens, heads * headWidth]}
+     */
+    void mergeNormalizedHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out);
+
+    /**
      * Joins the heads of {@code raw * scale}.
      *
      * @param raw int32 or float32 {@code [images, heads, tokens, headWidth]} of a matmul

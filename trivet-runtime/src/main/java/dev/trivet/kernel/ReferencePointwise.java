@@ -148,6 +148,58 @@ final class ReferencePointwise implements Pointwise {
     }
 
     @Override
+    public void softmaxNumerators(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            float highest = Float.NEGATIVE_INFINITY;
+            for (int c = 0; c < columns; c++) {
+                highest = Math.max(highest, rawValue(raw, base + c, integer) * scale);
+            }
+            for (int c = 0; c < columns; c++) {
+                float x = rawValue(raw, base + c, integer) * scale;
+                store(out, base + c, ScalarMath.exp(x - highest), operand);
+            }
+            factors.setAtIndex(JAVA_FLOAT, r, 1f / sumOfCodes(out, base, columns, operand));
+        }
+    }
+
+    /** Exact: the largest code occurs, so it is not zero, and it stays below 2^24. */
+    static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
+        int sum = 0;
+        for (long i = from; i < from + count; i++) {
+            sum += operand.wide ? codes.getAtIndex(JAVA_SHORT, i) : codes.get(JAVA_BYTE, i) & 0xff;
+        }
+        return Math.max(sum, 1);
+    }
+
+    @Override
+    public void mergeNormalizedHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        int width = shape.width();
+        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+            for (int c = 0; c < width; c++) {
+                long headRow = shape.headRow(row, c / shape.headWidth());
+                float factor = factors.getAtIndex(JAVA_FLOAT, headRow) * scale;
+                float value = rawValue(raw, headRow * shape.headWidth() + c % shape.headWidth(), true) * factor;
+                store(out, (long) row * width + c, value, operand);
+            }
+        }
+    }
+
+    @Override
     public void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out) {
         int width = shape.width();

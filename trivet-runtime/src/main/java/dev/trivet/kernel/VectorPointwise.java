@@ -273,6 +273,67 @@ final class VectorPointwise implements Pointwise {
     }
 
     @Override
+    public void softmaxNumerators(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
+        if (columns < L) {
+            reference.softmaxNumerators(raw, integer, rows, columns, scale, operand, out, factors);
+            return;
+        }
+        if (row.length < columns + LANES) {
+            row = new float[columns + LANES];
+        }
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            float highest = scaledRow(raw, base, integer, columns, scale);
+            for (int c = 0; c <= columns - L; c += L) {
+                store(exp(FloatVector.fromArray(F, row, c).sub(highest)), out, base + c, operand);
+            }
+            if (columns % L != 0) {
+                int c = columns - L;
+                store(exp(FloatVector.fromArray(F, row, c).sub(highest)), out, base + c, operand);
+            }
+            factors.setAtIndex(JAVA_FLOAT, r, 1f / ReferencePointwise.sumOfCodes(out, base, columns, operand));
+        }
+    }
+
+    @Override
+    public void mergeNormalizedHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        int headWidth = shape.headWidth();
+        if (headWidth < L) {
+            reference.mergeNormalizedHeads(raw, shape, scale, factors, operand, out);
+            return;
+        }
+        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+            for (int head = 0; head < shape.heads(); head++) {
+                long headRow = shape.headRow(row, head);
+                float factor = factors.getAtIndex(JAVA_FLOAT, headRow) * scale;
+                long from = headRow * headWidth;
+                long to = (long) row * shape.width() + head * headWidth;
+                for (int c = 0; c <= headWidth - L; c += L) {
+                    store(rawValue(raw, from + c, true).mul(factor), out, to + c, operand);
+                }
+                if (headWidth % L != 0) {
+                    int c = headWidth - L;
+                    store(rawValue(raw, from + c, true).mul(factor), out, to + c, operand);
+                }
+            }
+        }
+    }
+
+    @Override
     public void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out) {
         int headWidth = shape.headWidth();

@@ -43,6 +43,9 @@ public final class VitSession implements AutoCloseable {
     private final MemorySegment pooled;
 
     private final MemorySegment secondLogits;
+    /** Float32 {@code [batch, heads, tokens]}. */
+    private final MemorySegment rowFactors;
+
     private final AttentionShape[] shapes;
     private final MemorySegment[] patchRows;
     private final MemorySegment[] patchRaw;
@@ -69,6 +72,7 @@ public final class VitSession implements AutoCloseable {
         value = floats(rows * width);
         pooled = floats(batch * width);
         secondLogits = floats((long) batch * config.classes());
+        rowFactors = floats(rows * config.heads());
         shapes = new AttentionShape[batch + 1];
         patchRows = new MemorySegment[batch];
         patchRaw = new MemorySegment[batch];
@@ -230,20 +234,31 @@ public final class VitSession implements AutoCloseable {
             observer.matmul(scores.name(), query, key, batch, raw);
         }
         MatmulOperator mixing = block.mixing();
-        pointwise.softmax(
-                raw,
-                scores.integer(),
-                batch * config.tokens(),
-                config.tokens(),
-                scores.scale(),
-                mixing.left(),
-                operand);
+        int scoreRows = batch * config.tokens();
+        if (mixing.normalized()) {
+            pointwise.softmaxNumerators(
+                    raw,
+                    scores.integer(),
+                    scoreRows,
+                    config.tokens(),
+                    scores.scale(),
+                    mixing.left(),
+                    operand,
+                    rowFactors);
+        } else {
+            pointwise.softmax(
+                    raw, scores.integer(), scoreRows, config.tokens(), scores.scale(), mixing.left(), operand);
+        }
         mixing.matmul().run(workspace, operand, value, batch, raw);
         if (observer != null) {
             observer.matmul(mixing.name(), operand, value, batch, raw);
         }
-        pointwise.mergeHeads(
-                raw, mixing.integer(), shape, mixing.scale(), block.projection().input(), operand);
+        Operand merged = block.projection().input();
+        if (mixing.normalized()) {
+            pointwise.mergeNormalizedHeads(raw, shape, mixing.scale(), rowFactors, merged, operand);
+        } else {
+            pointwise.mergeHeads(raw, mixing.integer(), shape, mixing.scale(), merged, operand);
+        }
         product(block.projection(), operand, rows, observer);
         pointwise.addTo(raw, rows, block.projection().product(), stream);
     }
