@@ -8,15 +8,17 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
+import java.util.OptionalInt;
 
 /**
  * A model read from disk, float or quantized.
  *
  * @param file the file with the weights
  * @param bytes its size
+ * @param version of a quantized file; empty for a float checkpoint
  * @param provenance where a quantized model came from; empty for a float checkpoint
  */
-public record ModelFile(Path file, long bytes, VitModel model, Optional<Provenance> provenance) {
+public record ModelFile(Path file, long bytes, OptionalInt version, VitModel model, Optional<Provenance> provenance) {
     /**
      * Reads a quantized file, or a float checkpoint (a folder with {@code model.safetensors} and {@code config.json}, or a
      * {@code .safetensors} file with a config beside it).
@@ -32,13 +34,22 @@ public record ModelFile(Path file, long bytes, VitModel model, Optional<Provenan
             try (SafetensorsFile file = SafetensorsFile.open(path)) {
                 if (QuantizedModelFile.isQuantized(file)) {
                     QuantizedModelFile.Contents contents = QuantizedModelFile.read(file);
-                    return new ModelFile(path, size(path), contents.model(), Optional.of(contents.provenance()));
+                    return new ModelFile(
+                            path,
+                            size(path),
+                            OptionalInt.of(contents.version()),
+                            contents.model(),
+                            Optional.of(contents.provenance()));
                 }
             }
         }
         try (FloatCheckpoint checkpoint = FloatCheckpoint.open(path, architecture)) {
             return new ModelFile(
-                    checkpoint.file(), size(checkpoint.file()), VitModel.read(checkpoint), Optional.empty());
+                    checkpoint.file(),
+                    size(checkpoint.file()),
+                    OptionalInt.empty(),
+                    VitModel.read(checkpoint),
+                    Optional.empty());
         }
     }
 

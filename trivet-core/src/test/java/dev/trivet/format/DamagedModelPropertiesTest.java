@@ -31,7 +31,9 @@ class DamagedModelPropertiesTest {
     void write() throws IOException {
         folder = Files.createTempDirectory("damaged");
         file = folder.resolve("model.safetensors");
-        QuantizedModelFile.write(file, SmallModel.quantized(), new Provenance(Map.of("seed", "7")));
+        Provenance provenance =
+                new Provenance(Map.of("seed", "7"), Optional.of("{\"bits\":[4,8]}"), Optional.of("{\"head\":0.5}"));
+        QuantizedModelFile.write(file, SmallModel.mixed(), provenance);
         sound = Files.readAllBytes(file);
     }
 

@@ -15,6 +15,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.function.Consumer;
@@ -69,9 +70,15 @@ class QuantizedModelFileTest {
 
     @Test
     void whatIsWrittenIsRead() {
-        VitModel written = SmallModel.quantized();
+        isRead(SmallModel.quantized());
+        isRead(SmallModel.mixed());
+    }
+
+    private void isRead(VitModel written) {
+        QuantizedModelFile.write(file, written, ORIGIN);
         QuantizedModelFile.Contents contents = read(file);
         VitModel model = contents.model();
+        assertThat(contents.version()).isEqualTo(2);
         assertThat(contents.provenance()).isEqualTo(ORIGIN);
         assertThat(model.config()).isEqualTo(written.config());
         assertThat(model.matmuls()).isEqualTo(written.matmuls());
@@ -95,6 +102,124 @@ class QuantizedModelFileTest {
                 assertThat(a.input()).isEqualTo(e.input());
                 assertThat(a.bits()).isEqualTo(e.bits());
             }
+        }
+    }
+
+    /** Rows of 4 codes of 3 bits take 2 bytes, of 10 bits 5, of 4 bits 2; of 8 codes of 6 bits, 6. */
+    @Test
+    void codesTakeTheirWidth() {
+        QuantizedModelFile.write(file, SmallModel.mixed(), ORIGIN);
+        Map<String, List<Long>> shapes = Map.of(
+                "blocks.0.attn.qkv", List.of(12L, 2L),
+                "blocks.0.attn.proj", List.of(4L, 5L),
+                "blocks.0.mlp.fc1", List.of(8L, 2L),
+                "blocks.0.mlp.fc2", List.of(4L, 6L));
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            shapes.forEach((name, shape) -> {
+                Tensor codes = source.find(name + ".weight").orElseThrow();
+                assertThat(codes.dtype()).isEqualTo(DType.U8);
+                assertThat(codes.shape()).isEqualTo(shape);
+                LinearLayer.Quantized layer =
+                        (LinearLayer.Quantized) SmallModel.mixed().linear(name);
+                assertThat(QuantizedModelFile.codeBytes(layer, 2)).isEqualTo(shape.get(0) * shape.get(1));
+            });
+            Tensor head = source.find("head.weight").orElseThrow();
+            assertThat(head.dtype()).isEqualTo(DType.I8);
+            assertThat(head.shape()).containsExactly(3L, 4L);
+        }
+    }
+
+    @Test
+    void packedCodesAreChecked() {
+        QuantizedModelFile.write(file, SmallModel.mixed(), ORIGIN);
+        String name = "blocks.0.attn.qkv.weight";
+        byte[] codes = new byte[24];
+        codes[5] = 0x10; // 4 codes of 3 bits end at bit 11
+        refused(
+                changed(t -> t.put(name, Tensor.ofBytes(name, DType.U8, codes, 12, 2)), m -> {}),
+                "tensor " + name + ": row 2 has bits behind its last code");
+        for (long[] shape : new long[][] {{24}, {2, 12}, {24, 1}, {12, 2, 1}}) {
+            refused(
+                    changed(t -> t.put(name, Tensor.ofBytes(name, DType.U8, new byte[24], shape)), m -> {}),
+                    ", not U8 [12, 2]");
+        }
+        refused(
+                changed(t -> t.put(name, Tensor.ofBytes(name, DType.I8, new byte[48], 12, 4)), m -> {}),
+                "tensor " + name + " is I8 [12, 4], not U8 [12, 2]");
+        // A width that the bytes are not of.
+        refused(
+                changed(
+                        t -> {},
+                        m -> m.compute(
+                                "trivet.plan",
+                                (k, v) -> replaceFirst(String.valueOf(v), "\"weightBits\":3", "\"weightBits\":5"))),
+                "tensor " + name + " is U8 [12, 2], not U8 [12, 3]");
+    }
+
+    /** Version 1 had a byte for each code, whatever its width, and knew no levels. */
+    @Test
+    void version1HasABytePerCode() {
+        byte[] codes = {0, 1, -1, 7, -8, 2, 3, 4, 5, 6, -7, -6};
+        Path old = changed(t -> t.put("head.weight", Tensor.ofBytes("head.weight", DType.I8, codes, 3, 4)), m -> {
+            m.put("trivet.format", "1");
+            m.compute("trivet.plan", (key, plan) -> headBits(String.valueOf(plan), 4));
+        });
+        LinearLayer.Quantized head = (LinearLayer.Quantized) read(old).model().linear("head");
+        assertThat(head.bits()).isEqualTo(4);
+        assertThat(head.codes().toArray(JAVA_BYTE)).isEqualTo(codes);
+        assertThat(QuantizedModelFile.codeBytes(head, 1)).isEqualTo(12);
+        codes[5] = 8;
+        Path damaged = changed(t -> t.put("head.weight", Tensor.ofBytes("head.weight", DType.I8, codes, 3, 4)), m -> {
+            m.put("trivet.format", "1");
+            m.compute("trivet.plan", (key, plan) -> headBits(String.valueOf(plan), 4));
+        });
+        refused(damaged, "tensor head.weight holds the code 8, which 4 bits cannot");
+        refused(
+                changed(t -> {}, m -> {
+                    m.put("trivet.format", "1");
+                    m.compute("trivet.plan", (key, plan) -> headBits(String.valueOf(plan), 9));
+                }),
+                "head has weights of 9 bits");
+    }
+
+    @Test
+    void documentsAreKeptToTheLetter() {
+        String plan = "{ \"method\" : \"search\",\n  \"bits\": {\"head\": 8.0}}";
+        String report = "{\"layers\":[{\"name\":\"head\",\"loss\":1.50e-3}],\"\u00e4\":null}";
+        Provenance origin = new Provenance(Map.of("seed", "7"), Optional.of(plan), Optional.of(report));
+        QuantizedModelFile.write(file, SmallModel.quantized(), origin);
+        assertThat(read(file).provenance()).isEqualTo(origin);
+        for (String text : new String[] {"", "{", "7", "[]", "null", "{\"a\":NaN}", "{} {}", "[".repeat(3000)}) {
+            for (String key : new String[] {"plan", "report"}) {
+                refused(
+                        changed(t -> {}, m -> m.put("trivet.provenance." + key, text)),
+                        "the provenance's " + key + " is no JSON");
+            }
+            assertThatThrownBy(() -> new Provenance(Map.of(), Optional.of(text), Optional.empty()))
+                    .isInstanceOf(IllegalArgumentException.class);
+        }
+    }
+
+    /** Uniform quantizers look as in version 1; the others list their levels. */
+    @Test
+    void levelsStandInThePlan() {
+        QuantizedModelFile.write(file, SmallModel.mixed(), ORIGIN);
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            assertThat(source.metadata().get("trivet.plan"))
+                    .contains("{\"name\":\"head\",\"weightBits\":8,\"input\":"
+                            + "{\"scale\":0.5,\"zeroPoint\":3,\"lowest\":0,\"highest\":255}}")
+                    .contains("\"highest\":255,\"levels\":[0,12,15,16,18,24,80,255]}");
+        }
+        for (String levels :
+                new String[] {"[0,12]", "[0,16,12,255]", "[0,255,256]", "null", "[0,null,255]", "{}", "7"}) {
+            refused(
+                    changed(
+                            t -> {},
+                            m -> m.compute(
+                                    "trivet.plan",
+                                    (key, plan) ->
+                                            replaceFirst(String.valueOf(plan), "[0,12,15,16,18,24,80,255]", levels))),
+                    "is not a sound quantized model");
         }
     }
 
@@ -123,11 +248,11 @@ class QuantizedModelFileTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"2", "", "1.0", "next"})
+    @ValueSource(strings = {"3", "0", "", "1.0", "next"})
     void otherVersionsAreRefused(String version) {
         refused(
                 changed(t -> {}, m -> m.put("trivet.format", version)),
-                "has format version " + version + " where this Trivet reads 1");
+                "has format version " + version + " where this Trivet reads 1 and 2");
     }
 
     @Test
@@ -172,17 +297,6 @@ class QuantizedModelFileTest {
         refused(changed(t -> t.put(bias.name(), bias), m -> {}), "tensor head.bias holds NaN");
     }
 
-    @Test
-    void codesMustFitTheirBits() {
-        byte[] codes = new byte[12];
-        codes[5] = 8;
-        refused(
-                changed(
-                        t -> t.put("head.weight", Tensor.ofBytes("head.weight", DType.I8, codes, 3, 4)),
-                        m -> m.compute("trivet.plan", (key, plan) -> headBits(plan, 4))),
-                "tensor head.weight holds the code 8, which 4 bits cannot");
-    }
-
     private static String headBits(String plan, int bits) {
         return plan.replace("{\"name\":\"head\",\"weightBits\":8", "{\"name\":\"head\",\"weightBits\":" + bits);
     }
@@ -196,7 +310,8 @@ class QuantizedModelFileTest {
                 "{\"name\":\"head\"             | {\"name\":\"tail\"                | head.weight is I8 [3, 4], not F32 [3, 4]",
                 "\"linears\":[                  | \"linears\":[null,                | null",
                 "\"matmuls\":[                  | \"matmuls\":[null,                | null",
-                "\"weightBits\":8               | \"weightBits\":9                  | weights of 9 bits",
+                "\"weightBits\":8               | \"weightBits\":11                 | weights of 11 bits",
+                "\"weightBits\":8               | \"weightBits\":9                  | is I8 [12, 4], not U8 [12, 5]",
                 "\"weightBits\":8               | \"weightBits\":1                  | weights of 1 bits",
                 "\"weightBits\":8               | \"weightBits\":null               | Cannot map `null` into type `int`",
                 "\"weightBits\":8               | \"bits\":8                        | weightBits",
@@ -204,7 +319,7 @@ class QuantizedModelFileTest {
                 "{\"name\":\"blocks.0.attn.qk\" | {\"name\":\"blocks.0.attn.av\"    | unknown or repeated product blocks.0.attn.av",
                 "\"scale\":                     | \"scale\":-                       | is not a positive number",
                 "\"zeroPoint\":3                | \"zeroPoint\":300                 | zero point 300 is outside 0..255",
-                "\"lowest\":0                   | \"lowest\":-1000                  | do not fit one byte",
+                "\"lowest\":0                   | \"lowest\":-1000                  | do not fit 10 bits",
                 "\"linears\":                   | \"linears\":7,\"lines\":          | not a sound quantized model",
                 "}                              | ]                                 | not a sound quantized model",
             })

@@ -12,17 +12,44 @@ import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.function.Function;
+import java.util.function.ToIntFunction;
 
 /** The smallest model with every kind of layer: 4 x 4 pixels, one block, width 4, 3 classes. */
 final class SmallModel {
     private SmallModel() {}
 
-    /** All layers integer but the first, which stays float; one layer has a single scale. */
+    private static final ActivationQuantizer BYTE = new ActivationQuantizer(0.5f, 3, 0, 255);
+
+    /** All layers integer of 8 bits but the first, which stays float; one layer has a single scale. */
     static VitModel quantized() {
+        return quantized(name -> 8, name -> BYTE);
+    }
+
+    /** Widths of 3, 4, 6, 8 and 10 bits; rows of 3 bits end inside a byte; one input has levels, one is wide. */
+    static VitModel mixed() {
+        return quantized(
+                name -> switch (name) {
+                    case "blocks.0.attn.qkv" -> 3;
+                    case "blocks.0.attn.proj" -> 10;
+                    case "blocks.0.mlp.fc1" -> 4;
+                    case "blocks.0.mlp.fc2" -> 6;
+                    default -> 8;
+                },
+                name -> switch (name) {
+                    case "blocks.0.attn.proj" -> new ActivationQuantizer(0.25f, 512, 0, 1023);
+                    case "blocks.0.mlp.fc2" ->
+                        new ActivationQuantizer(0.5f, 16, 0, 255, List.of(0, 12, 15, 16, 18, 24, 80, 255));
+                    default -> BYTE;
+                });
+    }
+
+    private static VitModel quantized(ToIntFunction<String> bits, Function<String, ActivationQuantizer> input) {
         VitConfig geometry = new VitConfig(4, 2, 3, 4, 1, 2, 8, 3, Pooling.TOKEN, true, false, false, 1e-6f);
         ModelConfig config = new ModelConfig(
                 "vit_tiny_patch16_224",
@@ -43,7 +70,7 @@ final class SmallModel {
                                     spec.inputs(),
                                     floats(random, spec.outputs() * spec.inputs()),
                                     bias)
-                            : quantized(spec, bias, random));
+                            : quantized(spec, bias, random, bits.applyAsInt(spec.name()), input.apply(spec.name())));
         }
         Map<String, float[]> floats = new LinkedHashMap<>();
         tensors.floats()
@@ -56,22 +83,22 @@ final class SmallModel {
         return new VitModel(config, linears, new java.util.TreeMap<>(matmuls), floats);
     }
 
-    private static LinearLayer quantized(VitTensors.Linear spec, float[] bias, SplittableRandom random) {
-        byte[] codes = new byte[spec.outputs() * spec.inputs()];
-        random.nextBytes(codes);
+    private static LinearLayer quantized(
+            VitTensors.Linear spec, float[] bias, SplittableRandom random, int bits, ActivationQuantizer input) {
+        MemorySegment codes = MemorySegment.ofArray(new byte[spec.outputs() * spec.inputs() * (bits > 8 ? 2 : 1)]);
+        for (int i = 0; i < spec.outputs() * spec.inputs(); i++) {
+            int code = random.nextInt(-(1 << (bits - 1)), 1 << (bits - 1));
+            if (bits > 8) {
+                codes.set(LinearLayer.Quantized.CODE, 2L * i, (short) code);
+            } else {
+                codes.set(ValueLayout.JAVA_BYTE, i, (byte) code);
+            }
+        }
         float[] scales = new float[spec.name().endsWith("proj") ? 1 : spec.outputs()];
         for (int i = 0; i < scales.length; i++) {
             scales[i] = 0.001f + random.nextFloat() / 100;
         }
-        return new LinearLayer.Quantized(
-                spec.name(),
-                spec.outputs(),
-                spec.inputs(),
-                8,
-                MemorySegment.ofArray(codes),
-                scales,
-                bias,
-                new ActivationQuantizer(0.5f, 3, 0, 255));
+        return new LinearLayer.Quantized(spec.name(), spec.outputs(), spec.inputs(), bits, codes, scales, bias, input);
     }
 
     private static float[] floats(SplittableRandom random, int count) {

@@ -1,0 +1,50 @@
+package dev.trivet.format;
+
+import com.fasterxml.jackson.annotation.JsonInclude;
+import dev.trivet.quant.ActivationQuantizer;
+import java.util.List;
+import java.util.Objects;
+import java.util.stream.Stream;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/** How each operator is quantized, as it stands in a file's metadata. */
+record OperatorPlans(List<Linear> linears, List<Matmul> matmuls) {
+    private static final String LEVELS = "levels";
+
+    /** One linear layer; its weight scales are a tensor of their own. */
+    record Linear(String name, int weightBits, ActivationQuantizer input) {}
+
+    /** One attention product. */
+    record Matmul(String name, ActivationQuantizer left, ActivationQuantizer right) {}
+
+    /** Leaves out the levels of uniform quantizers, which version 1 does not know. */
+    abstract static class QuantizerFormat {
+        @JsonInclude(JsonInclude.Include.NON_EMPTY)
+        abstract List<Integer> levels();
+    }
+
+    /** @throws IllegalArgumentException if an entry is null, which JSON can say */
+    OperatorPlans {
+        if (Stream.concat(linears.stream(), matmuls.stream()).anyMatch(Objects::isNull)) {
+            throw new IllegalArgumentException("a plan is null");
+        }
+    }
+
+    /** Gives each quantizer that lists no levels an empty list; whatever else is wrong is left for the mapper to find. */
+    static void fillIn(JsonNode plans) {
+        for (JsonNode linear : plans.path("linears")) {
+            fillInLevels(linear.path("input"));
+        }
+        for (JsonNode matmul : plans.path("matmuls")) {
+            fillInLevels(matmul.path("left"));
+            fillInLevels(matmul.path("right"));
+        }
+    }
+
+    private static void fillInLevels(JsonNode quantizer) {
+        if (quantizer instanceof ObjectNode object && !object.has(LEVELS)) {
+            object.putArray(LEVELS);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+package dev.trivet.format;
+
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.MatmulQuantizers;
+import dev.trivet.model.ModelConfig;
+import dev.trivet.model.VitModel;
+import dev.trivet.model.VitNames;
+import dev.trivet.model.VitTensors;
+import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.tensor.DType;
+import dev.trivet.tensor.SafetensorsFile;
+import dev.trivet.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+
+/**
+ * Collects the tensors that the geometry and the plans ask for, and notes which were used. Whatever does not fit is an
+ * {@link IllegalArgumentException} that says what.
+ */
+final class QuantizedModelReader {
+    private final SafetensorsFile file;
+    private final int version;
+    private final ModelConfig config;
+    private final Map<String, OperatorPlans.Linear> linearPlans = new LinkedHashMap<>();
+    private final Map<String, MatmulQuantizers> matmuls = new LinkedHashMap<>();
+    private final Set<String> used = new HashSet<>();
+
+    QuantizedModelReader(SafetensorsFile file, int version, ModelConfig config, OperatorPlans plans) {
+        this.file = file;
+        this.version = version;
+        this.config = config;
+        for (OperatorPlans.Linear linear : plans.linears()) {
+            if (linearPlans.put(linear.name(), linear) != null) {
+                throw new IllegalArgumentException("two plans for " + linear.name());
+            }
+        }
+        Set<String> products = new HashSet<>();
+        for (int b = 0; b < config.geometry().depth(); b++) {
+            products.add(VitNames.scores(b));
+            products.add(VitNames.mixing(b));
+        }
+        for (OperatorPlans.Matmul matmul : plans.matmuls()) {
+            MatmulQuantizers quantizers = new MatmulQuantizers(matmul.left(), matmul.right());
+            if (!products.contains(matmul.name()) || matmuls.put(matmul.name(), quantizers) != null) {
+                throw new IllegalArgumentException("unknown or repeated product " + matmul.name());
+            }
+        }
+    }
+
+    VitModel model() {
+        VitTensors wanted = VitTensors.of(config.geometry());
+        Map<String, LinearLayer> linears = new LinkedHashMap<>();
+        for (VitTensors.Linear spec : wanted.linears()) {
+            linears.put(spec.name(), linear(spec));
+        }
+        Map<String, float[]> floats = new LinkedHashMap<>();
+        wanted.floats().forEach((name, shape) -> floats.put(name, floats(name, shape)));
+        for (String name : linearPlans.keySet()) {
+            if (!linears.containsKey(name)) {
+                throw new IllegalArgumentException("a plan for the unknown layer " + name);
+            }
+        }
+        for (String name : file.names()) {
+            if (!used.contains(name)) {
+                throw new IllegalArgumentException("unknown tensor " + name);
+            }
+        }
+        return new VitModel(config, linears, matmuls, floats);
+    }
+
+    private LinearLayer linear(VitTensors.Linear spec) {
+        float[] bias =
+                spec.bias() ? floats(spec.biasName(), List.of((long) spec.outputs())) : new float[spec.outputs()];
+        OperatorPlans.Linear plan = linearPlans.get(spec.name());
+        if (plan == null) {
+            List<Long> shape = List.of((long) spec.outputs(), (long) spec.inputs());
+            return new LinearLayer.Float32(
+                    spec.name(), spec.outputs(), spec.inputs(), floats(spec.weight(), shape), bias);
+        }
+        int most = version == 1 ? 8 : ActivationQuantizer.MOST_BITS;
+        if (plan.weightBits() < 2 || plan.weightBits() > most) {
+            throw new IllegalArgumentException(spec.name() + " has weights of " + plan.weightBits() + " bits");
+        }
+        MemorySegment codes = codes(spec, plan.weightBits());
+        Tensor scales = tensor(spec.name() + QuantizedModelFile.SCALE, DType.F32, Optional.empty());
+        return new LinearLayer.Quantized(
+                spec.name(),
+                spec.outputs(),
+                spec.inputs(),
+                plan.weightBits(),
+                codes,
+                positive(scales),
+                bias,
+                plan.input());
+    }
+
+    private float[] floats(String name, List<Long> shape) {
+        return finite(tensor(name, DType.F32, Optional.of(shape)));
+    }
+
+    private MemorySegment codes(VitTensors.Linear spec, int bits) {
+        int outputs = spec.outputs();
+        if (QuantizedModelFile.isPacked(version, bits)) {
+            List<Long> shape = List.of((long) outputs, (long) BitPacking.bytesPerRow(spec.inputs(), bits));
+            Tensor packed = tensor(spec.weight(), DType.U8, Optional.of(shape));
+            try {
+                return BitPacking.unpack(packed.data(), outputs, spec.inputs(), bits);
+            } catch (IllegalArgumentException e) {
+                throw new IllegalArgumentException("tensor " + packed.name() + ": " + e.getMessage(), e);
+            }
+        }
+        Tensor tensor = tensor(spec.weight(), DType.I8, Optional.of(List.of((long) outputs, (long) spec.inputs())));
+        byte[] codes = tensor.data().toArray(ValueLayout.JAVA_BYTE);
+        int half = 1 << (bits - 1);
+        for (byte code : codes) {
+            if (code < -half || code >= half) {
+                throw new IllegalArgumentException(
+                        "tensor " + tensor.name() + " holds the code " + code + ", which " + bits + " bits cannot");
+            }
+        }
+        return MemorySegment.ofArray(codes);
+    }
+
+    private static float[] positive(Tensor scales) {
+        float[] values = finite(scales);
+        for (float v : values) {
+            if (!(v > 0)) {
+                throw new IllegalArgumentException("tensor " + scales.name() + " holds " + v);
+            }
+        }
+        return values;
+    }
+
+    private static float[] finite(Tensor tensor) {
+        float[] values = tensor.toFloats();
+        for (float v : values) {
+            if (!Float.isFinite(v)) {
+                throw new IllegalArgumentException("tensor " + tensor.name() + " holds " + v);
+            }
+        }
+        return values;
+    }
+
+    private Tensor tensor(String name, DType type, Optional<List<Long>> shape) {
+        used.add(name);
+        Tensor tensor =
+                file.find(name).orElseThrow(() -> new IllegalArgumentException("tensor " + name + " is missing"));
+        if (tensor.dtype() != type || (shape.isPresent() && !tensor.shape().equals(shape.get()))) {
+            throw new IllegalArgumentException("tensor " + name + " is " + tensor.dtype() + " " + tensor.shapeText()
+                    + ", not " + type + " " + shape.map(Object::toString).orElse(""));
+        }
+        return tensor;
+    }
+}
