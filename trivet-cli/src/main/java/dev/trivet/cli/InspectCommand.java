@@ -3,7 +3,6 @@ package dev.trivet.cli;
 import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
@@ -47,7 +46,6 @@ final class InspectCommand implements Callable<Integer> {
         VitModel vit = file.model();
         String kernel = common.kernels().name();
         List<Operator> operators = operators(vit, kernel);
-        VitConfig c = vit.geometry();
         long floatBytes =
                 vit.floats().values().stream().mapToLong(v -> 4L * v.length).sum();
         Map<String, Object> fields = new LinkedHashMap<>();
@@ -56,7 +54,7 @@ final class InspectCommand implements Callable<Integer> {
         fields.put("precision", ModelArgument.precision(vit));
         fields.put("bytes", file.bytes());
         fields.put("parameters", vit.parameters());
-        fields.put("geometry", c);
+        fields.put("geometry", vit.geometry());
         fields.put("preprocessing", vit.config().preprocessing());
         fields.put("labels", vit.config().labels().size());
         fields.put("operators", operators);
@@ -68,25 +66,14 @@ final class InspectCommand implements Callable<Integer> {
 
     private void print(ModelFile file, List<Operator> operators, long floatBytes) {
         VitModel vit = file.model();
-        VitConfig c = vit.geometry();
         common.out().println(file.file() + ": " + ModelArgument.describe(vit));
         common.out()
                 .printf(
                         Locale.ROOT,
-                        "%,d parameters in %,d bytes; image %d x %d x %d, patch %d, width %d, depth %d, %d heads, MLP %d, %d classes, %s pooling%s%n",
+                        "%,d parameters in %,d bytes; %s%n",
                         vit.parameters(),
                         file.bytes(),
-                        c.channels(),
-                        c.imageSize(),
-                        c.imageSize(),
-                        c.patchSize(),
-                        c.width(),
-                        c.depth(),
-                        c.heads(),
-                        c.mlpWidth(),
-                        c.classes(),
-                        c.pooling().name().toLowerCase(Locale.ROOT),
-                        c.distilled() ? ", distilled" : "");
+                        GeometryText.of(vit.geometry()));
         common.out()
                 .println("preprocessing: " + ModelArgument.describe(vit.config().preprocessing()));
         Table table = new Table("operator", "shape", "weights", "operands", "bytes", "kernel");

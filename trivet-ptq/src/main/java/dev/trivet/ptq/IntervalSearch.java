@@ -60,7 +60,7 @@ public final class IntervalSearch {
         this.images = images;
         this.listener = listener;
         this.budget = budget;
-        VitConfig c = model.geometry();
+        VitConfig c = model.vit();
         for (VitTensors.Linear spec : VitTensors.of(c).linears()) {
             if (model.linear(spec.name()) instanceof LinearLayer.Float32 layer) {
                 operators.put(spec.name(), new LinearSearch(layer, rows(c, spec.name()), kernels, settings));

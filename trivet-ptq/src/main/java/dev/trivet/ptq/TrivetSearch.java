@@ -40,7 +40,7 @@ public final class TrivetSearch {
             int threads,
             Consumer<String> log) {
         this.model = model;
-        config = model.geometry();
+        config = model.vit();
         this.kernels = kernels;
         this.images = images;
         this.weightBits = weightBits;

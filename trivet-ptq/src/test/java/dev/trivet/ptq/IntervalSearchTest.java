@@ -47,7 +47,7 @@ class IntervalSearchTest {
     @CsvSource({"vit_micro, false", "vit_micro, true", "deit_distilled_micro, false", "vit_gap_micro, true"})
     void theSameInputsGiveTheSameBytes(String name, boolean paper) throws IOException {
         VitModel model = Fixtures.micro(name);
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 5, 1);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 5, 1);
         byte[] first = bytes(quantize(model, settings(8, paper, 9, 2, 1), images));
         assertThat(bytes(quantize(model, settings(8, paper, 9, 2, 1), images))).isEqualTo(first);
         assertThat(bytes(quantize(model, settings(8, paper, 9, 2, 2), images))).isEqualTo(first);
@@ -57,7 +57,7 @@ class IntervalSearchTest {
     @Test
     void everyOperatorIsQuantizedAsAsked() {
         VitModel model = Fixtures.micro("vit_micro");
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 2, 1);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 2, 1);
         VitModel defaults = quantize(model, settings(4, false, 3, 1, 1), images);
         VitModel paper = quantize(model, settings(8, true, 3, 1, 1), images);
         assertThat(defaults.linears()).hasSize(1 + 3 * 4 + 1);
@@ -87,7 +87,7 @@ class IntervalSearchTest {
     @Test
     void noRoundsKeepTheInitialScales() {
         VitModel model = Fixtures.micro("vit_gap_micro");
-        Fixtures.Noise images = new Fixtures.Noise(model.geometry(), 3, 1);
+        Fixtures.Noise images = new Fixtures.Noise(model.vit(), 3, 1);
         VitModel quantized = quantize(model, settings(8, true, 21, 0, 2), images);
         assertThat(images.loads).hasValue(3);
         LinearLayer.Float32 layer = (LinearLayer.Float32) model.linear("head");
@@ -106,7 +106,7 @@ class IntervalSearchTest {
         long budget = 5 * 64 * 768 + 1000;
         List<Long> done = new ArrayList<>();
         List<Long> totals = new ArrayList<>();
-        Fixtures.Noise images = new Fixtures.Noise(model.geometry(), 3, 1);
+        Fixtures.Noise images = new Fixtures.Noise(model.vit(), 3, 1);
         CountingKernels kernels = new CountingKernels();
         VitModel inGroups = IntervalSearch.quantize(
                 model,
@@ -129,7 +129,7 @@ class IntervalSearchTest {
                 .doesNotHaveDuplicates()
                 .endsWith(totals.getLast());
         // Groups change nothing but memory.
-        Fixtures.Noise again = new Fixtures.Noise(model.geometry(), 3, 1);
+        Fixtures.Noise again = new Fixtures.Noise(model.vit(), 3, 1);
         CountingKernels roomy = new CountingKernels();
         VitModel atOnce =
                 IntervalSearch.quantize(model, roomy, settings(8, false, 5, 1, 1), again, SearchListener.SILENT);
@@ -141,7 +141,7 @@ class IntervalSearchTest {
     @Test
     void anUnreadableImageEndsTheSearchAndFreesItsCandidates() {
         VitModel model = Fixtures.micro("vit_gap_micro");
-        Fixtures.Noise noise = new Fixtures.Noise(model.geometry(), 4, 1);
+        Fixtures.Noise noise = new Fixtures.Noise(model.vit(), 4, 1);
         CalibrationImages torn = new CalibrationImages() {
             @Override
             public int size() {
@@ -168,8 +168,7 @@ class IntervalSearchTest {
     @Test
     void imagesAreNeeded() {
         VitModel model = Fixtures.micro("vit_gap_micro");
-        assertThatThrownBy(
-                        () -> quantize(model, settings(8, false, 5, 1, 1), new Fixtures.Noise(model.geometry(), 0, 1)))
+        assertThatThrownBy(() -> quantize(model, settings(8, false, 5, 1, 1), new Fixtures.Noise(model.vit(), 0, 1)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessage("no calibration images");
     }
@@ -187,7 +186,7 @@ class IntervalSearchTest {
     })
     void theSearchIsNoWorseThanTheInitialScales(String name, int bits, boolean paper) {
         VitModel model = Fixtures.micro(name);
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 4, 2);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 4, 2);
         Map<String, Double> initial =
                 Similarity.byOperator(model, quantize(model, settings(bits, paper, 21, 0, 2), images), images);
         Map<String, Double> searched =
@@ -204,8 +203,8 @@ class IntervalSearchTest {
     @ValueSource(strings = {"vit_micro", "deit_distilled_micro", "vit_gap_micro"})
     void eightBitLogitsAreCloseToTheFloatModels(String name) {
         VitModel model = Fixtures.micro(name);
-        CalibrationImages calibration = new Fixtures.Noise(model.geometry(), 8, 3);
-        CalibrationImages unseen = new Fixtures.Noise(model.geometry(), 16, 4);
+        CalibrationImages calibration = new Fixtures.Noise(model.vit(), 8, 3);
+        CalibrationImages unseen = new Fixtures.Noise(model.vit(), 16, 4);
         for (boolean paper : new boolean[] {false, true}) {
             VitModel quantized = quantize(model, settings(8, paper, 21, 3, 2), calibration);
             assertThat(sqnrDb(model, quantized, unseen)).as("paper " + paper).isGreaterThanOrEqualTo(20);

@@ -89,7 +89,7 @@ public final class VitExecutor implements AutoCloseable {
      * @param batch most images that one run takes
      */
     public VitExecutor(VitModel model, Kernels kernels, int batch) {
-        this(model, kernels, batch, Part.whole(model.geometry()));
+        this(model, kernels, batch, Part.whole(model.vit()));
     }
 
     /** Packs the weights of one part. */
@@ -97,7 +97,7 @@ public final class VitExecutor implements AutoCloseable {
         if (batch < 1) {
             throw new IllegalArgumentException("a batch of " + batch + " images");
         }
-        this.config = model.geometry();
+        this.config = model.vit();
         this.kernels = kernels;
         this.batch = batch;
         this.part = part;

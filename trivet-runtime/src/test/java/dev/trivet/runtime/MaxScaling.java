@@ -111,7 +111,7 @@ final class MaxScaling implements LayerObserver {
 
     @Override
     public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-        VitConfig c = model.geometry();
+        VitConfig c = model.vit();
         boolean probabilities = name.endsWith(".av");
         long rightCount = (long) batch * c.tokens() * c.headWidth();
         long leftCount = probabilities ? (long) batch * c.tokens() * c.tokens() : rightCount;

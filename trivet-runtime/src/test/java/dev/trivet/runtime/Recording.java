@@ -50,7 +50,7 @@ final class Recording implements LayerObserver {
 
     @Override
     public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-        VitConfig c = model.geometry();
+        VitConfig c = model.vit();
         long perHead = (long) batch * c.tokens() * c.headWidth();
         long map = (long) batch * c.tokens() * c.tokens();
         boolean scores = name.endsWith(".qk");
