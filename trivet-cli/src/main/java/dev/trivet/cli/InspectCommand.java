@@ -2,22 +2,19 @@ package dev.trivet.cli;
 
 import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
-import dev.trivet.model.LinearLayer;
 import dev.trivet.model.VitModel;
-import dev.trivet.model.VitTensors;
-import dev.trivet.quant.ActivationQuantizer;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import tools.jackson.databind.json.JsonMapper;
 
 /** {@code trivet inspect}: geometry, every operator's bits, bytes and kernel, and where the file came from. */
 @Command(
@@ -26,6 +23,8 @@ import picocli.CommandLine.Parameters;
         mixinStandardHelpOptions = true)
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class InspectCommand implements Callable<Integer> {
+    private static final JsonMapper JSON = new JsonMapper();
+
     @Mixin
     CommonOptions common;
 
@@ -36,20 +35,16 @@ final class InspectCommand implements Callable<Integer> {
     @Nullable
     String architecture;
 
-    /** One line of the listing; weights are absent for attention products, quantizers for float operators. */
-    private record Operator(
-            String name, String kind, String shape, String weights, String operands, long bytes, String kernel) {}
-
     @Override
     public Integer call() {
         ModelFile file = ModelArgument.read(model, architecture);
         VitModel vit = file.model();
-        String kernel = common.kernels().name();
-        List<Operator> operators = operators(vit, kernel);
-        long floatBytes =
-                vit.floats().values().stream().mapToLong(v -> 4L * v.length).sum();
+        OperatorListing listing = OperatorListing.of(file, common.kernels().name());
+        Optional<OperatorListing.Sizes> sizes =
+                file.version().isPresent() ? Optional.of(listing.sizes(file.bytes())) : Optional.empty();
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("model", file.file().toString());
+        fields.put("format_version", file.version());
         fields.put("architecture", vit.config().architecture());
         fields.put("precision", ModelArgument.precision(vit));
         fields.put("bytes", file.bytes());
@@ -57,16 +52,21 @@ final class InspectCommand implements Callable<Integer> {
         fields.put("geometry", vit.geometry());
         fields.put("preprocessing", vit.config().preprocessing());
         fields.put("labels", vit.config().labels().size());
-        fields.put("operators", operators);
-        fields.put("float_bytes", floatBytes);
+        fields.put("operators", listing.operators());
+        fields.put("float_bytes", listing.floatBytes());
+        fields.put("bytes_by_kind", sizes);
         fields.put("provenance", file.provenance().map(Provenance::facts).orElse(Map.of()));
-        common.print(fields, () -> print(file, operators, floatBytes));
+        fields.put("plan", file.provenance().flatMap(Provenance::plan).map(JSON::readTree));
+        fields.put("report", file.provenance().flatMap(Provenance::report).map(JSON::readTree));
+        common.print(fields, () -> print(file, listing, sizes));
         return 0;
     }
 
-    private void print(ModelFile file, List<Operator> operators, long floatBytes) {
+    private void print(ModelFile file, OperatorListing listing, Optional<OperatorListing.Sizes> sizes) {
         VitModel vit = file.model();
-        common.out().println(file.file() + ": " + ModelArgument.describe(vit));
+        String version =
+                file.version().isPresent() ? ", format " + file.version().getAsInt() : "";
+        common.out().println(file.file() + ": " + ModelArgument.describe(vit) + version);
         common.out()
                 .printf(
                         Locale.ROOT,
@@ -76,58 +76,42 @@ final class InspectCommand implements Callable<Integer> {
                         GeometryText.of(vit.geometry()));
         common.out()
                 .println("preprocessing: " + ModelArgument.describe(vit.config().preprocessing()));
-        Table table = new Table("operator", "shape", "weights", "operands", "bytes", "kernel");
-        for (Operator o : operators) {
-            table.row(o.name, o.shape, o.weights, o.operands, String.valueOf(o.bytes), o.kernel);
+        Table table = new Table("operator", "shape", "weights", "operands", "code bytes", "bytes", "kernel");
+        for (OperatorListing.Operator o : listing.operators()) {
+            String codes = o.weights().map(w -> String.valueOf(w.codeBytes())).orElse("");
+            table.row(
+                    o.name(), o.shape(), o.weightText(), o.operandText(), codes, String.valueOf(o.bytes()), o.kernel());
         }
-        table.row("tokens, positions, LayerNorm", "", "float32", "", String.valueOf(floatBytes), "");
+        table.row("tokens, positions, LayerNorm", "", "float32", "", "", String.valueOf(listing.floatBytes()), "");
         table.print(common.out());
-        file.provenance()
-                .ifPresent(p -> p.facts().forEach((key, value) -> common.out().println(key + ": " + value)));
+        sizes.ifPresent(this::print);
+        file.provenance().ifPresent(this::print);
     }
 
-    private static List<Operator> operators(VitModel vit, String kernel) {
-        List<Operator> operators = new ArrayList<>();
-        for (VitTensors.Linear spec : VitTensors.of(vit.geometry()).linears()) {
-            LinearLayer layer = vit.linear(spec.name());
-            String shape = spec.outputs() + " x " + spec.inputs();
-            long weights = (long) spec.outputs() * spec.inputs();
-            long bias = spec.bias() ? 4L * spec.outputs() : 0;
-            operators.add(
-                    switch (layer) {
-                        case LinearLayer.Float32 l ->
-                            new Operator(
-                                    l.name(),
-                                    "linear",
-                                    shape,
-                                    "float32",
-                                    "float32",
-                                    4 * weights + bias,
-                                    kernel + " f32");
-                        case LinearLayer.Quantized l ->
-                            new Operator(
-                                    l.name(),
-                                    "linear",
-                                    shape,
-                                    l.bits() + " bit per " + (l.perChannel() ? "channel" : "tensor"),
-                                    describe(l.input()),
-                                    weights + 4L * l.scales().length + bias,
-                                    kernel + " u8s8");
-                    });
-        }
-        vit.matmuls()
-                .forEach((name, q) -> operators.add(new Operator(
-                        name,
-                        "matmul",
-                        "",
-                        "",
-                        describe(q.left()) + " x " + describe(q.right()),
-                        0,
-                        kernel + (q.left().signed() ? " s8s8" : " u8s8"))));
-        return operators;
+    private void print(OperatorListing.Sizes sizes) {
+        common.out().println();
+        Table table = new Table("bytes on disk", "");
+        table.row("weight codes", number(sizes.codes()));
+        table.row("weight scales", number(sizes.weightScales()));
+        table.row("biases", number(sizes.biases()));
+        table.row("weights left in float32", number(sizes.floatWeights()));
+        table.row("tokens, positions, LayerNorm", number(sizes.tokensPositionsNorms()));
+        table.row("header: names, plans, labels, provenance", number(sizes.header()));
+        table.row("file", number(sizes.total()));
+        table.print(common.out());
+        common.out().println();
     }
 
-    private static String describe(ActivationQuantizer q) {
-        return String.format(Locale.ROOT, "%d bit, step %.4g, zero %d", q.bits(), q.scale(), q.zeroPoint());
+    private void print(Provenance provenance) {
+        provenance.facts().forEach((key, value) -> common.out().println(key + ": " + value));
+        provenance.plan().ifPresent(document -> common.out().println("plan: " + JSON.readTree(document)));
+        provenance
+                .report()
+                .ifPresent(document -> common.out()
+                        .println("report: " + number(document.length()) + " characters of JSON; --json prints it"));
+    }
+
+    private static String number(long value) {
+        return String.format(Locale.ROOT, "%,d", value);
     }
 }

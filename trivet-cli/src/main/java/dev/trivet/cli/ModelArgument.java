@@ -6,10 +6,13 @@ import dev.trivet.model.LinearLayer;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.model.VitModel;
+import dev.trivet.model.VitTensors;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 
 /** Reads models and says in a line what they are. */
@@ -25,24 +28,40 @@ final class ModelArgument {
         return model.config().architecture() + ", " + precision(model);
     }
 
-    /** {@code float32}, {@code W8A8}, or the widths that occur. */
+    /**
+     * {@code float32}, or the bits of weights and of activations, attention operands among them: {@code W8A8}, or
+     * {@code W4/8A4/8} where several widths occur, of which 32 is float.
+     */
     static String precision(VitModel model) {
         if (!model.isQuantized()) {
             return "float32";
         }
-        String weights = model.linears().values().stream()
-                .map(l -> l instanceof LinearLayer.Quantized q ? String.valueOf(q.bits()) : "32")
-                .distinct()
-                .sorted()
-                .collect(Collectors.joining("/"));
-        String activations = model.linears().values().stream()
-                .map(l -> l instanceof LinearLayer.Quantized q
-                        ? String.valueOf(q.input().bits())
-                        : "32")
-                .distinct()
-                .sorted()
-                .collect(Collectors.joining("/"));
-        return "W" + weights + "A" + activations;
+        SortedSet<Integer> weights = new TreeSet<>();
+        SortedSet<Integer> activations = new TreeSet<>();
+        for (LinearLayer layer : model.linears().values()) {
+            switch (layer) {
+                case LinearLayer.Float32 _ -> {
+                    weights.add(Float.SIZE);
+                    activations.add(Float.SIZE);
+                }
+                case LinearLayer.Quantized q -> {
+                    weights.add(q.bits());
+                    activations.add(q.input().bits());
+                }
+            }
+        }
+        model.matmuls().values().forEach(q -> {
+            activations.add(q.left().bits());
+            activations.add(q.right().bits());
+        });
+        if (model.matmuls().size() < VitTensors.of(model.geometry()).products().size()) {
+            activations.add(Float.SIZE);
+        }
+        return "W" + joined(weights) + "A" + joined(activations);
+    }
+
+    private static String joined(SortedSet<Integer> widths) {
+        return widths.stream().map(String::valueOf).collect(Collectors.joining("/"));
     }
 
     /** Labels to store with a model: its own, or ImageNet's where it has as many classes and names none. */

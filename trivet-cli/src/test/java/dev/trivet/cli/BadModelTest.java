@@ -159,7 +159,7 @@ class BadModelTest {
         byte[] bytes = Files.readAllBytes(quantized);
         Files.write(damaged, Arrays.copyOf(bytes, bytes.length - 10));
         CommandRun.of("inspect", damaged).refused(damaged, "copy or download");
-        Fixtures.edited(quantized, damaged, "\"trivet.format\":\"1\"", "\"trivet.format\":\"7\"");
+        Fixtures.edited(quantized, damaged, "\"trivet.format\":\"2\"", "\"trivet.format\":\"7\"");
         CommandRun.of("inspect", damaged).refused(damaged, "format version 7", "quantize the model again");
         Fixtures.edited(quantized, damaged, "\\\"weightBits\\\":8", "\\\"weightBits\\\":9");
         CommandRun.of("inspect", damaged)
