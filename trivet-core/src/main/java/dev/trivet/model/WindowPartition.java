@@ -14,7 +14,7 @@ package dev.trivet.model;
  * @param padding what is done where windows do not divide the map
  */
 public record WindowPartition(int side, int window, int shift, WindowPadding padding) {
-    /** Added to a masked score; the probability that is left, e^-100, vanishes in float32. */
+    /** Added to a masked score, as published; what is left of the probability, at most about e^-87, counts for nothing. */
     public static final float MASKED = -100f;
 
     /** Stands for padding in {@link #tokens()}. */
