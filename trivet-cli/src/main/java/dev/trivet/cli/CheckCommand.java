@@ -28,7 +28,7 @@ final class CheckCommand implements Callable<Integer> {
     @Mixin
     CommonOptions common;
 
-    @Parameters(paramLabel = "MODEL", description = "A float or quantized model.")
+    @Parameters(paramLabel = "MODEL", description = "A float or quantized model, or a hub name.")
     Path model;
 
     @Option(
@@ -54,7 +54,7 @@ final class CheckCommand implements Callable<Integer> {
             throw new BadInputException(
                     "--rtol " + relative + ", --atol " + absolute + ": give numbers that are not negative");
         }
-        ModelFile file = ModelArgument.read(model, architecture);
+        ModelFile file = ModelArgument.read(common, model, architecture);
         Kernels kernels = common.kernels();
         List<GoldenCheck.Comparison> comparisons;
         try (ModelExecutor executor = ModelExecutor.compile(file.model(), kernels, 1);

@@ -24,7 +24,7 @@ final class ClassifyCommand implements Callable<Integer> {
     @Mixin
     CommonOptions common;
 
-    @Parameters(index = "0", paramLabel = "MODEL", description = "A float or quantized model.")
+    @Parameters(index = "0", paramLabel = "MODEL", description = "A float or quantized model, or a hub name.")
     Path model;
 
     @Parameters(index = "1..*", arity = "1..*", paramLabel = "IMAGE", description = "JPEG or PNG files.")
@@ -47,7 +47,7 @@ final class ClassifyCommand implements Callable<Integer> {
         if (top < 1) {
             throw new BadInputException("--top " + top + ": give at least 1");
         }
-        ModelFile file = ModelArgument.read(model, architecture);
+        ModelFile file = ModelArgument.read(common, model, architecture);
         Kernels kernels = common.kernels();
         List<Result> results = new ArrayList<>();
         List<String> unreadable = new ArrayList<>();

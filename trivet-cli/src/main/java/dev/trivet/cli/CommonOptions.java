@@ -52,6 +52,11 @@ final class CommonOptions {
     @Option(names = "--threads", paramLabel = "N", description = "Worker threads (default: one per processor).")
     int threads = Runtime.getRuntime().availableProcessors();
 
+    @Option(
+            names = "--offline",
+            description = "Take models that are named from the cache only, as HF_HUB_OFFLINE=1 does.")
+    boolean offline;
+
     private @Nullable PrintWriter text;
 
     /** Standard output for text; what strangers' files say comes out harmless. */

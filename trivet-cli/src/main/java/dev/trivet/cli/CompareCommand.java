@@ -53,8 +53,8 @@ final class CompareCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        ModelFile a = ModelArgument.read(first, architecture);
-        ModelFile b = ModelArgument.read(second, architecture);
+        ModelFile a = ModelArgument.read(common, first, architecture);
+        ModelFile b = ModelArgument.read(common, second, architecture);
         if (a.model().geometry().classes() != b.model().geometry().classes()) {
             throw new BadInputException(
                     second,

@@ -32,7 +32,9 @@ final class EvalCommand implements Callable<Integer> {
     @Mixin
     DataOptions data;
 
-    @Parameters(paramLabel = "MODEL", description = "A model folder, a .safetensors file or a quantized file.")
+    @Parameters(
+            paramLabel = "MODEL",
+            description = "A model folder, a .safetensors file, a quantized file or a hub name.")
     Path model;
 
     @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
@@ -41,7 +43,7 @@ final class EvalCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        ModelFile file = ModelArgument.read(model, architecture);
+        ModelFile file = ModelArgument.read(common, model, architecture);
         LabelledImages images = Dataset.open(data.root, file.model().config(), data.classes);
         Kernels kernels = common.kernels();
         try (TrivetModel loaded = new TrivetModel(file.model(), kernels, BATCH)) {

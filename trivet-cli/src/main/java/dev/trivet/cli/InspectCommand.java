@@ -28,7 +28,7 @@ final class InspectCommand implements Callable<Integer> {
     @Mixin
     CommonOptions common;
 
-    @Parameters(paramLabel = "MODEL", description = "A float or quantized model.")
+    @Parameters(paramLabel = "MODEL", description = "A float or quantized model, or a hub name.")
     Path model;
 
     @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
@@ -37,7 +37,7 @@ final class InspectCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        ModelFile file = ModelArgument.read(model, architecture);
+        ModelFile file = ModelArgument.read(common, model, architecture);
         VitModel vit = file.model();
         OperatorListing listing = OperatorListing.of(file, common.kernels().name());
         Optional<OperatorListing.Sizes> sizes =

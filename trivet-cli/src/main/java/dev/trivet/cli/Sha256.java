@@ -9,6 +9,7 @@ import java.security.DigestInputStream;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
+import java.util.List;
 
 /** Fingerprints of files. */
 final class Sha256 {
@@ -35,9 +36,10 @@ final class Sha256 {
         return HexFormat.of().formatHex(digest.digest());
     }
 
-    static String of(Path file) {
+    /** Of the files' bytes, one after the other. */
+    static String of(List<Path> files) {
         MessageDigest digest = digest();
-        add(digest, file);
+        files.forEach(file -> add(digest, file));
         return hex(digest);
     }
 }

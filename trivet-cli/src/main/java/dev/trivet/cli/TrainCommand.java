@@ -39,7 +39,7 @@ final class TrainCommand implements Callable<Integer> {
     @Mixin
     CommonOptions common;
 
-    @Parameters(paramLabel = "CONFIG", description = "A config.json, or a folder with one.")
+    @Parameters(paramLabel = "CONFIG", description = "A config.json, a folder with one, or a hub name.")
     Path config;
 
     @Option(
@@ -103,7 +103,8 @@ final class TrainCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        ModelConfig model = TimmConfig.read(Files.isDirectory(config) ? config.resolve("config.json") : config);
+        Path source = ModelArgument.resolve(common, config);
+        ModelConfig model = TimmConfig.read(Files.isDirectory(source) ? source.resolve("config.json") : source);
         LabelledImages train = split(true, model);
         LabelledImages test = split(false, model);
         FloatTraining training;

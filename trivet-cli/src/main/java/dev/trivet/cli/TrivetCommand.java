@@ -14,6 +14,7 @@ import picocli.CommandLine.Command;
         synopsisSubcommandLabel = "COMMAND",
         subcommands = {
             DemoCommand.class,
+            PullCommand.class,
             EvalCommand.class,
             QuantizeCommand.class,
             CompareCommand.class,

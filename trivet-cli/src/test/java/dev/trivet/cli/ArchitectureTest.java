@@ -28,7 +28,8 @@ class ArchitectureTest {
         "dev.trivet.image..",
         "dev.trivet.data..",
         "dev.trivet.quant..",
-        "dev.trivet.format.."
+        "dev.trivet.format..",
+        "dev.trivet.hub.."
     };
     private static final String[] RUNTIME = {"dev.trivet.kernel..", "dev.trivet.runtime.."};
     private static final String[] PTQ = {"dev.trivet.ptq.."};

@@ -4,24 +4,30 @@ import dev.trivet.BadInputException;
 import dev.trivet.model.FloatCheckpoint;
 import dev.trivet.model.VitModel;
 import dev.trivet.tensor.SafetensorsFile;
-import java.io.IOException;
+import dev.trivet.tensor.TensorFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
  * A model read from disk, float or quantized.
  *
- * @param file the file with the weights
- * @param bytes its size
+ * @param files the files with the weights; of a sharded checkpoint the index first
+ * @param bytes their size
  * @param version of a quantized file; empty for a float checkpoint
  * @param provenance where a quantized model came from; empty for a float checkpoint
  */
-public record ModelFile(Path file, long bytes, OptionalInt version, VitModel model, Optional<Provenance> provenance) {
+public record ModelFile(
+        List<Path> files, long bytes, OptionalInt version, VitModel model, Optional<Provenance> provenance) {
+    public ModelFile {
+        files = List.copyOf(files);
+    }
+
     /**
-     * Reads a quantized file, or a float checkpoint (a folder with {@code model.safetensors} and {@code config.json}, or a
-     * {@code .safetensors} file with a config beside it).
+     * Reads a quantized file, or a float checkpoint as {@link FloatCheckpoint#open} takes it: a folder with weights and
+     * {@code config.json}, or a weights file (safetensors, sharded or not, or {@code torch.save}'s) with a config beside it.
      *
      * @param architecture a preset to use instead of a float checkpoint's config file
      * @throws BadInputException if it is neither, or not sound
@@ -31,12 +37,12 @@ public record ModelFile(Path file, long bytes, OptionalInt version, VitModel mod
             throw new BadInputException(path, "no such model", "check the path");
         }
         if (!Files.isDirectory(path)) {
-            try (SafetensorsFile file = SafetensorsFile.open(path)) {
-                if (QuantizedModelFile.isQuantized(file)) {
-                    QuantizedModelFile.Contents contents = QuantizedModelFile.read(file);
+            try (TensorFile file = TensorFile.open(path)) {
+                if (file instanceof SafetensorsFile single && QuantizedModelFile.isQuantized(single)) {
+                    QuantizedModelFile.Contents contents = QuantizedModelFile.read(single);
                     return new ModelFile(
-                            path,
-                            size(path),
+                            file.files(),
+                            file.fileBytes(),
                             OptionalInt.of(contents.version()),
                             contents.model(),
                             Optional.of(contents.provenance()));
@@ -45,20 +51,16 @@ public record ModelFile(Path file, long bytes, OptionalInt version, VitModel mod
         }
         try (FloatCheckpoint checkpoint = FloatCheckpoint.open(path, architecture)) {
             return new ModelFile(
-                    checkpoint.file(),
-                    size(checkpoint.file()),
+                    checkpoint.files(),
+                    checkpoint.bytes(),
                     OptionalInt.empty(),
                     VitModel.read(checkpoint),
                     Optional.empty());
         }
     }
 
-    private static long size(Path path) {
-        try {
-            return Files.size(path);
-        } catch (IOException e) {
-            throw new BadInputException(
-                    path, "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
-        }
+    /** The file with the weights; of a sharded checkpoint the index. */
+    public Path file() {
+        return files.getFirst();
     }
 }

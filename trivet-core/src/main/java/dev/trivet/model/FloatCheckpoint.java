@@ -1,16 +1,20 @@
 package dev.trivet.model;
 
 import dev.trivet.BadInputException;
-import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.Tensor;
+import dev.trivet.tensor.TensorFile;
 import dev.trivet.tensor.TensorSource;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /**
  * A float model on disk: config and tensors, checked against each other when opened. Safe to read from several threads;
@@ -20,19 +24,20 @@ public final class FloatCheckpoint implements AutoCloseable {
     private static final int NAMED = 3;
 
     private final ModelConfig config;
-    private final SafetensorsFile tensors;
+    private final TensorFile tensors;
     /** The same tensors under the names that Trivet uses. */
     private final TensorSource named;
 
-    private FloatCheckpoint(ModelConfig config, SafetensorsFile tensors, TensorSource named) {
+    private FloatCheckpoint(ModelConfig config, TensorFile tensors, TensorSource named) {
         this.config = config;
         this.tensors = tensors;
         this.named = named;
     }
 
     /**
-     * Opens a folder with {@code model.safetensors} and {@code config.json}, or a {@code .safetensors} file with a config
-     * beside it.
+     * Opens a folder with weights and {@code config.json}, or a weights file with a config beside it. Weights are
+     * {@code model.safetensors}, {@code model.safetensors.index.json} with its shards, or, where a folder has neither, its only
+     * file that {@code torch.save} wrote ({@code .pth}, {@code .pt}, {@code pytorch_model.bin}).
      *
      * @param architecture a preset to use instead of a config file
      * @throws BadInputException if a file is missing or malformed, or the tensors are not those of the config's model: the
@@ -40,12 +45,9 @@ public final class FloatCheckpoint implements AutoCloseable {
      */
     public static FloatCheckpoint open(Path path, Optional<String> architecture) {
         boolean folder = Files.isDirectory(path);
-        Path weights = folder ? path.resolve("model.safetensors") : path;
         Path configFile = folder ? path.resolve("config.json") : path.resolveSibling("config.json");
-        if (folder && !Files.exists(weights) && !Files.exists(configFile)) {
-            throw new BadInputException(path, "holds no model", "give a folder with model.safetensors and config.json");
-        }
-        SafetensorsFile tensors = SafetensorsFile.open(weights);
+        Path weights = folder ? weights(path, configFile) : path;
+        TensorFile tensors = TensorFile.open(weights);
         try {
             ModelConfig config = architecture.map(TimmConfig::preset).orElseGet(() -> TimmConfig.read(configFile));
             return named(config, tensors);
@@ -55,7 +57,7 @@ public final class FloatCheckpoint implements AutoCloseable {
         }
     }
 
-    private static FloatCheckpoint named(ModelConfig config, SafetensorsFile tensors) {
+    private static FloatCheckpoint named(ModelConfig config, TensorFile tensors) {
         return switch (config.geometry()) {
             case VitConfig vit -> {
                 check(vit, tensors);
@@ -68,6 +70,50 @@ public final class FloatCheckpoint implements AutoCloseable {
                 yield new FloatCheckpoint(config.withGeometry(found), tensors, names);
             }
         };
+    }
+
+    private static Path weights(Path folder, Path configFile) {
+        Path single = folder.resolve("model.safetensors");
+        Path index = folder.resolve("model.safetensors.index.json");
+        if (Files.exists(single) || Files.exists(index)) {
+            return Files.exists(single) ? single : index;
+        }
+        List<Path> torch = torchFiles(folder);
+        if (torch.size() > 1) {
+            throw new BadInputException(
+                    folder,
+                    "holds " + torch.size() + " torch.save files, such as "
+                            + torch.get(0).getFileName() + " and "
+                            + torch.get(1).getFileName(),
+                    "name one of them");
+        }
+        if (torch.isEmpty() && !Files.exists(configFile)) {
+            throw new BadInputException(
+                    folder,
+                    "holds no model",
+                    "give a folder with model.safetensors and config.json, or a .safetensors or .pth file");
+        }
+        return torch.isEmpty() ? single : torch.getFirst();
+    }
+
+    private static List<Path> torchFiles(Path folder) {
+        try (Stream<Path> files = Files.list(folder)) {
+            return files.filter(FloatCheckpoint::isTorchFile).sorted().toList();
+        } catch (IOException e) {
+            throw unreadable(folder, e);
+        } catch (UncheckedIOException e) {
+            throw unreadable(folder, Objects.requireNonNull(e.getCause()));
+        }
+    }
+
+    private static BadInputException unreadable(Path folder, IOException e) {
+        return new BadInputException(
+                folder, "cannot be read (" + BadInputException.reason(e) + ")", "check the folder", e);
+    }
+
+    private static boolean isTorchFile(Path file) {
+        String name = String.valueOf(file.getFileName());
+        return name.endsWith(".pth") || name.endsWith(".pt") || name.equals("pytorch_model.bin");
     }
 
     private static void check(Geometry geometry, TensorSource source) {
@@ -120,19 +166,19 @@ public final class FloatCheckpoint implements AutoCloseable {
         return config;
     }
 
-    /** The weights' file. */
+    /** The weights' file; of a sharded checkpoint the index. */
     public Path file() {
         return tensors.file();
     }
 
-    /** Bytes of the weights' file. */
+    /** Every file that holds a part of the weights, {@link #file()} first. */
+    public List<Path> files() {
+        return tensors.files();
+    }
+
+    /** Bytes of the weights' files. */
     public long bytes() {
-        try {
-            return Files.size(tensors.file());
-        } catch (java.io.IOException e) {
-            throw new BadInputException(
-                    tensors.file(), "cannot be read (" + BadInputException.reason(e) + ")", "check the file", e);
-        }
+        return tensors.fileBytes();
     }
 
     /**

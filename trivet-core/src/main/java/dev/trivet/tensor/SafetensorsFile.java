@@ -1,16 +1,11 @@
 package dev.trivet.tensor;
 
 import dev.trivet.BadInputException;
-import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
-import java.nio.channels.FileChannel;
-import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -24,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Safe to read from several threads. Tensors must not be used after {@link #close()}.
  */
-public final class SafetensorsFile implements TensorSource, AutoCloseable {
+public final class SafetensorsFile implements TensorFile {
     private static final ValueLayout.OfLong LENGTH = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final String REMEDY = "copy or download the file again";
 
@@ -55,22 +50,14 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
      *
      * @throws BadInputException if it cannot be read or is not a well-formed safetensors file
      */
-    @SuppressWarnings("MustBeClosedChecker")
     public static SafetensorsFile open(Path file) {
-        if (Files.isDirectory(file)) {
-            throw new BadInputException(file, "is a folder", "name a .safetensors file");
-        }
-        // Opening a pipe would wait for its writer.
-        if (Files.exists(file) && !Files.isRegularFile(file)) {
-            throw new BadInputException(file, "is not a regular file", "name a .safetensors file");
-        }
-        Arena arena = Arena.ofShared();
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
-            long size = channel.size();
+        MappedFile mapped = MappedFile.open(file, ".safetensors file");
+        try {
+            MemorySegment bytes = mapped.bytes();
+            long size = bytes.byteSize();
             if (size < 8) {
                 throw malformed(file, "is " + size + " bytes long, too short for a safetensors header", null);
             }
-            MemorySegment bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
             long length = bytes.get(LENGTH, 0);
             // An unsigned length above 2^63 reads as negative.
             if (length < 0 || length > SafetensorsHeader.LONGEST) {
@@ -91,19 +78,9 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
             } catch (MalformedHeaderException e) {
                 throw malformed(file, e.reason(), e);
             }
-            return new SafetensorsFile(file, arena, data, header);
-        } catch (NoSuchFileException e) {
-            arena.close();
-            throw new BadInputException(file, "no such file", "check the path", e);
-        } catch (IOException e) {
-            arena.close();
-            throw new BadInputException(
-                    file,
-                    "cannot be read (" + BadInputException.reason(e) + ")",
-                    "check that it is a file you may read",
-                    e);
+            return new SafetensorsFile(file, mapped.arena(), data, header);
         } catch (RuntimeException | Error e) {
-            arena.close();
+            mapped.close();
             throw e;
         }
     }
@@ -116,6 +93,11 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     @Override
     public Path file() {
         return file;
+    }
+
+    @Override
+    public List<Path> files() {
+        return List.of(file);
     }
 
     /** Bytes of the tensors, without the header. */

@@ -33,11 +33,11 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
     /** The key of the string map, which no tensor may have as its name. */
     static final String METADATA = "__metadata__";
 
-    private static final int MOST_DIMENSIONS = 16;
+    static final int MOST_DIMENSIONS = 16;
     private static final int MOST_SHOWN = 200;
 
     /** Sizes of the element types that take whole bytes, whether or not Trivet computes with it. */
-    private static final Map<String, Integer> ELEMENT_BYTES = Map.ofEntries(
+    static final Map<String, Integer> ELEMENT_BYTES = Map.ofEntries(
             Map.entry("BOOL", 1),
             Map.entry("U8", 1),
             Map.entry("I8", 1),
@@ -184,7 +184,7 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
     }
 
     /** Text of the file as messages quote it: a damaged header may hold megabytes of it. */
-    private static String shown(String text) {
+    static String shown(String text) {
         return text.length() <= MOST_SHOWN ? text : text.substring(0, MOST_SHOWN) + "...";
     }
 

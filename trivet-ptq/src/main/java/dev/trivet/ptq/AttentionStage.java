@@ -32,29 +32,31 @@ import java.util.function.Supplier;
  * run on the integer kernels over the held-out images, against the float products of the same q, k and v.
  */
 final class AttentionStage {
+    private static final String[] PARTS = {"q", "k", "v"};
+    /** Least factor between channels' scales. */
+    private static final double NARROWEST = 1e-3;
+
+    /** Largest magnitudes of q, k and v after the rewrite. */
+    private final double[] most = new double[PARTS.length];
+
     private final CalibrationImages images;
     private final ImagePass pass;
     private final Kernels kernels;
     private final TokenStore quantizedTokens;
     private final VitConfig config;
     private final int block;
-    private final int bits;
+    private final int scoreBits;
+    private final int mixingBits;
 
-    AttentionStage(
-            CalibrationImages images,
-            ImagePass pass,
-            Kernels kernels,
-            TokenStore quantizedTokens,
-            VitConfig config,
-            int block,
-            int bits) {
-        this.images = images;
-        this.pass = pass;
-        this.kernels = kernels;
-        this.quantizedTokens = quantizedTokens;
-        this.config = config;
+    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits) {
+        images = state.images;
+        pass = state.pass;
+        kernels = state.kernels;
+        quantizedTokens = state.quantizedTokens;
+        config = state.config();
         this.block = block;
-        this.bits = bits;
+        this.scoreBits = scoreBits;
+        this.mixingBits = mixingBits;
     }
 
     /**
@@ -68,55 +70,85 @@ final class AttentionStage {
 
     Rewrite rewrite(Supplier<UnitWorker> workers) {
         int width = config.width();
-        double[] sum = new double[3 * width];
-        double[] squares = new double[3 * width];
-        pass.run(workers, new ImagePass.Task<UnitWorker>() {
+        ChannelStatistics[] totals = statistics();
+        pass.run(() -> new Observer(workers.get()), new ImagePass.Task<Observer>() {
             @Override
-            public void compute(UnitWorker worker, int image) {
-                observe(worker, image);
+            public void compute(Observer own, int image) {
+                observe(own.worker, image);
+                for (int part = 0; part < PARTS.length; part++) {
+                    own.statistics[part].clear();
+                    own.statistics[part].addHeads(
+                            own.worker.buffers.get(PARTS[part], 0), config.heads(), config.tokens());
+                }
             }
 
             @Override
-            public void merge(UnitWorker worker, int image) {
-                String[] names = {"q", "k", "v"};
-                for (int part = 0; part < 3; part++) {
-                    MemorySegment values = worker.buffers.get(names[part], 0);
-                    for (int h = 0; h < config.heads(); h++) {
-                        for (int t = 0; t < config.tokens(); t++) {
-                            for (int c = 0; c < config.headWidth(); c++) {
-                                long i = ((long) h * config.tokens() + t) * config.headWidth() + c;
-                                double v = values.getAtIndex(JAVA_FLOAT, i);
-                                int channel = part * width + h * config.headWidth() + c;
-                                sum[channel] += v;
-                                squares[channel] += v * v;
-                            }
-                        }
-                    }
+            public void merge(Observer own, int image) {
+                for (int part = 0; part < PARTS.length; part++) {
+                    totals[part].add(own.statistics[part]);
                 }
             }
         });
-        double count = (double) pass.images() * config.tokens();
         float[] shift = new float[3 * width];
         float[] scale = new float[3 * width];
-        double[] spread = new double[3 * width];
-        for (int c = 0; c < 3 * width; c++) {
-            double mean = sum[c] / count;
-            // Queries keep their mean: taking it away would change the scores.
-            boolean query = c < width;
-            shift[c] = query ? 0 : (float) mean;
-            spread[c] = Math.sqrt(Math.max(squares[c] / count - (query ? 0 : mean * mean), 1e-12));
-        }
         double typicalValue = 0;
         for (int c = 0; c < width; c++) {
-            double balance = Math.clamp(Math.sqrt(spread[width + c] / spread[c]), 1e-3, 1e3);
-            scale[c] = (float) (1 / balance);
-            scale[width + c] = (float) balance;
-            typicalValue += Math.log(spread[2 * width + c]) / width;
+            // Queries keep their mean: taking it away would change the scores.
+            double balance = totals[1].deviation(c) / totals[0].rootMeanSquare(c);
+            float key = (float) Math.clamp(Math.sqrt(balance), NARROWEST, 1 / NARROWEST);
+            scale[c] = 1 / key;
+            scale[width + c] = key;
+            shift[width + c] = (float) totals[1].mean(c);
+            shift[2 * width + c] = (float) totals[2].mean(c);
+            typicalValue += Math.log(totals[2].deviation(c)) / width;
         }
-        for (int c = 2 * width; c < 3 * width; c++) {
-            scale[c] = (float) Math.max(spread[c] / Math.exp(typicalValue), 1e-3);
+        for (int c = 0; c < width; c++) {
+            scale[2 * width + c] = (float) Math.max(totals[2].deviation(c) / Math.exp(typicalValue), NARROWEST);
+        }
+        for (int part = 0; part < PARTS.length; part++) {
+            most[part] = 0;
+            for (int c = 0; c < width; c++) {
+                int n = part * width + c;
+                double farthest = Math.max(
+                        Math.abs(totals[part].lowest(c) - shift[n]), Math.abs(totals[part].highest(c) - shift[n]));
+                most[part] = Math.max(most[part], farthest / scale[n]);
+            }
         }
         return new Rewrite(shift, scale);
+    }
+
+    private ChannelStatistics[] statistics() {
+        ChannelStatistics[] statistics = new ChannelStatistics[PARTS.length];
+        for (int part = 0; part < PARTS.length; part++) {
+            statistics[part] = new ChannelStatistics(config.width());
+        }
+        return statistics;
+    }
+
+    /** A thread's worker with statistics and histograms of its own, of one image at a time. */
+    private final class Observer implements AutoCloseable {
+        final UnitWorker worker;
+        final ChannelStatistics[] statistics = statistics();
+        final LevelHistogram[] histograms = histograms();
+
+        Observer(UnitWorker worker) {
+            this.worker = worker;
+        }
+
+        @Override
+        public void close() {
+            worker.close();
+        }
+    }
+
+    /** Of q, k, v after the rewrite, and of the probabilities. */
+    private LevelHistogram[] histograms() {
+        LevelHistogram[] histograms = new LevelHistogram[PARTS.length + 1];
+        for (int part = 0; part < PARTS.length; part++) {
+            histograms[part] = new LevelHistogram(-most[part], most[part]);
+        }
+        histograms[PARTS.length] = new LevelHistogram(0, 1);
+        return histograms;
     }
 
     /** Leaves the float q, k, v, probabilities and mixed values of one image in the worker's buffers. */
@@ -171,52 +203,32 @@ final class AttentionStage {
     }
 
     private List<Combination> combinations(Supplier<UnitWorker> workers) {
-        String[] names = {"q", "k", "v"};
-        double[] most = new double[3];
-        pass.run(workers, new ImagePass.Task<UnitWorker>() {
+        LevelHistogram[] histograms = histograms();
+        int values = config.tokens() * config.width();
+        int map = config.heads() * config.tokens() * config.tokens();
+        pass.run(() -> new Observer(workers.get()), new ImagePass.Task<Observer>() {
             @Override
-            public void compute(UnitWorker worker, int image) {
-                observe(worker, image);
+            public void compute(Observer own, int image) {
+                observe(own.worker, image);
+                for (int part = 0; part <= PARTS.length; part++) {
+                    own.histograms[part].clear();
+                    boolean probabilities = part == PARTS.length;
+                    own.histograms[part].add(
+                            own.worker.buffers.get(probabilities ? "p" : PARTS[part], 0), probabilities ? map : values);
+                }
             }
 
             @Override
-            public void merge(UnitWorker worker, int image) {
-                for (int part = 0; part < 3; part++) {
-                    MemorySegment values = worker.buffers.get(names[part], 0);
-                    for (long i = 0; i < (long) config.tokens() * config.width(); i++) {
-                        most[part] = Math.max(most[part], Math.abs(values.getAtIndex(JAVA_FLOAT, i)));
-                    }
-                }
-            }
-        });
-        LevelHistogram[] histograms = new LevelHistogram[4];
-        for (int part = 0; part < 3; part++) {
-            histograms[part] = new LevelHistogram(-most[part], most[part]);
-        }
-        histograms[3] = new LevelHistogram(0, 1);
-        pass.run(workers, new ImagePass.Task<UnitWorker>() {
-            @Override
-            public void compute(UnitWorker worker, int image) {
-                observe(worker, image);
-            }
-
-            @Override
-            public void merge(UnitWorker worker, int image) {
-                for (int part = 0; part < 3; part++) {
-                    MemorySegment values = worker.buffers.get(names[part], 0);
-                    for (long i = 0; i < (long) config.tokens() * config.width(); i++) {
-                        histograms[part].add(values.getAtIndex(JAVA_FLOAT, i), 1);
-                    }
-                }
-                MemorySegment p = worker.buffers.get("p", 0);
-                for (long i = 0; i < (long) config.heads() * config.tokens() * config.tokens(); i++) {
-                    histograms[3].add(p.getAtIndex(JAVA_FLOAT, i), 1);
+            public void merge(Observer own, int image) {
+                for (int part = 0; part <= PARTS.length; part++) {
+                    histograms[part].add(own.histograms[part]);
                 }
             }
         });
         ActivationQuantizer[][] made = new ActivationQuantizer[4][];
         for (int part = 0; part < 4; part++) {
             boolean signed = part < 3;
+            int bits = part < 2 ? scoreBits : mixingBits;
             ActivationQuantizer uniform = histograms[part].uniform(bits, signed);
             made[part] = bits < 8
                     ? new ActivationQuantizer[] {uniform, histograms[part].levels(bits, signed)}
@@ -244,7 +256,7 @@ final class AttentionStage {
         int heads = config.heads();
         int headWidth = config.headWidth();
         int values = tokens * config.width();
-        int held = pass.images() < LinearStage.HELD_OUT ? pass.images() : pass.images() / LinearStage.HELD_OUT;
+        int held = pass.images() < LayerSamples.HELD_OUT ? pass.images() : pass.images() / LayerSamples.HELD_OUT;
         double[] errors = new double[combinations.size()];
         double[] energy = new double[1];
         List<Matmul[]> products = new ArrayList<>();

@@ -1,6 +1,9 @@
 package dev.trivet.ptq;
 
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
 import dev.trivet.quant.ActivationQuantizer;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -47,6 +50,14 @@ final class LevelHistogram {
         width = (this.high - this.low) / BINS;
     }
 
+    /** Forgets all values. */
+    void clear() {
+        java.util.Arrays.fill(weight, 0);
+        java.util.Arrays.fill(sum, 0);
+        java.util.Arrays.fill(squares, 0);
+        prefixWeight = new double[0];
+    }
+
     /** An empty histogram over the same range. */
     LevelHistogram empty() {
         return new LevelHistogram(low, high);
@@ -57,6 +68,13 @@ final class LevelHistogram {
         weight[bin] += importance;
         sum[bin] += importance * value;
         squares[bin] += importance * value * value;
+    }
+
+    /** @param values float32 {@code [count]}, each of weight 1 */
+    void add(MemorySegment values, int count) {
+        for (long i = 0; i < count; i++) {
+            add(values.getAtIndex(JAVA_FLOAT, i), 1);
+        }
     }
 
     /** Adds all of another histogram over the same range. */

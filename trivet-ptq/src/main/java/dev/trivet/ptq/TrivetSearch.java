@@ -2,259 +2,183 @@ package dev.trivet.ptq;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.MatmulQuantizers;
-import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
-import dev.trivet.runtime.LayerObserver;
-import dev.trivet.runtime.VitExecutor;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.util.LinkedHashMap;
-import java.util.Map;
+import java.util.Locale;
 import java.util.function.Consumer;
-import java.util.function.Supplier;
 
-/** Block by block. */
-public final class TrivetSearch {
-    private final VitModel model;
-    private final VitConfig config;
-    private final Kernels kernels;
-    private final CalibrationImages images;
-    private final int weightBits;
-    private final int activationBits;
-    private final int edgeBits;
-    private final ImagePass pass;
+/**
+ * The default method. Per unit, in execution order: the q, k, v projection, the two attention products, the projection, the
+ * two MLP layers; every layer is fitted to what the quantized beginning of the model feeds it ({@link LinearStage},
+ * {@link AttentionStage}).
+ */
+public final class TrivetSearch implements UnitSearch {
+    private final QuantizationPlan plan;
     private final Consumer<String> log;
-    private final Map<String, LinearLayer> linears;
-    private final Map<String, MatmulQuantizers> matmuls = new LinkedHashMap<>();
-    private final Map<String, float[]> floats;
 
-    private TrivetSearch(
-            VitModel model,
-            Kernels kernels,
-            CalibrationImages images,
-            int weightBits,
-            int activationBits,
-            int edgeBits,
-            int threads,
-            Consumer<String> log) {
-        this.model = model;
-        config = model.vit();
-        this.kernels = kernels;
-        this.images = images;
-        this.weightBits = weightBits;
-        this.activationBits = activationBits;
-        this.edgeBits = edgeBits;
+    TrivetSearch(QuantizationPlan plan, Consumer<String> log) {
+        this.plan = plan;
         this.log = log;
-        pass = new ImagePass(images.size(), threads, () -> {});
-        linears = new LinkedHashMap<>(model.linears());
-        floats = new LinkedHashMap<>(model.floats());
     }
 
     public static VitModel quantize(
             VitModel model,
             Kernels kernels,
             CalibrationImages images,
-            int weightBits,
-            int activationBits,
-            int edgeBits,
+            QuantizationPlan plan,
             int threads,
             Consumer<String> log) {
-        TrivetSearch search =
-                new TrivetSearch(model, kernels, images, weightBits, activationBits, edgeBits, threads, log);
-        try {
-            return search.run();
-        } finally {
-            search.pass.close();
-        }
+        if (Boolean.getBoolean("x.rot")) model = ResidualRotation.apply(model, 0);
+        return BlockwiseSearch.quantize(
+                model,
+                model,
+                0,
+                kernels,
+                images,
+                threads,
+                new TrivetSearch(plan, log),
+                SearchListener.SILENT,
+                (units, reached) -> {});
     }
 
-    private LinearLayer layer(String name) {
-        return java.util.Objects.requireNonNull(linears.get(name), name);
+    @Override
+    public long memoryBound(dev.trivet.model.VitConfig config) {
+        return 0;
     }
 
-    private VitModel current() {
-        return new VitModel(model.config(), linears, matmuls, floats);
-    }
-
-    private VitModel run() {
-        long tokenBytes = 4L * config.tokens() * config.width();
-        try (TokenStore reference = new TokenStore(images.size(), tokenBytes);
-                TokenStore quantized = new TokenStore(images.size(), tokenBytes)) {
+    @Override
+    public void quantize(ModelUnit unit, SearchState state) {
+        int b = unit.block();
+        int tokens = state.config().tokens();
+        if (unit.part().embedding()) {
             linear(
                     VitNames.PATCH_EMBEDDING,
-                    VitExecutor.Part.ofEmbedding(),
-                    reference,
-                    quantized,
-                    LinearStage.Target.OUTPUT,
+                    unit,
+                    state,
+                    LayerSamples.Target.OUTPUT,
                     "",
-                    config.patches(),
-                    edgeBits,
-                    edgeBits);
-            advance(VitExecutor.Part.ofEmbedding(), reference, quantized);
-            for (int b = 0; b < config.depth(); b++) {
-                VitExecutor.Part part = VitExecutor.Part.ofBlock(b);
-                int rows = config.tokens();
-                linear(
-                        VitNames.qkv(b),
-                        part,
-                        reference,
-                        quantized,
-                        LinearStage.Target.OUTPUT,
-                        VitNames.attentionNorm(b),
-                        rows,
-                        weightBits,
-                        activationBits);
-                attention(b, reference, quantized);
-                linear(
-                        VitNames.projection(b),
-                        part,
-                        reference,
-                        quantized,
-                        LinearStage.Target.STREAM_AFTER_ATTENTION,
-                        "",
-                        rows,
-                        weightBits,
-                        activationBits);
-                linear(
-                        VitNames.hidden(b),
-                        part,
-                        reference,
-                        quantized,
-                        LinearStage.Target.OUTPUT,
-                        VitNames.mlpNorm(b),
-                        rows,
-                        weightBits,
-                        activationBits);
-                linear(
-                        VitNames.output(b),
-                        part,
-                        reference,
-                        quantized,
-                        LinearStage.Target.STREAM_AFTER_BLOCK,
-                        "",
-                        rows,
-                        weightBits,
-                        activationBits);
-                advance(part, reference, quantized);
+                    state.config().patches());
+        } else if (unit.part().head()) {
+            boolean distilled = state.config().distilled();
+            String norm = distilled ? "" : VitNames.finalNorm(state.config());
+            linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, 1);
+            if (distilled) {
+                linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
             }
-            linear(
-                    VitNames.HEAD,
-                    VitExecutor.Part.ofHead(config),
-                    reference,
-                    quantized,
-                    LinearStage.Target.OUTPUT,
-                    config.distilled() ? "" : VitNames.finalNorm(config),
-                    1,
-                    edgeBits,
-                    edgeBits);
-        }
-        return current();
-    }
-
-    private interface Use {
-        void with(Supplier<UnitWorker> workers);
-    }
-
-    private void withWorkers(VitExecutor.Part part, Use use) {
-        try (VitExecutor reference = new VitExecutor(model, kernels, 1, part);
-                VitExecutor quantized = new VitExecutor(current(), kernels, 1, part)) {
-            use.with(() -> new UnitWorker(reference, quantized, part, kernels));
+        } else {
+            if (!Boolean.getBoolean("x.nobasis")) {
+                state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, b, workers));
+            }
+            linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.attentionNorm(b), tokens);
+            attention(unit, state);
+            linear(VitNames.projection(b), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, "", tokens);
+            linear(VitNames.hidden(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.mlpNorm(b), tokens);
+            linear(VitNames.output(b), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK, "", tokens);
         }
     }
 
     private void linear(
-            String name,
-            VitExecutor.Part part,
-            TokenStore reference,
-            TokenStore quantized,
-            LinearStage.Target target,
-            String norm,
-            int rows,
-            int wBits,
-            int aBits) {
-        long start = System.nanoTime();
-        LinearLayer.Float32 layer = (LinearLayer.Float32) layer(name);
-        withWorkers(part, workers -> {
-            LinearStage stage = new LinearStage(
-                    images,
-                    pass,
-                    kernels,
-                    workers,
-                    reference,
-                    quantized,
-                    layer,
-                    target,
-                    !norm.isEmpty(),
-                    rows,
-                    wBits,
-                    aBits);
-            LinearStage.Choice choice = stage.choose();
-            apply(name, layer, norm, wBits, choice.fit());
+            String name, ModelUnit unit, SearchState state, LayerSamples.Target target, String norm, int rows) {
+        OperatorPlan bits = plan.operator(name);
+        if (bits.isFloat()) {
+            return;
+        }
+        LinearLayer.Float32 layer = state.floatLayer(name);
+        state.withWorkers(unit.part(), workers -> {
+            LinearStage.Choice choice;
+            float[] roots = roots(state, name, rows);
+            try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, roots)) {
+                choice = new LinearStage(samples, state.kernels, bits).choose(!norm.isEmpty());
+            }
+            apply(state, layer, norm, bits.weightBits(), choice.fit());
             StringBuilder all = new StringBuilder();
             for (LinearStage.Tried tried : choice.tried()) {
-                all.append(String.format(" [%s %.4f]", tried.description(), tried.error()));
+                all.append(String.format(Locale.ROOT, " [%s %.4f]", tried.description(), tried.error()));
             }
             log.accept(String.format(
-                    "%s: %s, error %.5f (%.1f s)%s",
+                    Locale.ROOT,
+                    "%s: %s, error %.5f%s",
                     name,
                     choice.fit().description(),
                     choice.error(),
-                    (System.nanoTime() - start) / 1e9,
-                    System.getProperty("trivet.verbose") != null ? all : ""));
+                    Boolean.getBoolean("trivet.verbose") ? all : ""));
         });
     }
 
-    private void apply(String name, LinearLayer.Float32 layer, String norm, int wBits, LinearFit fit) {
-        MemorySegment codes = WeightCodes.store(fit.codes(), wBits > 8, Arena.ofAuto());
-        linears.put(
-                name,
-                new LinearLayer.Quantized(
-                        name, layer.outputs(), layer.inputs(), wBits, codes, fit.scales(), fit.bias(), fit.input()));
-        if (!fit.fold().isIdentity()) {
-            float[] gamma = model.floats(norm + ".weight").clone();
-            float[] beta = model.floats(norm + ".bias").clone();
-            for (int c = 0; c < gamma.length; c++) {
-                gamma[c] /= fit.fold().scale()[c];
-                beta[c] = (beta[c] - fit.fold().shift()[c]) / fit.fold().scale()[c];
+    private static float[] roots(SearchState state, String name, int rows) {
+        float[] roots = new float[rows];
+        java.util.Arrays.fill(roots, 1f);
+        dev.trivet.model.VitConfig c = state.config();
+        if (c.pooling() == dev.trivet.model.Pooling.TOKEN && rows == c.tokens()) {
+            boolean last = name.startsWith(VitNames.block(c.depth() - 1) + ".") && !name.endsWith("qkv");
+            double prefix = last ? LAST : PREFIX;
+            for (int r = 0; r < c.prefixTokens(); r++) {
+                roots[r] = (float) Math.sqrt(prefix);
             }
-            floats.put(norm + ".weight", gamma);
-            floats.put(norm + ".bias", beta);
+        }
+        return roots;
+    }
+
+    private static final double PREFIX = Double.parseDouble(System.getProperty("x.prefix", "1"));
+    private static final double LAST = Double.parseDouble(System.getProperty("x.last", "1"));
+
+    private static void apply(
+            SearchState state, LinearLayer.Float32 layer, String norm, int weightBits, LinearFit fit) {
+        state.put(new LinearLayer.Quantized(
+                layer.name(),
+                layer.outputs(),
+                layer.inputs(),
+                weightBits,
+                WeightCodes.store(fit.codes(), weightBits > 8, Arena.ofAuto()),
+                fit.scales(),
+                fit.bias(),
+                fit.input().quantizer()));
+        if (!fit.input().fold().isIdentity()) {
+            float[] gamma = state.floats(norm + ".weight").clone();
+            float[] beta = state.floats(norm + ".bias").clone();
+            for (int c = 0; c < gamma.length; c++) {
+                gamma[c] /= fit.input().fold().scale()[c];
+                beta[c] = (beta[c] - fit.input().fold().shift()[c])
+                        / fit.input().fold().scale()[c];
+            }
+            state.put(norm + ".weight", gamma);
+            state.put(norm + ".bias", beta);
         }
     }
 
-    private void attention(int b, TokenStore reference, TokenStore quantized) {
-        long start = System.nanoTime();
-        VitExecutor.Part part = VitExecutor.Part.ofBlock(b);
-        AttentionStage stage = new AttentionStage(images, pass, kernels, quantized, config, b, activationBits);
-        withWorkers(part, workers -> rewrite(b, stage.rewrite(workers)));
-        withWorkers(part, workers -> {
+    private void attention(ModelUnit unit, SearchState state) {
+        int b = unit.block();
+        OperatorPlan scores = plan.operator(VitNames.scores(b));
+        OperatorPlan mixing = plan.operator(VitNames.mixing(b));
+        if (scores.isFloat() || mixing.isFloat()) {
+            return;
+        }
+        AttentionStage stage = new AttentionStage(state, b, scores.activationBits(), mixing.activationBits());
+        state.withWorkers(unit.part(), workers -> rewrite(b, state, stage.rewrite(workers)));
+        state.withWorkers(unit.part(), workers -> {
             AttentionStage.Choice choice = stage.choose(workers);
-            matmuls.put(VitNames.scores(b), choice.scores());
-            matmuls.put(VitNames.mixing(b), choice.mixing());
+            state.put(VitNames.scores(b), choice.scores());
+            state.put(VitNames.mixing(b), choice.mixing());
             log.accept(String.format(
-                    "%s: %s, error %.5f (%.1f s)",
-                    VitNames.mixing(b), choice.description(), choice.error(), (System.nanoTime() - start) / 1e9));
+                    Locale.ROOT, "%s: %s, error %.5f", VitNames.mixing(b), choice.description(), choice.error()));
         });
     }
 
-    private void rewrite(int b, AttentionStage.Rewrite rewrite) {
-        LinearLayer.Quantized qkv = (LinearLayer.Quantized) layer(VitNames.qkv(b));
+    private static void rewrite(int b, SearchState state, AttentionStage.Rewrite rewrite) {
+        LinearLayer.Quantized qkv = state.quantizedLayer(VitNames.qkv(b));
         float[] scales = new float[qkv.outputs()];
         float[] bias = new float[qkv.outputs()];
         for (int n = 0; n < scales.length; n++) {
             scales[n] = qkv.scale(n) / rewrite.scale()[n];
             bias[n] = (qkv.bias()[n] - rewrite.shift()[n]) / rewrite.scale()[n];
         }
-        linears.put(
-                qkv.name(),
-                new LinearLayer.Quantized(
-                        qkv.name(), qkv.outputs(), qkv.inputs(), qkv.bits(), qkv.codes(), scales, bias, qkv.input()));
-        LinearLayer.Float32 projection = (LinearLayer.Float32) layer(VitNames.projection(b));
+        state.put(new LinearLayer.Quantized(
+                qkv.name(), qkv.outputs(), qkv.inputs(), qkv.bits(), qkv.codes(), scales, bias, qkv.input()));
+        LinearLayer.Float32 projection = state.floatLayer(VitNames.projection(b));
         float[] weight = projection.weight().clone();
         float[] projectionBias = projection.bias().clone();
-        int width = config.width();
+        int width = projection.inputs();
         for (int n = 0; n < projection.outputs(); n++) {
             double shift = 0;
             for (int c = 0; c < width; c++) {
@@ -263,22 +187,7 @@ public final class TrivetSearch {
             }
             projectionBias[n] += (float) shift;
         }
-        linears.put(
-                projection.name(),
-                new LinearLayer.Float32(
-                        projection.name(), projection.outputs(), projection.inputs(), weight, projectionBias));
-    }
-
-    /** Moves both models' tokens past a unit. */
-    private void advance(VitExecutor.Part part, TokenStore reference, TokenStore quantized) {
-        LayerObserver nothing = new LayerObserver() {};
-        withWorkers(
-                part,
-                workers -> pass.run(workers, (worker, image) -> {
-                    worker.runReference(images, reference, image, nothing);
-                    reference.image(image).copyFrom(worker.referenceTokens());
-                    worker.runQuantized(images, quantized, image, nothing);
-                    quantized.image(image).copyFrom(worker.quantizedTokens());
-                }));
+        state.put(new LinearLayer.Float32(
+                projection.name(), projection.outputs(), projection.inputs(), weight, projectionBias));
     }
 }

@@ -1,0 +1,132 @@
+package dev.trivet.ptq;
+
+import dev.trivet.kernel.Kernels;
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.MatmulQuantizers;
+import dev.trivet.model.VitConfig;
+import dev.trivet.model.VitModel;
+import dev.trivet.runtime.LayerObserver;
+import dev.trivet.runtime.VitExecutor;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
+
+/**
+ * A model on its way from float to quantized, with the tokens of all calibration images at the unit that has been reached,
+ * once as the float model gives them and once as the quantized beginning does. Used by one thread, which lets {@link #pass}
+ * spread images over others.
+ */
+final class SearchState implements AutoCloseable {
+    private VitModel model;
+    final Kernels kernels;
+    final CalibrationImages images;
+    final SearchProgress progress;
+    final ImagePass pass;
+    final TokenStore referenceTokens;
+    final TokenStore quantizedTokens;
+    private final Map<String, LinearLayer> linears;
+    private final Map<String, MatmulQuantizers> matmuls;
+    private final Map<String, float[]> floats;
+
+    /**
+     * @param model the float model
+     * @param begun the model with what is quantized already, or the float model again
+     */
+    SearchState(
+            VitModel model,
+            VitModel begun,
+            Kernels kernels,
+            CalibrationImages images,
+            int threads,
+            SearchProgress progress) {
+        this.model = model;
+        this.kernels = kernels;
+        this.images = images;
+        this.progress = progress;
+        linears = new LinkedHashMap<>(begun.linears());
+        matmuls = new LinkedHashMap<>(begun.matmuls());
+        floats = new LinkedHashMap<>(begun.floats());
+        long tokenBytes = 4L * config().tokens() * config().width();
+        pass = new ImagePass(images.size(), threads, progress::image);
+        referenceTokens = new TokenStore(images.size(), tokenBytes);
+        quantizedTokens = new TokenStore(images.size(), tokenBytes);
+    }
+
+    VitConfig config() {
+        return model.vit();
+    }
+
+    /** The model as far as it is quantized. */
+    VitModel current() {
+        return new VitModel(model.config(), linears, matmuls, floats);
+    }
+
+    /** Replaces a float layer by one that does the same in other variables, in the float model as well. */
+    void rewriteFloat(LinearLayer.Float32 layer) {
+        Map<String, LinearLayer> rewritten = new LinkedHashMap<>(model.linears());
+        rewritten.put(layer.name(), layer);
+        model = new VitModel(model.config(), rewritten, model.matmuls(), model.floats());
+        linears.put(layer.name(), layer);
+    }
+
+    /** A layer that is still float; earlier rewrites may have changed its weights. */
+    LinearLayer.Float32 floatLayer(String name) {
+        if (linears.get(name) instanceof LinearLayer.Float32 layer) {
+            return layer;
+        }
+        throw new IllegalStateException(name + " is quantized already");
+    }
+
+    LinearLayer.Quantized quantizedLayer(String name) {
+        if (linears.get(name) instanceof LinearLayer.Quantized layer) {
+            return layer;
+        }
+        throw new IllegalStateException(name + " is not quantized yet");
+    }
+
+    float[] floats(String name) {
+        return Objects.requireNonNull(floats.get(name), name);
+    }
+
+    void put(LinearLayer layer) {
+        linears.put(layer.name(), layer);
+    }
+
+    void put(String product, MatmulQuantizers quantizers) {
+        matmuls.put(product, quantizers);
+    }
+
+    void put(String name, float[] values) {
+        floats.put(name, values);
+    }
+
+    /** Compiles a part of both models and gives what threads work with. */
+    void withWorkers(VitExecutor.Part part, Consumer<Supplier<UnitWorker>> use) {
+        try (VitExecutor reference = new VitExecutor(model, kernels, 1, part);
+                VitExecutor quantized = new VitExecutor(current(), kernels, 1, part)) {
+            use.accept(() -> new UnitWorker(reference, quantized, part, kernels));
+        }
+    }
+
+    /** Moves the tokens of both models past a unit. */
+    void advance(ModelUnit unit) {
+        LayerObserver nothing = new LayerObserver() {};
+        withWorkers(
+                unit.part(),
+                workers -> pass.run(workers, (worker, image) -> {
+                    worker.runReference(images, referenceTokens, image, nothing);
+                    referenceTokens.image(image).copyFrom(worker.referenceTokens());
+                    worker.runQuantized(images, quantizedTokens, image, nothing);
+                    quantizedTokens.image(image).copyFrom(worker.quantizedTokens());
+                }));
+    }
+
+    @Override
+    public void close() {
+        pass.close();
+        referenceTokens.close();
+        quantizedTokens.close();
+    }
+}
