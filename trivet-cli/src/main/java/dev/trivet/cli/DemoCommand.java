@@ -122,7 +122,7 @@ final class DemoCommand implements Callable<Integer> {
                 true);
         LiuSettings settings =
                 new LiuSettings(false, false, RankReduction.MEAN, false, true, true, 21, 3, 0, common.threads());
-        QuantizationPlan plan = QuantizationPlan.uniform(source.model().geometry(), 8, 8, 8);
+        QuantizationPlan plan = QuantizationPlan.uniform(source.model().vit(), 8, 8, 8);
         try (Progress progress = new Progress(common.err())) {
             QuantizedModelFile.write(
                     target,

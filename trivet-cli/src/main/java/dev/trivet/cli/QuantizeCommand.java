@@ -136,7 +136,7 @@ final class QuantizeCommand implements Callable<Integer> {
                         Locale.ROOT,
                         "%d calibration images; the search takes up to %d MB of memory, whatever their number%n",
                         sample.size(),
-                        LiuSearch.memoryBound(file.model().geometry(), settings) >> 20);
+                        LiuSearch.memoryBound(file.model().vit(), settings) >> 20);
         long start = System.nanoTime();
         VitModel quantized;
         try (Progress progress = new Progress(common.err())) {
@@ -144,7 +144,7 @@ final class QuantizeCommand implements Callable<Integer> {
                     file.model().withLabels(ModelArgument.labels(file.model().config())),
                     kernels,
                     sample,
-                    QuantizationPlan.uniform(file.model().geometry(), bits, bits, bits),
+                    QuantizationPlan.uniform(file.model().vit(), bits, bits, bits),
                     settings,
                     progress::update);
         }

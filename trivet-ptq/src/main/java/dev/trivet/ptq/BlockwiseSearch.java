@@ -36,9 +36,8 @@ final class BlockwiseSearch {
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
-        List<ModelUnit> units = ModelUnit.of(model.geometry());
-        SearchProgress progress =
-                new SearchProgress(listener, units, finished, images.size(), method, model.geometry());
+        List<ModelUnit> units = ModelUnit.of(model.vit());
+        SearchProgress progress = new SearchProgress(listener, units, finished, images.size(), method, model.vit());
         try (SearchState state = new SearchState(model, begun, kernels, images, threads, progress)) {
             for (int u = 0; u < units.size(); u++) {
                 ModelUnit unit = units.get(u);

@@ -89,7 +89,7 @@ public final class LiuSearch implements UnitSearch {
             LiuSettings settings,
             SearchListener listener,
             SearchCheckpoint checkpoint) {
-        plan.check(model.geometry());
+        plan.check(model.vit());
         LiuSearch method = new LiuSearch(plan, settings, CANDIDATE_BUDGET, OPERAND_BUDGET);
         return BlockwiseSearch.quantize(
                 model, begun, finished, kernels, images, settings.threads(), method, listener, checkpoint);

@@ -59,7 +59,7 @@ final class SearchState implements AutoCloseable {
     }
 
     VitConfig config() {
-        return model.geometry();
+        return model.vit();
     }
 
     /** The model as far as it is quantized. */

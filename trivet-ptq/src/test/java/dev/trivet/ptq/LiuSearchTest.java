@@ -44,7 +44,7 @@ class LiuSearchTest {
     }
 
     private static VitModel quantize(VitModel model, int bits, LiuSettings settings, CalibrationImages images) {
-        return quantize(model, QuantizationPlan.uniform(model.geometry(), bits, bits, bits), settings, images);
+        return quantize(model, QuantizationPlan.uniform(model.vit(), bits, bits, bits), settings, images);
     }
 
     private static VitModel quantize(
@@ -60,7 +60,7 @@ class LiuSearchTest {
             SearchListener listener,
             long candidateBudget,
             long operandBudget) {
-        QuantizationPlan plan = QuantizationPlan.uniform(model.geometry(), 8, 8, 8);
+        QuantizationPlan plan = QuantizationPlan.uniform(model.vit(), 8, 8, 8);
         LiuSearch search = new LiuSearch(plan, settings, candidateBudget, operandBudget);
         return BlockwiseSearch.quantize(
                 model, model, 0, kernels, images, settings.threads(), search, listener, SearchCheckpoint.NONE);
@@ -95,7 +95,7 @@ class LiuSearchTest {
     })
     void theSameImagesGiveTheSameBytes(String name, boolean paper, boolean sequential) throws IOException {
         VitModel model = Fixtures.micro(name);
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 5, 1);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 5, 1);
         byte[] first = bytes(quantize(model, 8, settings(paper, sequential, 9, 2, 1), images));
         assertThat(bytes(quantize(model, 8, settings(paper, sequential, 9, 2, 1), images)))
                 .isEqualTo(first);
@@ -108,7 +108,7 @@ class LiuSearchTest {
     @Test
     void everyOperatorIsQuantizedAsAsked() {
         VitModel model = Fixtures.micro("vit_micro");
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 2, 1);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 2, 1);
         VitModel channels = quantize(model, 4, settings(false, 3, 1, 1), images);
         VitModel paper = quantize(model, 8, settings(true, 3, 1, 1), images);
         assertThat(channels.linears()).hasSize(1 + 3 * 4 + 1);
@@ -150,7 +150,7 @@ class LiuSearchTest {
     @Test
     void noRoundsKeepTheInitialScales() {
         VitModel model = Fixtures.micro("vit_gap_micro");
-        VitModel quantized = quantize(model, 8, settings(true, 21, 0, 2), new Fixtures.Noise(model.geometry(), 3, 1));
+        VitModel quantized = quantize(model, 8, settings(true, 21, 0, 2), new Fixtures.Noise(model.vit(), 3, 1));
         LinearLayer.Float32 layer = (LinearLayer.Float32) model.linear("head");
         float most = 0;
         for (float w : layer.weight()) {
@@ -171,14 +171,14 @@ class LiuSearchTest {
         // tried.
         long largest = 6L * 64 * 768;
         CountingKernels tight = new CountingKernels();
-        Fixtures.Noise images = new Fixtures.Noise(model.geometry(), 3, 1);
+        Fixtures.Noise images = new Fixtures.Noise(model.vit(), 3, 1);
         VitModel inGroups = quantize(model, tight, settings, images, SearchListener.SILENT, 1, 0);
         assertThat(tight.peak()).isEqualTo(largest);
         assertThat(tight.held()).as("candidates left open").isZero();
         // Each pass over the embedding: ranges, weights, inputs; the last run makes the tokens of both models.
         assertThat(images.loads).hasValue((sequential ? 2 : 1) * 3 * 3 + 2 * 3);
         CountingKernels roomy = new CountingKernels();
-        Fixtures.Noise again = new Fixtures.Noise(model.geometry(), 3, 1);
+        Fixtures.Noise again = new Fixtures.Noise(model.vit(), 3, 1);
         long plenty = 1L << 30;
         VitModel atOnce = quantize(model, roomy, settings, again, SearchListener.SILENT, plenty, plenty);
         // Operands are kept, and only the ranges are taken from the images.
@@ -196,8 +196,8 @@ class LiuSearchTest {
         LiuSearch.quantize(
                 model,
                 new VectorKernels(),
-                new Fixtures.Noise(model.geometry(), 3, 1),
-                QuantizationPlan.uniform(model.geometry(), 4, 4, 8),
+                new Fixtures.Noise(model.vit(), 3, 1),
+                QuantizationPlan.uniform(model.vit(), 4, 4, 8),
                 settings(true, true, 5, 20, 2),
                 (stage, d, total) -> {
                     stages.add(stage);
@@ -216,7 +216,7 @@ class LiuSearchTest {
     @Test
     void anUnreadableImageEndsTheSearchAndFreesItsCandidates() {
         VitModel model = Fixtures.micro("vit_gap_micro");
-        Fixtures.Noise noise = new Fixtures.Noise(model.geometry(), 4, 1);
+        Fixtures.Noise noise = new Fixtures.Noise(model.vit(), 4, 1);
         CalibrationImages torn = new CalibrationImages() {
             @Override
             public int size() {
@@ -243,8 +243,7 @@ class LiuSearchTest {
     @Test
     void imagesAreNeeded() {
         VitModel model = Fixtures.micro("vit_gap_micro");
-        assertThatThrownBy(
-                        () -> quantize(model, 8, settings(false, 5, 1, 1), new Fixtures.Noise(model.geometry(), 0, 1)))
+        assertThatThrownBy(() -> quantize(model, 8, settings(false, 5, 1, 1), new Fixtures.Noise(model.vit(), 0, 1)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessage("no calibration images");
     }
@@ -262,7 +261,7 @@ class LiuSearchTest {
     })
     void theSearchIsNoWorseThanTheInitialScales(String name, int bits, boolean paper) {
         VitModel model = Fixtures.micro(name);
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 4, 2);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 4, 2);
         Map<String, Double> initial =
                 Similarity.byOperator(model, quantize(model, bits, settings(paper, 21, 0, 2), images), images);
         Map<String, Double> searched =
@@ -284,8 +283,8 @@ class LiuSearchTest {
     @ValueSource(strings = {"vit_micro", "deit_distilled_micro", "vit_gap_micro"})
     void eightBitLogitsAreCloseToTheFloatModels(String name) {
         VitModel model = Fixtures.micro(name);
-        CalibrationImages calibration = new Fixtures.Noise(model.geometry(), 8, 3);
-        CalibrationImages unseen = new Fixtures.Noise(model.geometry(), 16, 4);
+        CalibrationImages calibration = new Fixtures.Noise(model.vit(), 8, 3);
+        CalibrationImages unseen = new Fixtures.Noise(model.vit(), 16, 4);
         for (boolean paper : new boolean[] {false, true}) {
             VitModel quantized = quantize(model, 8, settings(paper, 21, 3, 2), calibration);
             assertThat(sqnrDb(model, quantized, unseen)).as("paper " + paper).isGreaterThanOrEqualTo(20);
@@ -296,8 +295,8 @@ class LiuSearchTest {
     @CsvSource({"10, 10, 30", "10, 8, 20", "8, 10, 20", "3, 10, -1", "10, 3, -10", "3, 3, -10"})
     void widthsAreIndependent(int weightBits, int activationBits, double sqnr) {
         VitModel model = Fixtures.micro("vit_micro");
-        QuantizationPlan plan = QuantizationPlan.uniform(model.geometry(), weightBits, activationBits, 10);
-        VitModel quantized = quantize(model, plan, settings(true, 5, 2, 2), new Fixtures.Noise(model.geometry(), 4, 3));
+        QuantizationPlan plan = QuantizationPlan.uniform(model.vit(), weightBits, activationBits, 10);
+        VitModel quantized = quantize(model, plan, settings(true, 5, 2, 2), new Fixtures.Noise(model.vit(), 4, 3));
         for (OperatorPlan operator : plan.operators()) {
             if (operator.weightBits() == 0) {
                 MatmulQuantizers product =
@@ -316,7 +315,7 @@ class LiuSearchTest {
             // A scale of at most 1.2 times the initial one uses at least 1 / 1.2 of the grid.
             assertThat(highest).isBetween((int) ((1 << (layer.bits() - 1)) / 1.25) - 1, 1 << (layer.bits() - 1));
         }
-        assertThat(sqnrDb(model, quantized, new Fixtures.Noise(model.geometry(), 4, 4)))
+        assertThat(sqnrDb(model, quantized, new Fixtures.Noise(model.vit(), 4, 4)))
                 .isGreaterThan(sqnr);
     }
 
@@ -324,7 +323,7 @@ class LiuSearchTest {
     @Test
     void twoMoreBitsAreWorthTwelveDecibels() {
         VitModel model = Fixtures.micro("vit_micro");
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 4, 3);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 4, 3);
         double[] decibels = new double[3];
         for (int i = 0; i < 3; i++) {
             VitModel quantized = quantize(model, 6 + 2 * i, search(true, 2), images);
@@ -342,8 +341,7 @@ class LiuSearchTest {
     void excludedOperatorsStayFloat() {
         VitModel model = Fixtures.micro("vit_micro");
         List<OperatorPlan> operators = new ArrayList<>();
-        for (OperatorPlan o :
-                QuantizationPlan.uniform(model.geometry(), 8, 8, 8).operators()) {
+        for (OperatorPlan o : QuantizationPlan.uniform(model.vit(), 8, 8, 8).operators()) {
             boolean excluded =
                     o.operator().equals("blocks.1.attn.qk") || o.operator().equals("blocks.1.mlp.fc1");
             operators.add(
@@ -354,7 +352,7 @@ class LiuSearchTest {
                     model,
                     new QuantizationPlan(operators),
                     settings(true, sequential, 3, 1, 1),
-                    new Fixtures.Noise(model.geometry(), 2, 1));
+                    new Fixtures.Noise(model.vit(), 2, 1));
             assertThat(quantized.linear("blocks.1.mlp.fc1")).isSameAs(model.linear("blocks.1.mlp.fc1"));
             assertThat(quantized.linear("blocks.1.mlp.fc2")).isInstanceOf(LinearLayer.Quantized.class);
             assertThat(quantized.matmuls())
@@ -370,8 +368,8 @@ class LiuSearchTest {
     @Test
     void parallelAndSequentialDifferWhereTheyShould() {
         VitModel model = Fixtures.micro("vit_micro");
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 3, 1);
-        QuantizationPlan all = QuantizationPlan.uniform(model.geometry(), 3, 3, 3);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 3, 1);
+        QuantizationPlan all = QuantizationPlan.uniform(model.vit(), 3, 3, 3);
         List<OperatorPlan> one = new ArrayList<>();
         for (OperatorPlan o : all.operators()) {
             boolean kept = o.operator().equals("blocks.1.mlp.fc2");
@@ -409,8 +407,8 @@ class LiuSearchTest {
     @Test
     void sequentialBiasCorrectionRemovesInheritedShifts() {
         VitModel model = Fixtures.micro("vit_micro");
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 6, 1);
-        QuantizationPlan plan = QuantizationPlan.uniform(model.geometry(), 3, 3, 3);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 6, 1);
+        QuantizationPlan plan = QuantizationPlan.uniform(model.vit(), 3, 3, 3);
         double[] wanted = meanLogits(model, images);
         double[] without = meanLogits(
                 quantize(
@@ -425,7 +423,7 @@ class LiuSearchTest {
     }
 
     private static double[] meanLogits(VitModel model, CalibrationImages images) {
-        double[] mean = new double[model.geometry().classes()];
+        double[] mean = new double[model.vit().classes()];
         for (int i = 0; i < images.size(); i++) {
             float[] logits = logits(model, images, i);
             for (int c = 0; c < mean.length; c++) {
@@ -447,8 +445,8 @@ class LiuSearchTest {
     @ValueSource(booleans = {false, true})
     void aSearchGoesOnFromEveryCheckpoint(boolean sequential) {
         VitModel model = Fixtures.micro("deit_distilled_micro");
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 3, 1);
-        QuantizationPlan plan = QuantizationPlan.uniform(model.geometry(), 4, 9, 10);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 3, 1);
+        QuantizationPlan plan = QuantizationPlan.uniform(model.vit(), 4, 9, 10);
         LiuSettings settings = settings(true, sequential, 5, 2, 2);
         List<VitModel> reached = new ArrayList<>();
         VitModel whole = LiuSearch.quantize(
@@ -456,7 +454,7 @@ class LiuSearchTest {
                     reached.add(so);
                     assertThat(units).isEqualTo(reached.size());
                 });
-        assertThat(reached).hasSize(model.geometry().depth() + 2);
+        assertThat(reached).hasSize(model.vit().depth() + 2);
         Map<String, List<Object>> expected = contents(whole);
         assertThat(contents(reached.getLast())).isEqualTo(expected);
         for (int u = 1; u <= reached.size(); u++) {
@@ -477,10 +475,10 @@ class LiuSearchTest {
     @Test
     void memoryBound() {
         VitModel model = Fixtures.micro("vit_micro");
-        assertThat(LiuSearch.memoryBound(model.geometry(), LiuSettings.defaults(0, 1)))
+        assertThat(LiuSearch.memoryBound(model.vit(), LiuSettings.defaults(0, 1)))
                 .isEqualTo(LiuSearch.CANDIDATE_BUDGET + LiuSearch.OPERAND_BUDGET);
         assertThat(LiuSearch.memoryBound(
-                        model.geometry(),
+                        model.vit(),
                         new LiuSettings(true, true, RankReduction.MEAN, false, false, false, 1000, 1, 0, 1)))
                 .isEqualTo(Math.max(LiuSearch.CANDIDATE_BUDGET, 1001L * 8 * 64 * 768) + LiuSearch.OPERAND_BUDGET);
     }
@@ -489,9 +487,8 @@ class LiuSearchTest {
     void thePlanMustFitTheModel() {
         VitModel model = Fixtures.micro("vit_micro");
         QuantizationPlan other =
-                QuantizationPlan.uniform(Fixtures.micro("deit_distilled_micro").geometry(), 8, 8, 8);
-        assertThatThrownBy(() ->
-                        quantize(model, other, settings(true, 5, 1, 1), new Fixtures.Noise(model.geometry(), 1, 1)))
+                QuantizationPlan.uniform(Fixtures.micro("deit_distilled_micro").vit(), 8, 8, 8);
+        assertThatThrownBy(() -> quantize(model, other, settings(true, 5, 1, 1), new Fixtures.Noise(model.vit(), 1, 1)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("the plan");
     }

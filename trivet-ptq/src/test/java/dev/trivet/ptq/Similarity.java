@@ -84,7 +84,7 @@ final class Similarity implements LayerObserver {
 
     @Override
     public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-        VitConfig c = quantized.geometry();
+        VitConfig c = quantized.vit();
         MatmulQuantizers q = Objects.requireNonNull(quantized.matmuls().get(name));
         boolean scores = name.endsWith(".qk");
         int m = c.tokens();

@@ -128,6 +128,47 @@ public interface Pointwise {
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out);
 
     /**
+     * Splits the q, k, v projection into windows and heads. A padded position is zero before the projection, so its value is the
+     * bias.
+     *
+     * @param raw {@code [images * tokens, 3 * heads * headWidth]}, q first
+     * @param query {@code [images, windows, heads, windowTokens, headWidth]}; {@code key} and {@code value} alike
+     */
+    void splitWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value);
+
+    /**
+     * Softmax over the last dimension of {@code raw * scale + relative}, one fused multiply-add, {@code + mask} in masked windows.
+     *
+     * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, windowTokens]} of a matmul
+     * @param scale positive
+     * @param out shaped as {@code raw}
+     */
+    void softmaxWindows(
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            ScoreBias bias,
+            Operand operand,
+            MemorySegment out);
+
+    /**
+     * Joins the heads of {@code raw * scale} and puts each token back where it came from; padding is dropped.
+     *
+     * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, headWidth]} of a matmul
+     * @param out {@code [images * tokens, heads * headWidth]}
+     */
+    void mergeWindows(
+            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out);
+
+    /**
      * Mean over rows.
      *
      * @param x float32 {@code [rows, width]}

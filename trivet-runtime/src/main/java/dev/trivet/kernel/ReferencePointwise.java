@@ -125,25 +125,35 @@ final class ReferencePointwise implements Pointwise {
             float scale,
             Operand operand,
             MemorySegment out) {
+        reserveRow(columns);
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            for (int c = 0; c < columns; c++) {
+                row[c] = rawValue(raw, base + c, integer) * scale;
+            }
+            softmaxRow(columns, operand, out, base);
+        }
+    }
+
+    private void reserveRow(int columns) {
         if (row.length < columns) {
             row = new float[columns];
         }
-        for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
-            float highest = Float.NEGATIVE_INFINITY;
-            for (int c = 0; c < columns; c++) {
-                row[c] = rawValue(raw, base + c, integer) * scale;
-                highest = Math.max(highest, row[c]);
-            }
-            clearLanes();
-            for (int c = 0; c < columns; c++) {
-                row[c] = ScalarMath.exp(row[c] - highest);
-                lanes[c % LANES] += row[c];
-            }
-            float inverse = 1f / fold(lanes);
-            for (int c = 0; c < columns; c++) {
-                store(out, base + c, row[c] * inverse, operand);
-            }
+    }
+
+    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base) {
+        float highest = Float.NEGATIVE_INFINITY;
+        for (int c = 0; c < columns; c++) {
+            highest = Math.max(highest, row[c]);
+        }
+        clearLanes();
+        for (int c = 0; c < columns; c++) {
+            row[c] = ScalarMath.exp(row[c] - highest);
+            lanes[c % LANES] += row[c];
+        }
+        float inverse = 1f / fold(lanes);
+        for (int c = 0; c < columns; c++) {
+            store(out, base + c, row[c] * inverse, operand);
         }
     }
 
@@ -207,6 +217,81 @@ final class ReferencePointwise implements Pointwise {
             for (int c = 0; c < width; c++) {
                 long from = shape.headRow(row, c / shape.headWidth()) * shape.headWidth() + c % shape.headWidth();
                 store(out, (long) row * width + c, rawValue(raw, from, integer) * scale, operand);
+            }
+        }
+    }
+
+    @Override
+    public void splitWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        int width = shape.width();
+        int headWidth = shape.headWidth();
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                long from = ((long) image * shape.tokens() + token) * 3 * width;
+                for (int c = 0; c < 3 * width; c++) {
+                    float v = token < 0 ? product.bias().getAtIndex(JAVA_FLOAT, c) : value(raw, from + c, c, product);
+                    long to = shape.headRow(image, i, c % width / headWidth) * headWidth + c % headWidth;
+                    switch (c / width) {
+                        case 0 -> store(query, to, v, operands.query());
+                        case 1 -> store(key, to, v, operands.key());
+                        default -> store(value, to, v, operands.value());
+                    }
+                }
+            }
+        }
+    }
+
+    @Override
+    public void softmaxWindows(
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            ScoreBias bias,
+            Operand operand,
+            MemorySegment out) {
+        int n = shape.windowTokens();
+        reserveRow(n);
+        for (int b = 0; b < shape.batch(); b++) {
+            int head = b % shape.heads();
+            int window = b / shape.heads() % shape.windows();
+            for (int r = 0; r < n; r++) {
+                long base = ((long) b * n + r) * n;
+                long relative = ((long) head * n + r) * n;
+                long mask = ((long) window * n + r) * n;
+                for (int c = 0; c < n; c++) {
+                    float added = bias.relative().getAtIndex(JAVA_FLOAT, relative + c);
+                    row[c] = Math.fma(rawValue(raw, base + c, integer), scale, added);
+                    if (bias.masked()[window]) {
+                        row[c] += bias.mask().getAtIndex(JAVA_FLOAT, mask + c);
+                    }
+                }
+                softmaxRow(n, operand, out, base);
+            }
+        }
+    }
+
+    @Override
+    public void mergeWindows(
+            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out) {
+        int width = shape.width();
+        int headWidth = shape.headWidth();
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                for (int c = 0; token >= 0 && c < width; c++) {
+                    long from = shape.headRow(image, i, c / headWidth) * headWidth + c % headWidth;
+                    long to = ((long) image * shape.tokens() + token) * width + c;
+                    store(out, to, rawValue(raw, from, integer) * scale, operand);
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * A run of a {@link VitExecutor}, used by one thread at a time. All buffers are allocated when it is opened; a run allocates nothing off-heap.
  * Between two products every value passes memory once: the raw sums of one are read, and the operand of the next is written.
  */
-public final class VitSession implements AutoCloseable {
+public final class VitSession implements ModelSession {
     private static final int ALIGNMENT = 64;
 
     private final VitExecutor executor;
@@ -90,28 +90,17 @@ public final class VitSession implements AutoCloseable {
         return arena.allocate(4 * count, ALIGNMENT);
     }
 
-    /** An input buffer that this session can run: float32 {@code [batch, channels, imageSize, imageSize]}. */
+    @Override
     public MemorySegment allocateInput() {
         return floats((long) executor.batch * config.channels() * config.imageSize() * config.imageSize());
     }
 
-    /** An output buffer: float32 {@code [batch, classes]}. */
+    @Override
     public MemorySegment allocateLogits() {
         return floats((long) executor.batch * config.classes());
     }
 
-    /**
-     * Runs some images.
-     *
-     * @param input float32 {@code [images, channels, imageSize, imageSize]}, off-heap
-     * @param images 1 to the executor's batch
-     * @param logits float32 {@code [images, classes]}, off-heap, overwritten
-     */
-    public void run(MemorySegment input, int images, MemorySegment logits) {
-        run(input, images, logits, Optional.empty());
-    }
-
-    /** The same, watched. */
+    @Override
     public void run(MemorySegment input, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
         if (images < 1 || images > executor.batch) {
             throw new IllegalArgumentException(images + " images for a batch of " + executor.batch);
@@ -124,6 +113,7 @@ public final class VitSession implements AutoCloseable {
     }
 
     /** A buffer for {@link #embed}, {@link #runBlocks} and {@link #runHead}: float32 {@code [batch, tokens, width]}. */
+    @Override
     public MemorySegment allocateTokens() {
         return floats((long) executor.batch * config.tokens() * config.width());
     }
@@ -168,13 +158,34 @@ public final class VitSession implements AutoCloseable {
         return 4L * images * config.tokens() * config.width();
     }
 
+    @Override
+    public void runUnit(int unit, MemorySegment in, int images, MemorySegment out, Optional<LayerObserver> watcher) {
+        int block = unit - 1 - executor.part.firstBlock();
+        if (unit == 0) {
+            runEmbedding(in, images, out, watcher);
+        } else if (unit == config.depth() + 1) {
+            runHead(in, images, out, watcher);
+        } else if (block < 0 || block >= executor.blocks.size()) {
+            throw new IllegalStateException("the executor was compiled without unit " + unit);
+        } else {
+            workspace.enter();
+            MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
+            block(executor.blocks.get(block), images, watcher.orElse(null));
+            MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
+        }
+    }
+
     private void blocks(int images, @Nullable LayerObserver observer) {
-        for (VitExecutor.Block block : executor.blocks) {
-            attention(block, images, observer);
-            mlp(block, images, observer);
-            if (observer != null) {
-                observer.activation(block.name(), stream, images, config.tokens(), config.width());
-            }
+        for (BlockOperators block : executor.blocks) {
+            block(block, images, observer);
+        }
+    }
+
+    private void block(BlockOperators block, int images, @Nullable LayerObserver observer) {
+        attention(block, images, observer);
+        mlp(block, images, observer);
+        if (observer != null) {
+            observer.activation(block.name(), stream, images, config.tokens(), config.width());
         }
     }
 
@@ -201,7 +212,7 @@ public final class VitSession implements AutoCloseable {
     }
 
     private void embed(MemorySegment input, int images, @Nullable LayerObserver observer) {
-        PatchLayout.gather(config, input, images, patches);
+        PatchLayout.gather(config.imageSize(), config.patchSize(), config.channels(), input, images, patches);
         LinearOperator embedding = compiled(executor.patchEmbedding);
         int rows = images * config.patches();
         MemorySegment in = patches;
@@ -221,7 +232,7 @@ public final class VitSession implements AutoCloseable {
         }
     }
 
-    private void attention(VitExecutor.Block block, int images, @Nullable LayerObserver observer) {
+    private void attention(BlockOperators block, int images, @Nullable LayerObserver observer) {
         int rows = images * config.tokens();
         int batch = images * config.heads();
         AttentionShape shape = shapes[images];
@@ -263,7 +274,7 @@ public final class VitSession implements AutoCloseable {
         pointwise.addTo(raw, rows, block.projection().product(), stream);
     }
 
-    private void mlp(VitExecutor.Block block, int images, @Nullable LayerObserver observer) {
+    private void mlp(BlockOperators block, int images, @Nullable LayerObserver observer) {
         int rows = images * config.tokens();
         normalize(stream, rows, block.mlpNorm(), block.hidden().input(), operand);
         product(block.hidden(), operand, rows, observer);
@@ -298,7 +309,7 @@ public final class VitSession implements AutoCloseable {
         }
     }
 
-    private void normalize(MemorySegment x, int rows, VitExecutor.Norm norm, Operand form, MemorySegment out) {
+    private void normalize(MemorySegment x, int rows, NormParameters norm, Operand form, MemorySegment out) {
         pointwise.layerNorm(x, rows, config.width(), norm.gamma(), norm.beta(), config.layerNormEpsilon(), form, out);
     }
 
