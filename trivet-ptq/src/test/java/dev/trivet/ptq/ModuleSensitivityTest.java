@@ -70,7 +70,7 @@ class ModuleSensitivityTest {
                             spec.name(),
                             spec.outputs(),
                             spec.inputs(),
-                            weights.get(spec.name()),
+                            weights.getOrDefault(spec.name(), new float[0]),
                             biases.getOrDefault(spec.name(), new float[spec.outputs()])));
         }
         Map<String, float[]> floats = new LinkedHashMap<>();
