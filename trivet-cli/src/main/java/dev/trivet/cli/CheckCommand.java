@@ -4,7 +4,7 @@ import dev.trivet.BadInputException;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.runtime.GoldenCheck;
-import dev.trivet.runtime.VitExecutor;
+import dev.trivet.runtime.ModelExecutor;
 import dev.trivet.tensor.SafetensorsFile;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
@@ -57,7 +57,7 @@ final class CheckCommand implements Callable<Integer> {
         ModelFile file = ModelArgument.read(common, model, architecture);
         Kernels kernels = common.kernels();
         List<GoldenCheck.Comparison> comparisons;
-        try (VitExecutor executor = new VitExecutor(file.model(), kernels, 1);
+        try (ModelExecutor executor = ModelExecutor.compile(file.model(), kernels, 1);
                 SafetensorsFile recorded = SafetensorsFile.open(golden);
                 Progress progress = new Progress(common.err())) {
             comparisons = GoldenCheck.run(

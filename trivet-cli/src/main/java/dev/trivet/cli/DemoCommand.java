@@ -6,8 +6,10 @@ import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.kernel.Kernels;
-import dev.trivet.ptq.IntervalSearch;
-import dev.trivet.ptq.QuantizationSettings;
+import dev.trivet.ptq.LiuSearch;
+import dev.trivet.ptq.LiuSettings;
+import dev.trivet.ptq.QuantizationPlan;
+import dev.trivet.ptq.RankReduction;
 import dev.trivet.runtime.Evaluation;
 import dev.trivet.runtime.TrivetModel;
 import java.io.IOException;
@@ -118,11 +120,13 @@ final class DemoCommand implements Callable<Integer> {
                 0,
                 source.model().config().preprocessing(),
                 true);
-        QuantizationSettings settings = QuantizationSettings.defaults(8, common.threads());
+        LiuSettings settings =
+                new LiuSettings(false, false, RankReduction.MEAN, false, true, true, 21, 3, 0, common.threads());
+        QuantizationPlan plan = QuantizationPlan.uniform(source.model().vit(), 8, 8, 8);
         try (Progress progress = new Progress(common.err())) {
             QuantizedModelFile.write(
                     target,
-                    IntervalSearch.quantize(source.model(), kernels, settings, sample, progress::update),
+                    LiuSearch.quantize(source.model(), kernels, sample, plan, settings, progress::update),
                     new Provenance(Map.of(
                             "tool",
                             "trivet " + TrivetCommand.VERSION + " demo",

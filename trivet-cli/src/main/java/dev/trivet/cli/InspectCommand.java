@@ -2,7 +2,6 @@ package dev.trivet.cli;
 
 import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
-import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
@@ -65,27 +64,16 @@ final class InspectCommand implements Callable<Integer> {
 
     private void print(ModelFile file, OperatorListing listing, Optional<OperatorListing.Sizes> sizes) {
         VitModel vit = file.model();
-        VitConfig c = vit.geometry();
         String version =
                 file.version().isPresent() ? ", format " + file.version().getAsInt() : "";
         common.out().println(file.file() + ": " + ModelArgument.describe(vit) + version);
         common.out()
                 .printf(
                         Locale.ROOT,
-                        "%,d parameters in %,d bytes; image %d x %d x %d, patch %d, width %d, depth %d, %d heads, MLP %d, %d classes, %s pooling%s%n",
+                        "%,d parameters in %,d bytes; %s%n",
                         vit.parameters(),
                         file.bytes(),
-                        c.channels(),
-                        c.imageSize(),
-                        c.imageSize(),
-                        c.patchSize(),
-                        c.width(),
-                        c.depth(),
-                        c.heads(),
-                        c.mlpWidth(),
-                        c.classes(),
-                        c.pooling().name().toLowerCase(Locale.ROOT),
-                        c.distilled() ? ", distilled" : "");
+                        GeometryText.of(vit.geometry()));
         common.out()
                 .println("preprocessing: " + ModelArgument.describe(vit.config().preprocessing()));
         Table table = new Table("operator", "shape", "weights", "operands", "code bytes", "bytes", "kernel");

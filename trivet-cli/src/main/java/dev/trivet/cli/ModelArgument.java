@@ -10,6 +10,7 @@ import dev.trivet.model.LinearLayer;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.model.VitModel;
+import dev.trivet.model.VitTensors;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
@@ -78,7 +79,7 @@ final class ModelArgument {
             activations.add(q.left().bits());
             activations.add(q.right().bits());
         });
-        if (model.matmuls().size() < 2 * model.geometry().depth()) {
+        if (model.matmuls().size() < VitTensors.of(model.geometry()).products().size()) {
             activations.add(Float.SIZE);
         }
         return "W" + joined(weights) + "A" + joined(activations);

@@ -6,13 +6,14 @@ import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.VitModel;
-import dev.trivet.ptq.IntervalSearch;
-import dev.trivet.ptq.QuantizationSettings;
+import dev.trivet.ptq.LiuSearch;
+import dev.trivet.ptq.LiuSettings;
+import dev.trivet.ptq.QuantizationPlan;
+import dev.trivet.ptq.RankReduction;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
@@ -55,7 +56,7 @@ final class QuantizeCommand implements Callable<Integer> {
     @Mixin
     CommonOptions common;
 
-    @Parameters(paramLabel = "MODEL", description = "A float model: a folder, a .safetensors file or a hub name.")
+    @Parameters(paramLabel = "MODEL", description = "A float model: a folder or a .safetensors file.")
     Path model;
 
     @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
@@ -120,12 +121,12 @@ final class QuantizeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        QuantizationSettings settings = settings();
+        LiuSettings settings = settings();
         ModelFile file = ModelArgument.read(common, model, architecture);
         if (file.model().isQuantized()) {
             throw new BadInputException(model, "is quantized already", "quantize the float model");
         }
-        checkWritable(file.files());
+        checkWritable(file.file());
         CalibrationSample sample = CalibrationSample.draw(
                 calibration, images, seed, file.model().config().preprocessing(), strict);
         sample.unreadable().forEach(line -> common.err().println("left out: " + line));
@@ -135,15 +136,16 @@ final class QuantizeCommand implements Callable<Integer> {
                         Locale.ROOT,
                         "%d calibration images; the search takes up to %d MB of memory, whatever their number%n",
                         sample.size(),
-                        IntervalSearch.CANDIDATE_BUDGET >> 20);
+                        LiuSearch.memoryBound(file.model().vit(), settings) >> 20);
         long start = System.nanoTime();
         VitModel quantized;
         try (Progress progress = new Progress(common.err())) {
-            quantized = IntervalSearch.quantize(
+            quantized = LiuSearch.quantize(
                     file.model().withLabels(ModelArgument.labels(file.model().config())),
                     kernels,
-                    settings,
                     sample,
+                    QuantizationPlan.uniform(file.model().vit(), bits, bits, bits),
+                    settings,
                     progress::update);
         }
         double seconds = (System.nanoTime() - start) / 1e9;
@@ -152,7 +154,7 @@ final class QuantizeCommand implements Callable<Integer> {
         return 0;
     }
 
-    private QuantizationSettings settings() {
+    private LiuSettings settings() {
         if (bits != 8) {
             throw new BadInputException("--bits " + bits + ": this version writes 8 bits; leave the option out");
         }
@@ -160,13 +162,16 @@ final class QuantizeCommand implements Callable<Integer> {
             throw new BadInputException("--images " + images + ": give at least 1");
         }
         try {
-            return new QuantizationSettings(
-                    bits,
-                    bits,
+            return new LiuSettings(
+                    false,
+                    false,
+                    RankReduction.MEAN,
+                    false,
                     granularity == Granularity.CHANNEL,
                     grid == Grid.ASYMMETRIC,
                     candidates,
                     rounds,
+                    seed,
                     common.threads());
         } catch (IllegalArgumentException e) {
             throw new BadInputException(e.getMessage() + "; correct --candidates, --rounds or --threads", e);
@@ -174,7 +179,7 @@ final class QuantizeCommand implements Callable<Integer> {
     }
 
     /** Finds out before the work, not after it. */
-    private void checkWritable(List<Path> sources) {
+    private void checkWritable(Path source) {
         String otherName = "give the name of a file to write";
         if (Files.isDirectory(output)) {
             throw new BadInputException(output, "is a folder", otherName);
@@ -183,10 +188,8 @@ final class QuantizeCommand implements Callable<Integer> {
             throw new BadInputException(output, "is not a regular file", otherName);
         }
         try {
-            for (Path source : sources) {
-                if (Files.exists(output) && Files.isSameFile(output, source)) {
-                    throw new BadInputException(output, "is the model itself", "give another name");
-                }
+            if (Files.exists(output) && Files.isSameFile(output, source)) {
+                throw new BadInputException(output, "is the model itself", "give another name");
             }
         } catch (IOException _) {
             // Then they are not the same; writing tells what is wrong.
@@ -204,17 +207,15 @@ final class QuantizeCommand implements Callable<Integer> {
         }
     }
 
-    private static Provenance provenance(ModelFile file, CalibrationSample sample, QuantizationSettings settings) {
+    private Provenance provenance(ModelFile file, CalibrationSample sample, LiuSettings settings) {
         Map<String, String> facts = new TreeMap<>();
         facts.put("tool", "trivet " + TrivetCommand.VERSION);
         facts.put("source_sha256", Sha256.of(file.files()));
         facts.put("calibration_sha256", sample.sha256());
         facts.put("calibration_images", String.valueOf(sample.size()));
         facts.put("seed", String.valueOf(sample.seed()));
-        facts.put("weights", settings.weightBits() + " bits per " + (settings.perChannel() ? "channel" : "tensor"));
-        facts.put(
-                "activations",
-                settings.activationBits() + " bits " + (settings.asymmetric() ? "asymmetric" : "symmetric"));
+        facts.put("weights", bits + " bits per " + (settings.perChannel() ? "channel" : "tensor"));
+        facts.put("activations", bits + " bits " + (settings.asymmetric() ? "asymmetric" : "symmetric"));
         facts.put("search", settings.candidates() + " candidates, at most " + settings.rounds() + " rounds, Pearson");
         return new Provenance(facts);
     }

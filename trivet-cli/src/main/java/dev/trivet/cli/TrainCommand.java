@@ -124,7 +124,7 @@ final class TrainCommand implements Callable<Integer> {
                     optimizer,
                     precision,
                     common.threads());
-            training = new FloatTraining(model.geometry(), model.preprocessing(), settings, output);
+            training = new FloatTraining(model.vit(), model.preprocessing(), settings, output);
         } catch (IllegalArgumentException e) {
             throw new BadInputException(e.getMessage() + "; correct the option", e);
         }

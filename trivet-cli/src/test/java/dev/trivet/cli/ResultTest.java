@@ -94,6 +94,29 @@ class ResultTest {
         }
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {"swin_micro", "swin_micro_window4", "swin_padded_micro"})
+    void checkAgreesWithTheRecordedRunOfASwin(String name) {
+        Path model = Fixtures.golden(name);
+        CommandRun text = CommandRun.of("check", model, "--golden", model.resolve("golden.safetensors"))
+                .good();
+        assertThat(text.out())
+                .contains("act.layers.1.downsample", "act.norm", "logits", " ok")
+                .endsWith("agrees" + System.lineSeparator());
+    }
+
+    @Test
+    void inspectDescribesASwin() {
+        Path model = Fixtures.golden("swin_micro_window4");
+        JsonNode json = CommandRun.of("inspect", model, "--json").good().json();
+        // Patch embedding, four linear layers in each of six blocks, two patch mergings, head.
+        assertThat(json.path("operators")).hasSize(1 + 4 * 6 + 2 + 1);
+        assertThat(json.path("geometry").path("depths")).hasSize(3);
+        assertThat(json.path("geometry").path("window").asInt()).isEqualTo(4);
+        assertThat(CommandRun.of("inspect", model).good().out())
+                .contains("layers.2.downsample.reduction", "window 4, width 24, depths [2, 2, 2], heads [1, 2, 4]");
+    }
+
     @Test
     void checkEndsWithOneBeyondTheTolerance() {
         CommandRun text = CommandRun.of("check", MODEL, "--golden", GOLDEN, "--rtol", 0, "--atol", 0);

@@ -110,7 +110,7 @@ public final class QuantizedModelFile {
         model.matmuls().forEach((name, q) -> matmuls.add(new OperatorPlans.Matmul(name, q.left(), q.right())));
         Map<String, String> metadata = new HashMap<>();
         metadata.put(VERSION_KEY, String.valueOf(VERSION));
-        metadata.put(MODEL_KEY, JSON.writeValueAsString(model.config()));
+        metadata.put(MODEL_KEY, JSON.writeValueAsString(ConfigJson.of(JSON, model.config())));
         metadata.put(PLAN_KEY, JSON.writeValueAsString(new OperatorPlans(linears, matmuls)));
         metadata.put(PROVENANCE_KEY, JSON.writeValueAsString(provenance.facts()));
         provenance.plan().ifPresent(document -> metadata.put(ASKED_KEY, document));
@@ -141,7 +141,7 @@ public final class QuantizedModelFile {
         Path path = file.file();
         int version = version(file);
         try {
-            ModelConfig config = JSON.treeToValue(object(file, MODEL_KEY), ModelConfig.class);
+            ModelConfig config = ConfigJson.read(JSON, object(file, MODEL_KEY));
             JsonNode plans = object(file, PLAN_KEY);
             OperatorPlans.fillIn(plans);
             Map<String, String> facts = new LinkedHashMap<>();

@@ -4,7 +4,6 @@ import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitModel;
-import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.tensor.DType;
@@ -40,11 +39,7 @@ final class QuantizedModelReader {
                 throw new IllegalArgumentException("two plans for " + linear.name());
             }
         }
-        Set<String> products = new HashSet<>();
-        for (int b = 0; b < config.geometry().depth(); b++) {
-            products.add(VitNames.scores(b));
-            products.add(VitNames.mixing(b));
-        }
+        Set<String> products = new HashSet<>(VitTensors.of(config.geometry()).products());
         for (OperatorPlans.Matmul matmul : plans.matmuls()) {
             MatmulQuantizers quantizers = new MatmulQuantizers(matmul.left(), matmul.right());
             if (!products.contains(matmul.name()) || matmuls.put(matmul.name(), quantizers) != null) {

@@ -25,10 +25,13 @@ public final class FloatCheckpoint implements AutoCloseable {
 
     private final ModelConfig config;
     private final TensorFile tensors;
+    /** The same tensors under the names that Trivet uses. */
+    private final TensorSource named;
 
-    private FloatCheckpoint(ModelConfig config, TensorFile tensors) {
+    private FloatCheckpoint(ModelConfig config, TensorFile tensors, TensorSource named) {
         this.config = config;
         this.tensors = tensors;
+        this.named = named;
     }
 
     /**
@@ -47,12 +50,26 @@ public final class FloatCheckpoint implements AutoCloseable {
         TensorFile tensors = TensorFile.open(weights);
         try {
             ModelConfig config = architecture.map(TimmConfig::preset).orElseGet(() -> TimmConfig.read(configFile));
-            check(config.geometry(), tensors);
-            return new FloatCheckpoint(config, tensors);
+            return named(config, tensors);
         } catch (RuntimeException e) {
             tensors.close();
             throw e;
         }
+    }
+
+    private static FloatCheckpoint named(ModelConfig config, TensorFile tensors) {
+        return switch (config.geometry()) {
+            case VitConfig vit -> {
+                check(vit, tensors);
+                yield new FloatCheckpoint(config, tensors, tensors);
+            }
+            case SwinConfig swin -> {
+                SwinCheckpointNames names = new SwinCheckpointNames(tensors);
+                SwinConfig found = names.hasPositions() ? swin.withPositions() : swin;
+                check(found, names);
+                yield new FloatCheckpoint(config.withGeometry(found), tensors, names);
+            }
+        };
     }
 
     private static Path weights(Path folder, Path configFile) {
@@ -99,7 +116,7 @@ public final class FloatCheckpoint implements AutoCloseable {
         return name.endsWith(".pth") || name.endsWith(".pt") || name.equals("pytorch_model.bin");
     }
 
-    private static void check(VitConfig geometry, TensorSource source) {
+    private static void check(Geometry geometry, TensorSource source) {
         VitTensors wanted = VitTensors.of(geometry);
         Set<String> known = new HashSet<>();
         List<String> missing = new ArrayList<>();
@@ -170,7 +187,7 @@ public final class FloatCheckpoint implements AutoCloseable {
      * @throws BadInputException if one of them is not a number
      */
     public float[] floats(String name) {
-        float[] values = tensors.find(name)
+        float[] values = named.find(name)
                 .orElseThrow(() -> new IllegalStateException("unchecked tensor " + name))
                 .toFloats();
         for (float value : values) {

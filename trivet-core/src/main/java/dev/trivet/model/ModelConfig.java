@@ -1,5 +1,6 @@
 package dev.trivet.model;
 
+import dev.trivet.BadInputException;
 import java.util.List;
 
 /**
@@ -8,7 +9,7 @@ import java.util.List;
  * @param architecture the name the checkpoint goes by, such as {@code deit_tiny_patch16_224}
  * @param labels one readable name per class, in class order; empty where the checkpoint names none
  */
-public record ModelConfig(String architecture, VitConfig geometry, Preprocessing preprocessing, List<String> labels) {
+public record ModelConfig(String architecture, Geometry geometry, Preprocessing preprocessing, List<String> labels) {
     /** @throws IllegalArgumentException if the parts contradict each other */
     public ModelConfig {
         labels = List.copyOf(labels);
@@ -20,5 +21,23 @@ public record ModelConfig(String architecture, VitConfig geometry, Preprocessing
                     + preprocessing.imageSize() + " x " + preprocessing.imageSize() + " where the model takes "
                     + geometry.channels() + " x " + geometry.imageSize() + " x " + geometry.imageSize());
         }
+    }
+
+    /**
+     * The geometry of a ViT or DeiT, for what knows no other model yet.
+     *
+     * @throws BadInputException if the model is another
+     */
+    public VitConfig vit() {
+        if (geometry instanceof VitConfig vit) {
+            return vit;
+        }
+        throw new BadInputException(
+                architecture + " is a Swin Transformer: give a ViT or DeiT, this works on no other yet");
+    }
+
+    /** The same configuration with another geometry. */
+    ModelConfig withGeometry(Geometry other) {
+        return new ModelConfig(architecture, other, preprocessing, labels);
     }
 }

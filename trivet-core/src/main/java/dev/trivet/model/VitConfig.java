@@ -1,5 +1,9 @@
 package dev.trivet.model;
 
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
 /**
  * Geometry of a ViT or DeiT: a square image cut into square patches, {@code depth} pre-norm blocks of multi-head attention
  * and MLP, one or two linear heads.
@@ -31,7 +35,8 @@ public record VitConfig(
         boolean classToken,
         boolean distilled,
         boolean qkvBias,
-        float layerNormEpsilon) {
+        float layerNormEpsilon)
+        implements Geometry {
 
     /** Bounds far above any published model; they keep a hostile config from asking for terabytes. */
     private static final int LARGEST = 1 << 16;
@@ -100,5 +105,24 @@ public record VitConfig(
     /** Length of one flattened patch, {@code channels * patchSize * patchSize}, channel-major. */
     public int patchLength() {
         return channels * patchSize * patchSize;
+    }
+
+    /** The residual stream. */
+    private TokenShape stream() {
+        return new TokenShape(tokens(), width);
+    }
+
+    @Override
+    public List<ModelUnit> units() {
+        List<ModelUnit> units = new ArrayList<>();
+        units.add(new ModelUnit.Embedding(new TokenShape(channels, imageSize * imageSize), stream()));
+        for (int b = 0; b < depth; b++) {
+            units.add(new ModelUnit.Block(VitNames.block(b), stream(), heads, mlpWidth, 1, tokens(), Optional.empty()));
+        }
+        units.add(new ModelUnit.Head(
+                stream(),
+                new TokenShape(1, classes),
+                distilled ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD) : List.of(VitNames.HEAD)));
+        return List.copyOf(units);
     }
 }

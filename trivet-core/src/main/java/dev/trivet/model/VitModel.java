@@ -5,12 +5,12 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * A ViT with its parameters, each layer float or quantized.
+ * A ViT, DeiT or Swin with its parameters, each layer float or quantized.
  *
  * @param linears by name, all that {@link VitTensors} lists
- * @param matmuls quantizers of the attention products by name ({@link VitNames#scores}, {@link VitNames#mixing}); a product
- *     that is absent runs in float
- * @param floats tokens, positions and LayerNorm parameters by name
+ * @param matmuls quantizers of the attention products by name ({@link VitTensors#products}); a product that is absent runs
+ *     in float
+ * @param floats tokens, positions, position biases and LayerNorm parameters by name
  */
 public record VitModel(
         ModelConfig config,
@@ -61,8 +61,17 @@ public record VitModel(
         return new VitModel(named, linears, matmuls, floats);
     }
 
-    public VitConfig geometry() {
+    public Geometry geometry() {
         return config.geometry();
+    }
+
+    /**
+     * The geometry of a ViT or DeiT, for what knows no other model yet.
+     *
+     * @throws dev.trivet.BadInputException if the model is another
+     */
+    public VitConfig vit() {
+        return config.vit();
     }
 
     public LinearLayer linear(String name) {

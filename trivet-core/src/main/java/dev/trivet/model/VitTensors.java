@@ -4,14 +4,16 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
- * What tensors a ViT of a given geometry consists of, with their shapes.
+ * What tensors a model of a given geometry consists of, with their shapes.
  *
  * @param linears the layers with a quantizable weight, in execution order
- * @param floats everything that stays in float32: tokens, positions, LayerNorm parameters; name to shape
+ * @param floats everything that stays in float32: tokens, positions, position biases, LayerNorm parameters; name to shape
+ * @param products names of the attention products, in execution order
  */
-public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats) {
+public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats, List<String> products) {
     /**
      * A linear layer: {@code NAME.weight} of {@code [outputs, inputs]} (or {@code fileShape} in the checkpoint, the same
      * values) and, where {@code bias}, {@code NAME.bias} of {@code [outputs]}.
@@ -26,7 +28,14 @@ public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats) {
         }
     }
 
-    public static VitTensors of(VitConfig c) {
+    public static VitTensors of(Geometry geometry) {
+        return switch (geometry) {
+            case VitConfig vit -> of(vit);
+            case SwinConfig swin -> of(swin);
+        };
+    }
+
+    private static VitTensors of(VitConfig c) {
         List<Linear> linears = new ArrayList<>();
         Map<String, List<Long>> floats = new LinkedHashMap<>();
         long width = c.width();
@@ -57,7 +66,58 @@ public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats) {
         if (c.distilled()) {
             linears.add(dense(VitNames.DISTILLATION_HEAD, c.classes(), c.width(), true));
         }
-        return new VitTensors(List.copyOf(linears), floats);
+        return new VitTensors(List.copyOf(linears), floats, products(c));
+    }
+
+    private static VitTensors of(SwinConfig c) {
+        List<Linear> linears = new ArrayList<>();
+        Map<String, List<Long>> floats = new LinkedHashMap<>();
+        for (ModelUnit unit : c.units()) {
+            switch (unit) {
+                case ModelUnit.Embedding _ -> {
+                    long patch = c.patchSize();
+                    linears.add(new Linear(
+                            VitNames.PATCH_EMBEDDING,
+                            c.width(),
+                            c.patchLength(),
+                            true,
+                            List.of((long) c.width(), (long) c.channels(), patch, patch)));
+                    norm(floats, SwinNames.PATCH_EMBEDDING_NORM, c.width());
+                    if (c.absolutePositions()) {
+                        floats.put(SwinNames.POSITIONS, List.of(1L, (long) c.patches(), (long) c.width()));
+                    }
+                }
+                case ModelUnit.Block block -> {
+                    int width = block.shape().width();
+                    norm(floats, block.attentionNorm(), width);
+                    linears.add(dense(block.qkv(), 3 * width, width, c.qkvBias()));
+                    long offsets = block.windows().orElseThrow().relativeOffsets();
+                    floats.put(SwinNames.relativePositions(block.name()), List.of(offsets, (long) block.heads()));
+                    linears.add(dense(block.projection(), width, width, true));
+                    norm(floats, block.mlpNorm(), width);
+                    linears.add(dense(block.hidden(), block.hiddenWidth(), width, true));
+                    linears.add(dense(block.mlpOutput(), width, block.hiddenWidth(), true));
+                }
+                case ModelUnit.Merging merging -> {
+                    int merged = 4 * merging.input().width();
+                    norm(floats, merging.norm(), merged);
+                    linears.add(dense(merging.reduction(), merging.output().width(), merged, false));
+                }
+                case ModelUnit.Head _ -> {
+                    norm(floats, SwinNames.FINAL_NORM, c.lastWidth());
+                    linears.add(dense(SwinNames.HEAD, c.classes(), c.lastWidth(), true));
+                }
+            }
+        }
+        return new VitTensors(List.copyOf(linears), floats, products(c));
+    }
+
+    private static List<String> products(Geometry geometry) {
+        return geometry.units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(ModelUnit.Block.class::cast)
+                .flatMap(block -> Stream.of(block.scores(), block.mixing()))
+                .toList();
     }
 
     private static Linear dense(String name, int outputs, int inputs, boolean bias) {

@@ -5,8 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.trivet.BadInputException;
+import dev.trivet.model.FloatCheckpoint;
 import dev.trivet.model.LinearLayer;
+import dev.trivet.model.MatmulQuantizers;
+import dev.trivet.model.SwinNames;
 import dev.trivet.model.VitModel;
+import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.SafetensorsWriter;
@@ -379,5 +383,39 @@ class QuantizedModelFileTest {
                         t -> {},
                         m -> m.compute("trivet.model", (key, text) -> replaceFirst(String.valueOf(text), from, to))),
                 problem);
+    }
+
+    /** A file says of which kind its geometry is only where it is not a ViT, as files did before there was another. */
+    @Test
+    void aSwinIsWrittenAndRead() {
+        VitModel swin;
+        try (FloatCheckpoint checkpoint = FloatCheckpoint.open(
+                Path.of(System.getProperty("trivet.goldens"), "swin_micro_window4"), Optional.empty())) {
+            swin = VitModel.read(checkpoint);
+        }
+        ActivationQuantizer signed = new ActivationQuantizer(0.125f, 0, -128, 127);
+        String product = "layers.1.blocks.0.attn.qk";
+        VitModel written = new VitModel(
+                swin.config(), swin.linears(), Map.of(product, new MatmulQuantizers(signed, signed)), swin.floats());
+        assertThat(metadata(file)).doesNotContain("\"kind\"");
+        QuantizedModelFile.write(file, written, ORIGIN);
+        assertThat(metadata(file)).contains("\"geometry\":{\"kind\":\"swin\",");
+        VitModel model = read(file).model();
+        assertThat(model.config()).isEqualTo(swin.config());
+        assertThat(model.matmuls()).isEqualTo(written.matmuls());
+        assertThat(model.floats(SwinNames.relativePositions("layers.2.blocks.1")))
+                .isEqualTo(swin.floats(SwinNames.relativePositions("layers.2.blocks.1")));
+        refused(
+                changed(t -> {}, m -> m.compute("trivet.model", (k, v) -> v.replace("\"swin\"", "\"mixer\""))),
+                "the geometry is of the unknown kind \"mixer\"");
+        refused(
+                changed(t -> {}, m -> m.compute("trivet.model", (k, v) -> v.replace("\"kind\":\"swin\",", ""))),
+                "is not a sound quantized model");
+    }
+
+    private static String metadata(Path file) {
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            return source.metadata().getOrDefault("trivet.model", "");
+        }
     }
 }

@@ -36,7 +36,7 @@ class TimmConfigTest {
     })
     void presetsAreTimmsModels(String name, int width, int depth, int heads, int tokens, long parameters) {
         ModelConfig config = TimmConfig.preset(name);
-        VitConfig geometry = config.geometry();
+        VitConfig geometry = config.vit();
         assertThat(geometry.width()).isEqualTo(width);
         assertThat(geometry.depth()).isEqualTo(depth);
         assertThat(geometry.heads()).isEqualTo(heads);
@@ -46,7 +46,7 @@ class TimmConfigTest {
         assertThat(parameters(geometry)).isEqualTo(parameters);
     }
 
-    private static long parameters(VitConfig geometry) {
+    private static long parameters(Geometry geometry) {
         VitTensors tensors = VitTensors.of(geometry);
         long count = 0;
         for (VitTensors.Linear linear : tensors.linears()) {

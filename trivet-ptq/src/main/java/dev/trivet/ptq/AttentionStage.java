@@ -47,8 +47,9 @@ final class AttentionStage {
     private final int block;
     private final int scoreBits;
     private final int mixingBits;
+    private final boolean levels;
 
-    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits) {
+    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits, boolean levels) {
         images = state.images;
         pass = state.pass;
         kernels = state.kernels;
@@ -57,6 +58,7 @@ final class AttentionStage {
         this.block = block;
         this.scoreBits = scoreBits;
         this.mixingBits = mixingBits;
+        this.levels = levels;
     }
 
     /**
@@ -141,7 +143,7 @@ final class AttentionStage {
         }
     }
 
-    /** Of q, k, v after the rewrite, and of the probabilities. */
+    /** Of q, k, v after the rewrite, and of the numerators. */
     private LevelHistogram[] histograms() {
         LevelHistogram[] histograms = new LevelHistogram[PARTS.length + 1];
         for (int part = 0; part < PARTS.length; part++) {
@@ -151,7 +153,7 @@ final class AttentionStage {
         return histograms;
     }
 
-    /** Leaves the float q, k, v, probabilities and mixed values of one image in the worker's buffers. */
+    /** Leaves the float q, k, v, softmax numerators and mixed values of one image in the worker's buffers. */
     private void observe(UnitWorker worker, int image) {
         long perHead = 4L * config.tokens() * config.width();
         long map = 4L * config.heads() * config.tokens() * config.tokens();
@@ -167,7 +169,7 @@ final class AttentionStage {
                     MemorySegment.copy(left, 0, q, 0, perHead);
                     MemorySegment.copy(right, 0, k, 0, perHead);
                 } else {
-                    MemorySegment.copy(left, 0, p, 0, map);
+                    numerators(left, p);
                     MemorySegment.copy(right, 0, v, 0, perHead);
                     MemorySegment.copy(raw, 0, mixed, 0, perHead);
                 }
@@ -175,8 +177,28 @@ final class AttentionStage {
         });
     }
 
+    /** Softmax's numerators from its probabilities: each row over its largest. */
+    private void numerators(MemorySegment probabilities, MemorySegment out) {
+        int tokens = config.tokens();
+        for (long row = 0; row < (long) config.heads() * tokens; row++) {
+            float most = 0;
+            for (int j = 0; j < tokens; j++) {
+                most = Math.max(most, probabilities.getAtIndex(JAVA_FLOAT, row * tokens + j));
+            }
+            for (int j = 0; j < tokens; j++) {
+                float p = probabilities.getAtIndex(JAVA_FLOAT, row * tokens + j);
+                out.setAtIndex(JAVA_FLOAT, row * tokens + j, p / most);
+            }
+        }
+    }
+
     /** Quantizers of both products. */
-    record Choice(MatmulQuantizers scores, MatmulQuantizers mixing, String description, double error) {}
+    record Choice(
+            MatmulQuantizers scores,
+            MatmulQuantizers mixing,
+            String description,
+            double error,
+            List<OperatorChoice.Tried> tried) {}
 
     private record Combination(
             String description,
@@ -189,7 +211,9 @@ final class AttentionStage {
         List<Combination> combinations = combinations(workers);
         double[] errors = errors(workers, combinations);
         int best = 0;
+        List<OperatorChoice.Tried> tried = new ArrayList<>();
         for (int c = 0; c < errors.length; c++) {
+            tried.add(new OperatorChoice.Tried(combinations.get(c).description, errors[c]));
             if (errors[c] < errors[best]) {
                 best = c;
             }
@@ -197,9 +221,10 @@ final class AttentionStage {
         Combination chosen = combinations.get(best);
         return new Choice(
                 new MatmulQuantizers(chosen.q, chosen.k),
-                new MatmulQuantizers(chosen.p, chosen.v),
+                new MatmulQuantizers(chosen.p, chosen.v, true),
                 chosen.description,
-                errors[best]);
+                errors[best],
+                tried);
     }
 
     private List<Combination> combinations(Supplier<UnitWorker> workers) {
@@ -230,7 +255,7 @@ final class AttentionStage {
             boolean signed = part < 3;
             int bits = part < 2 ? scoreBits : mixingBits;
             ActivationQuantizer uniform = histograms[part].uniform(bits, signed);
-            made[part] = bits < 8
+            made[part] = levels && bits < 8
                     ? new ActivationQuantizer[] {uniform, histograms[part].levels(bits, signed)}
                     : new ActivationQuantizer[] {uniform};
         }
@@ -240,7 +265,7 @@ final class AttentionStage {
             for (int p = 0; p < made[3].length; p++) {
                 for (int v = 0; v < made[2].length; v++) {
                     combinations.add(new Combination(
-                            "q, k " + kinds[s] + ", probabilities " + kinds[p] + ", v " + kinds[v],
+                            "q, k " + kinds[s] + ", weights " + kinds[p] + ", v " + kinds[v],
                             made[0][s],
                             made[1][s],
                             made[3][p],
@@ -281,6 +306,7 @@ final class AttentionStage {
                 MemorySegment v = worker.buffers.get("vc", 2L * values);
                 MemorySegment p = worker.buffers.get("pc", 2L * heads * tokens * tokens);
                 MemorySegment raw = worker.buffers.get("raws", 4L * Math.max(values, heads * tokens * tokens));
+                MemorySegment factors = worker.buffers.get("factors", 4L * heads * tokens);
                 MemorySegment mixed = worker.buffers.get("mixed", 0);
                 MemorySegment results = worker.buffers.get("results", 8L * (combinations.size() + 1));
                 for (int i = 0; i < combinations.size(); i++) {
@@ -290,11 +316,13 @@ final class AttentionStage {
                     workspace.pointwise().encode(worker.buffers.get("v", 0), values, Operand.of(c.v), v);
                     products.get(i)[0].run(workspace, q, k, heads, raw);
                     float scale = c.q.scale() * c.k.scale() * (float) (1 / Math.sqrt(headWidth));
-                    workspace.pointwise().softmax(raw, true, heads * tokens, tokens, scale, Operand.of(c.p), p);
+                    workspace
+                            .pointwise()
+                            .softmaxNumerators(raw, true, heads * tokens, tokens, scale, Operand.of(c.p), p, factors);
                     products.get(i)[1].run(workspace, p, v, heads, raw);
                     double error = 0;
-                    float unit = c.p.scale() * c.v.scale();
                     for (long j = 0; j < values; j++) {
+                        float unit = factors.getAtIndex(JAVA_FLOAT, j / headWidth) * c.v.scale();
                         double d = raw.getAtIndex(JAVA_INT, j) * unit - mixed.getAtIndex(JAVA_FLOAT, j);
                         error += d * d;
                     }

@@ -16,18 +16,9 @@ import java.util.List;
 final class BlockwiseSearch {
     private BlockwiseSearch() {}
 
-    /** Hears of every finished unit. */
-    interface Checkpoint {
-        /**
-         * @param units how many units are finished
-         * @param model the model so far
-         */
-        void reached(int units, VitModel model);
-    }
-
     /**
      * @param model the float model
-     * @param begun a model whose first {@code finished} units are quantized, from {@link Checkpoint}; the float model to start
+     * @param begun a model whose first {@code finished} units are quantized, from {@link SearchCheckpoint}; the float model to start
      */
     static VitModel quantize(
             VitModel model,
@@ -38,51 +29,30 @@ final class BlockwiseSearch {
             int threads,
             UnitSearch method,
             SearchListener listener,
-            Checkpoint checkpoint) {
+            SearchCheckpoint checkpoint) {
         if (images.size() == 0) {
             throw new IllegalArgumentException("no calibration images");
         }
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
-        List<ModelUnit> units = ModelUnit.of(model.geometry());
-        Progress progress = new Progress(listener, units.size());
-        try (SearchState state = new SearchState(model, begun, kernels, images, threads, progress::image)) {
+        List<ModelUnit> units = ModelUnit.of(model.vit());
+        SearchProgress progress = new SearchProgress(listener, units, finished, images.size(), method, model.vit());
+        try (SearchState state = new SearchState(model, begun, kernels, images, threads, progress)) {
             for (int u = 0; u < units.size(); u++) {
                 ModelUnit unit = units.get(u);
-                progress.start(unit.name(), u);
+                progress.unit(u);
                 if (u >= finished) {
                     method.quantize(unit, state);
                     checkpoint.reached(u + 1, state.current());
                 }
                 if (u + 1 < units.size()) {
+                    progress.stage("tokens");
                     state.advance(unit);
                 }
             }
+            progress.end();
             return state.current();
-        }
-    }
-
-    /** Turns images done into units done. */
-    private static final class Progress {
-        private final SearchListener listener;
-        private final int units;
-        private String stage = "";
-        private int unit;
-
-        Progress(SearchListener listener, int units) {
-            this.listener = listener;
-            this.units = units;
-        }
-
-        synchronized void start(String name, int index) {
-            stage = name;
-            unit = index;
-            listener.progress(stage, unit, units);
-        }
-
-        synchronized void image() {
-            listener.progress(stage, unit, units);
         }
     }
 }

@@ -26,7 +26,8 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
     /** Least and largest factor between channels' scales. */
     private static final double NARROWEST = 1e-3;
 
-    static List<InputCandidate> of(LayerSamples samples, Supplier<SampleWorker> workers, boolean foldable, int bits) {
+    static List<InputCandidate> of(
+            LayerSamples samples, Supplier<SampleWorker> workers, boolean foldable, int bits, boolean levels) {
         int inputs = samples.layer.inputs();
         ChannelStatistics statistics = ChannelStatistics.of(samples, workers);
         List<ChannelFold> folds = new ArrayList<>();
@@ -41,7 +42,7 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
         for (int f = 0; f < folds.size(); f++) {
             LevelHistogram histogram = histograms.get(f);
             candidates.add(new InputCandidate(NAMES[f] + "uniform", folds.get(f), histogram.uniform(bits, false)));
-            if (bits < 8) {
+            if (levels && bits < 8) {
                 candidates.add(new InputCandidate(NAMES[f] + "levels", folds.get(f), histogram.levels(bits, false)));
             }
         }
@@ -91,10 +92,9 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
                 for (int f = 0; f < folds.size(); f++) {
                     LevelHistogram histogram = worker.cleared(f);
                     for (int r = 0; r < samples.rows; r++) {
-                        double weight = (double) samples.roots[r] * samples.roots[r];
                         for (int c = 0; c < inputs; c++) {
                             float v = x.getAtIndex(JAVA_FLOAT, (long) r * inputs + c);
-                            histogram.add(folds.get(f).apply(v, c), importance[f][c] * weight);
+                            histogram.add(folds.get(f).apply(v, c), importance[f][c]);
                         }
                     }
                 }
@@ -164,7 +164,7 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
     }
 
     /**
-     * Turns codes back to values, each row times the root of its weight.
+     * Turns codes back to values.
      *
      * @param values float32 {@code [rows, inputs]}
      * @param transposed float32 {@code [inputs, rows]}
@@ -172,11 +172,10 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
     void decode(LayerSamples samples, MemorySegment codes, MemorySegment values, MemorySegment transposed) {
         int inputs = samples.layer.inputs();
         for (int r = 0; r < samples.rows; r++) {
-            float unit = quantizer.scale() * samples.roots[r];
             for (int c = 0; c < inputs; c++) {
                 long i = (long) r * inputs + c;
                 int code = quantizer.wide() ? codes.getAtIndex(JAVA_SHORT, i) : codes.get(JAVA_BYTE, i) & 0xff;
-                float v = (code - quantizer.zeroPoint()) * unit;
+                float v = quantizer.dequantize(code);
                 values.setAtIndex(JAVA_FLOAT, i, v);
                 transposed.setAtIndex(JAVA_FLOAT, (long) c * samples.rows + r, v);
             }

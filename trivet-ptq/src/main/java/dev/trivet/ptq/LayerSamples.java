@@ -27,17 +27,13 @@ final class LayerSamples implements AutoCloseable {
     final LinearLayer.Float32 layer;
     final ImagePass pass;
     final int rows;
-    /** Roots of the rows' weights. */
-    final float[] roots;
-
     private final TokenStore inputs;
     private final TokenStore wanted;
 
-    private LayerSamples(LinearLayer.Float32 layer, ImagePass pass, float[] roots) {
+    private LayerSamples(LinearLayer.Float32 layer, ImagePass pass, int rows) {
         this.layer = layer;
         this.pass = pass;
-        this.roots = roots;
-        rows = roots.length;
+        this.rows = rows;
         inputs = new TokenStore(pass.images(), 4L * rows * layer.inputs());
         wanted = new TokenStore(pass.images(), 4L * rows * layer.outputs());
     }
@@ -46,11 +42,11 @@ final class LayerSamples implements AutoCloseable {
      * Runs the unit once for every image.
      *
      * @param layer the layer, still float
-     * @param roots {@code [rows]}, roots of the weights of the rows that one image gives
+     * @param rows rows that one image gives
      */
     static LayerSamples capture(
-            SearchState state, Supplier<UnitWorker> workers, LinearLayer.Float32 layer, Target target, float[] roots) {
-        LayerSamples samples = new LayerSamples(layer, state.pass, roots);
+            SearchState state, Supplier<UnitWorker> workers, LinearLayer.Float32 layer, Target target, int rows) {
+        LayerSamples samples = new LayerSamples(layer, state.pass, rows);
         try {
             state.pass.run(workers, (worker, image) -> samples.capture(state, worker, target, image));
         } catch (RuntimeException | Error e) {
@@ -86,10 +82,22 @@ final class LayerSamples implements AutoCloseable {
             }
         });
         switch (target) {
-            case OUTPUT -> {}
-            case STREAM_AFTER_ATTENTION ->
+            case OUTPUT -> addBiasDifference(y, state.referenceBias(layer.name()));
+            case STREAM_AFTER_ATTENTION -> {
+                addBiasDifference(y, state.referenceBias(layer.name()));
                 addDifference(y, state.referenceTokens.image(image), state.quantizedTokens.image(image), out);
+            }
             case STREAM_AFTER_BLOCK -> addDifference(y, worker.referenceTokens(), worker.quantizedTokens(), out);
+        }
+    }
+
+    /** The wanted output leaves this layer's bias out, which rewrites may have moved away from the float model's. */
+    private void addBiasDifference(MemorySegment y, float[] reference) {
+        for (int r = 0; r < rows; r++) {
+            for (int n = 0; n < reference.length; n++) {
+                long i = (long) r * reference.length + n;
+                y.setAtIndex(JAVA_FLOAT, i, y.getAtIndex(JAVA_FLOAT, i) + (reference[n] - layer.bias()[n]));
+            }
         }
     }
 

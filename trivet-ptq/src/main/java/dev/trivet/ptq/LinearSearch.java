@@ -1,60 +1,122 @@
 package dev.trivet.ptq;
 
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.trivet.kernel.DigitProducts;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Linear;
 import dev.trivet.kernel.Operand;
-import dev.trivet.kernel.Workspace;
+import dev.trivet.kernel.Product;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Interval search of a linear layer, Liu et al. 2021, section 3.1, eq. (10): maximise the Pearson correlation between the float
- * output and the output of the integer kernel, over the weight scale and the input scale in turn.
+ * output and the output of the integer kernel, over the weight scale and the input scale in turn. A layer may consist of
+ * several matrices that share an input (W^Q, W^K, W^V); each has a weight scale, and the input's scale is chosen by the mean of
+ * their objectives. W^Q and W^K are also judged by the order of the attention scores, eq. (12), see {@link AttentionRanking}.
  *
- * <p>Differences from the paper: with one scale per output channel the correlation is taken per channel as well, so each
- * channel picks its own candidate from the same integer products. Where an image gives fewer than {@value #FEW_ROWS} rows
- * (the head sees one token), a correlation within a column says nothing, and all channels share one factor chosen by the
- * correlation over the whole output. Inputs may be asymmetric; the paper's symmetric grid is an option.
+ * <p>Bias correction, eq. (16): the three error terms add up to {@code E[quantized O] - E[O]}, the column means of the error
+ * that scoring an input candidate sums up anyway. So the chosen candidate's means are taken from the original bias after each
+ * round, and the next round's scores see the bias. In sequential calibration the float output is that of the float model, and
+ * what earlier operators have shifted goes with it.
+ *
+ * <p>Differences from the paper: with one scale per output channel (an option) the correlation is taken per channel as well,
+ * so each channel picks its own candidate from the same integer products; a ranking loss cannot be laid to one channel and
+ * then only judges the input's scale. Where an image gives fewer than {@value #FEW_ROWS} rows (the head sees one token), a
+ * correlation within a column says nothing, and all channels share one factor chosen by the correlation over the whole output.
+ * Inputs may be asymmetric; the paper's symmetric grid is an option.
  */
 final class LinearSearch implements OperatorSearch {
     /** Below this a per-channel correlation is too noisy to choose by. */
     static final int FEW_ROWS = 16;
 
     private final LinearLayer.Float32 layer;
-    private final Kernels kernels;
-    private final QuantizationSettings settings;
     private final int rows;
+    private final OperatorPlan bits;
+    private final LiuSettings settings;
+    private final Kernels kernels;
+    private final @Nullable AttentionRanking ranking;
+    private final float[] factors;
+    /** Matrices that the input's scale is chosen for. */
+    private final int parts;
+
     private final boolean choicePerChannel;
     private final ValueRange range = new ValueRange();
-    private final boolean signedInput;
+    private final SettledSides settled = new SettledSides();
+    /** {@code [outputs]}: what the bias has been changed by. */
+    private final float[] biasChange;
+    /** How the float model's raw output becomes values. */
+    private final Product floatProduct;
 
+    /** Per channel, or per part. */
     private float[] initialScales = new float[0];
-    private int[] weightChoice = new int[0];
+    /** Per channel or per part, or one. */
+    private final int[] weightChoice;
+
     private int inputChoice;
-    private double similarity;
-    private boolean initialized;
+    private double objective;
 
     private Side side = Side.RIGHT;
-    private List<Candidate> candidates = List.of();
+    private Arena arena = Arena.ofAuto();
+    private List<Weights> weights = List.of();
+    private List<ActivationQuantizer> inputs = List.of();
+    private List<Operand> operands = List.of();
+    /** Per candidate how its sums become values; only where a ranking needs them. */
+    private List<Product> products = List.of();
+
     private Scores scores = new Scores(1, 1);
-    private AtomicLong images = new AtomicLong();
+    private List<MeanError> errors = List.of();
+    private final AtomicLong images = new AtomicLong();
 
-    /** A packed weight candidate: integer kernel, zero-point correction, scale of the sums. */
-    private record Candidate(Linear linear, int[] rowSums, float[] weightScales) {}
+    /**
+     * Packed weight codes.
+     *
+     * @param rowSums {@code [outputs]}: sums over the inputs
+     * @param scales {@code [outputs]}
+     */
+    @SuppressWarnings("ArrayRecordComponent") // parameters, never compared
+    private record Weights(Linear linear, int[] rowSums, float[] scales) {}
 
-    /** @param rows rows that one image gives */
-    LinearSearch(LinearLayer.Float32 layer, int rows, Kernels kernels, QuantizationSettings settings) {
+    /**
+     * @param rows rows that one image gives
+     * @param matrices how many matrices of equal size are stacked in the layer
+     * @param ranking judges the first two of three matrices, queries and keys; absent where nothing is ranked
+     */
+    LinearSearch(
+            LinearLayer.Float32 layer,
+            int rows,
+            int matrices,
+            OperatorPlan bits,
+            Optional<AttentionRanking> ranking,
+            Kernels kernels,
+            LiuSettings settings) {
         this.layer = layer;
         this.rows = rows;
+        this.bits = bits;
+        this.ranking = ranking.orElse(null);
         this.kernels = kernels;
         this.settings = settings;
+        factors = settings.factors();
+        parts = settings.perChannel() ? 1 : matrices;
         choicePerChannel = settings.perChannel() && rows >= FEW_ROWS;
-        signedInput = !settings.asymmetric();
+        weightChoice = new int[choicePerChannel ? layer.outputs() : parts];
+        biasChange = new float[layer.outputs()];
+        floatProduct = new Product(
+                false,
+                layer.outputs(),
+                MemorySegment.NULL,
+                MemorySegment.NULL,
+                Arena.ofAuto().allocateFrom(JAVA_FLOAT, layer.bias()));
     }
 
     @Override
@@ -63,185 +125,305 @@ final class LinearSearch implements OperatorSearch {
     }
 
     @Override
+    public long leftElements() {
+        return (long) rows * layer.inputs();
+    }
+
+    @Override
+    public long rightElements() {
+        return 0;
+    }
+
+    @Override
+    public long outputElements() {
+        return (long) rows * layer.outputs();
+    }
+
+    @Override
     public void observe(MemorySegment left, MemorySegment right) {
-        range.add(left, (long) rows * layer.inputs());
+        range.add(left, leftElements());
     }
 
     @Override
     public void initialize() {
-        initialScales = WeightCodes.initialScales(
-                layer.weight(), layer.outputs(), layer.inputs(), settings.weightBits(), settings.perChannel());
-        weightChoice = new int[choicePerChannel ? layer.outputs() : 1];
-        java.util.Arrays.fill(weightChoice, settings.unitCandidate());
-        inputChoice = settings.unitCandidate();
-        initialized = true;
+        int groups = settings.perChannel() ? layer.outputs() : parts;
+        initialScales =
+                WeightCodes.initialScales(layer.weight(), layer.outputs(), layer.inputs(), bits.weightBits(), groups);
+        int one = Arrays.binarySearch(factors, 1f);
+        Arrays.fill(weightChoice, one);
+        inputChoice = one;
     }
 
-    private float weightFactor(int channel) {
-        return settings.rounds() == 0 ? 1 : settings.factor(weightChoice[choicePerChannel ? channel : 0]);
+    private int outputsPerPart() {
+        return layer.outputs() / parts;
     }
 
-    /** The scales chosen so far. */
-    private float[] weightScales() {
-        float[] scales = initialScales.clone();
-        for (int s = 0; s < scales.length; s++) {
-            scales[s] *= weightFactor(s);
+    /** {@code [outputs]}: the weight scales when every choice is the given one, or those chosen so far. */
+    private float[] weightScales(int candidate) {
+        float[] scales = new float[layer.outputs()];
+        for (int n = 0; n < scales.length; n++) {
+            int chosen = weightChoice[choicePerChannel ? n : n / outputsPerPart()];
+            float factor = factors[candidate < 0 ? chosen : candidate];
+            scales[n] = initialScales[n / (layer.outputs() / initialScales.length)] * factor;
         }
         return scales;
     }
 
-    private ActivationQuantizer initialInput() {
-        return signedInput
-                ? range.symmetricUnsigned(settings.activationBits())
-                : range.asymmetric(settings.activationBits());
+    private float[] chosenScales() {
+        return weightScales(-1);
     }
 
-    private ActivationQuantizer input() {
-        return settings.rounds() == 0 ? initialInput() : initialInput().scaledBy(settings.factor(inputChoice));
+    private ActivationQuantizer input(int candidate) {
+        ActivationQuantizer initial = settings.asymmetric()
+                ? range.asymmetric(bits.activationBits())
+                : range.symmetricUnsigned(bits.activationBits());
+        return initial.scaledBy(factors[candidate]);
+    }
+
+    @Override
+    public boolean isSettled(Side searched) {
+        return settled.isSettled(searched);
     }
 
     @Override
     public long candidateBytes(Side searched) {
-        long weights = kernels.packedBytes(layer.outputs(), layer.inputs());
-        return searched == Side.RIGHT ? weights * settings.candidates() : weights;
+        long bytes = kernels.packedBytes(layer.outputs(), layer.inputs()) * WeightCodes.bytes(bits.weightBits());
+        return searched == Side.RIGHT ? bytes * factors.length : bytes;
     }
 
     @Override
     public void open(Side searched) {
-        if (!initialized) {
+        if (initialScales.length == 0) {
             throw new IllegalStateException("no range yet");
         }
         side = searched;
-        images = new AtomicLong();
-        List<Candidate> made = new ArrayList<>();
-        if (side == Side.RIGHT) {
-            for (int c = 0; c < settings.candidates(); c++) {
-                float[] scales = initialScales.clone();
-                for (int s = 0; s < scales.length; s++) {
-                    scales[s] *= settings.factor(c);
-                }
-                made.add(pack(scales));
+        images.set(0);
+        arena = Arena.ofShared();
+        weights = new ArrayList<>();
+        inputs = new ArrayList<>();
+        operands = new ArrayList<>();
+        products = new ArrayList<>();
+        errors = new ArrayList<>();
+        boolean right = side == Side.RIGHT;
+        scores = new Scores(factors.length, right ? weightChoice.length : 1);
+        for (int c = 0; c < (right ? factors.length : 1); c++) {
+            weights.add(pack(right ? weightScales(c) : chosenScales()));
+        }
+        for (int c = 0; c < (right ? 1 : factors.length); c++) {
+            inputs.add(input(right ? inputChoice : c));
+            operands.add(Operand.of(inputs.getLast()));
+        }
+        for (int c = 0; c < factors.length; c++) {
+            if (ranking != null) {
+                products.add(product(weights(c), input(c, inputs)));
             }
-            scores = new Scores(settings.candidates(), weightChoice.length);
-        } else {
-            made.add(pack(weightScales()));
-            scores = new Scores(settings.candidates(), 1);
+            if (!right) {
+                errors.add(new MeanError(layer.outputs()));
+            }
         }
-        candidates = made;
     }
 
-    private Candidate pack(float[] scales) {
+    private Weights weights(int candidate) {
+        return weights.get(side == Side.RIGHT ? candidate : 0);
+    }
+
+    private <T> T input(int candidate, List<T> of) {
+        return of.get(side == Side.RIGHT ? 0 : candidate);
+    }
+
+    private Weights pack(float[] scales) {
+        boolean wide = bits.weightBits() > 8;
+        int[] rowSums = new int[layer.outputs()];
         try (Arena scratch = Arena.ofConfined()) {
-            MemorySegment codes = encode(scales, scratch);
-            return new Candidate(
-                    kernels.integerLinear(codes, layer.outputs(), layer.inputs(), rows),
-                    WeightCodes.rowSums(codes, layer.outputs(), layer.inputs()),
-                    scales);
+            MemorySegment codes = encode(scales, rowSums, scratch);
+            Linear linear = DigitProducts.linear(
+                    kernels, codes, wide, layer.outputs(), layer.inputs(), rows, bits.activationBits() > 8);
+            return new Weights(linear, rowSums, scales);
         }
     }
 
-    private MemorySegment encode(float[] scales, Arena arena) {
-        MemorySegment codes = arena.allocate((long) layer.outputs() * layer.inputs(), 64);
-        WeightCodes.encode(layer.weight(), layer.outputs(), layer.inputs(), scales, settings.weightBits(), codes);
+    private MemorySegment encode(float[] scales, int[] rowSums, Arena to) {
+        long count = (long) layer.outputs() * layer.inputs();
+        MemorySegment codes = to.allocate(count * WeightCodes.bytes(bits.weightBits()), 64);
+        WeightCodes.encode(layer.weight(), layer.outputs(), layer.inputs(), scales, bits.weightBits(), codes, rowSums);
         return codes;
+    }
+
+    private Product product(Weights packed, ActivationQuantizer input) {
+        int outputs = layer.outputs();
+        MemorySegment correction = arena.allocate(JAVA_INT, outputs);
+        MemorySegment scale = arena.allocate(JAVA_FLOAT, outputs);
+        for (int n = 0; n < outputs; n++) {
+            correction.setAtIndex(JAVA_INT, n, input.zeroPoint() * packed.rowSums[n]);
+            scale.setAtIndex(JAVA_FLOAT, n, input.scale() * packed.scales[n]);
+        }
+        return new Product(true, outputs, correction, scale, arena.allocateFrom(JAVA_FLOAT, bias()));
+    }
+
+    private float[] bias() {
+        float[] bias = layer.bias().clone();
+        for (int n = 0; n < bias.length; n++) {
+            bias[n] += biasChange[n];
+        }
+        return bias;
     }
 
     @Override
     public void score(SearchScratch scratch, MemorySegment left, MemorySegment right, MemorySegment output) {
         ErrorSums sums = scratch.sums(rows, layer.outputs());
         sums.setOutput(output);
-        MemorySegment codes = scratch.left((long) rows * layer.inputs());
-        MemorySegment out = scratch.out((long) rows * layer.outputs());
-        if (side == Side.RIGHT) {
-            ActivationQuantizer quantizer = input();
-            encode(scratch.workspace(), left, quantizer, codes);
-            for (int c = 0; c < candidates.size(); c++) {
-                product(scratch, candidates.get(c), quantizer, codes, output, out, sums);
-                for (int choice = 0; choice < weightChoice.length; choice++) {
-                    scores.add(c, choice, choicePerChannel ? sums.pearson(choice) : sums.pearson());
-                }
+        MemorySegment codes = scratch.buffer("codes", 2L * leftElements());
+        MemorySegment out = scratch.buffer("sums", 4L * outputElements());
+        if (ranking != null) {
+            ranking.split(scratch, "candidate", "candidate", output, floatProduct);
+            ranking.reference(scratch, "candidate");
+        }
+        for (int c = 0; c < factors.length; c++) {
+            if (c == 0 || side == Side.LEFT) {
+                encode(scratch, left, input(c, operands), codes);
             }
-        } else {
-            ActivationQuantizer initial = initialInput();
-            for (int c = 0; c < settings.candidates(); c++) {
-                ActivationQuantizer quantizer = initial.scaledBy(settings.factor(c));
-                encode(scratch.workspace(), left, quantizer, codes);
-                product(scratch, candidates.getFirst(), quantizer, codes, output, out, sums);
-                scores.add(c, 0, sums.pearson());
+            if (c == 0 && side == Side.RIGHT && ranking != null && ranksWeights()) {
+                splitChosen(scratch, ranking, codes, out);
+            }
+            Weights packed = weights(c);
+            ActivationQuantizer input = input(c, inputs);
+            packed.linear.run(scratch.workspace(), codes, rows, out);
+            sums.setQuantized(output, out, packed.rowSums, input.zeroPoint(), packed.scales, input.scale());
+            if (side == Side.RIGHT) {
+                scoreWeights(scratch, c, sums, out);
+            } else {
+                scoreInput(scratch, c, sums, out);
             }
         }
         images.incrementAndGet();
     }
 
-    private void encode(Workspace workspace, MemorySegment x, ActivationQuantizer quantizer, MemorySegment codes) {
-        workspace.pointwise().encode(x, rows * layer.inputs(), Operand.of(quantizer), codes);
+    private void encode(SearchScratch scratch, MemorySegment x, Operand operand, MemorySegment codes) {
+        scratch.workspace().pointwise().encode(x, Math.toIntExact(leftElements()), operand, codes);
     }
 
-    private void product(
-            SearchScratch scratch,
-            Candidate candidate,
-            ActivationQuantizer quantizer,
-            MemorySegment codes,
-            MemorySegment output,
-            MemorySegment out,
-            ErrorSums sums) {
-        candidate.linear.run(scratch.workspace(), codes, rows, out);
-        int[] correction = new int[layer.outputs()];
-        float[] scale = new float[layer.outputs()];
-        for (int n = 0; n < layer.outputs(); n++) {
-            correction[n] = quantizer.zeroPoint() * candidate.rowSums[n];
-            scale[n] = quantizer.scale() * candidate.weightScales[candidate.weightScales.length == 1 ? 0 : n];
+    private boolean ranksWeights() {
+        return !settings.perChannel() && parts == 3;
+    }
+
+    /** Keeps the queries and keys of the scales chosen so far. */
+    private void splitChosen(SearchScratch scratch, AttentionRanking maps, MemorySegment codes, MemorySegment out) {
+        int queries = weightChoice[0];
+        int keys = weightChoice[1];
+        weights(queries).linear.run(scratch.workspace(), codes, rows, out);
+        maps.split(scratch, "chosen", keys == queries ? "chosen" : "unused", out, products.get(queries));
+        if (keys != queries) {
+            weights(keys).linear.run(scratch.workspace(), codes, rows, out);
+            maps.split(scratch, "unused", "chosen", out, products.get(keys));
         }
-        sums.setQuantized(output, out, correction, scale);
+    }
+
+    private void scoreWeights(SearchScratch scratch, int c, ErrorSums sums, MemorySegment out) {
+        int columns = layer.outputs() / weightChoice.length;
+        AttentionRanking maps = ranksWeights() ? ranking : null;
+        if (maps != null) {
+            maps.split(scratch, "candidate", "candidate", out, products.get(c));
+        }
+        for (int choice = 0; choice < weightChoice.length; choice++) {
+            double score = sums.pearson(choice * columns, (choice + 1) * columns, biasChange);
+            if (maps != null && choice == 0) {
+                score -= maps.penalty(scratch, "candidate", "chosen");
+            } else if (maps != null && choice == 1) {
+                score -= maps.penalty(scratch, "chosen", "candidate");
+            }
+            scores.add(c, choice, score);
+        }
+    }
+
+    private void scoreInput(SearchScratch scratch, int c, ErrorSums sums, MemorySegment out) {
+        double score = 0;
+        for (int part = 0; part < parts; part++) {
+            score += sums.pearson(part * outputsPerPart(), (part + 1) * outputsPerPart(), biasChange);
+        }
+        if (ranking != null) {
+            ranking.split(scratch, "candidate", "candidate", out, products.get(c));
+            // It is part of the objective of W^Q and of W^K, but not of W^V.
+            double ranked = parts == 1 ? 2 / 3.0 : 2;
+            score -= ranked * ranking.penalty(scratch, "candidate", "candidate");
+        }
+        scores.add(c, 0, score / parts);
+        double[] means = scratch.means(layer.outputs());
+        for (int n = 0; n < means.length; n++) {
+            means[n] = sums.meanError(n);
+        }
+        errors.get(c).add(means);
     }
 
     @Override
-    public boolean choose() {
+    public void choose() {
         boolean changed = false;
         if (side == Side.RIGHT) {
+            double sum = 0;
             for (int choice = 0; choice < weightChoice.length; choice++) {
                 int best = scores.best(choice);
                 changed |= best != weightChoice[choice];
                 weightChoice[choice] = best;
+                sum += scores.mean(best, choice, images.get());
             }
-            similarity = meanSimilarity();
-        } else {
-            int best = scores.best(0);
-            changed = best != inputChoice;
-            inputChoice = best;
-            similarity = scores.mean(best, 0, images.get());
+            objective = sum / weightChoice.length;
+            settled.searched(side, changed);
+            return;
         }
-        candidates.forEach(c -> c.linear.close());
-        candidates = List.of();
-        return changed;
+        int best = scores.best(0);
+        changed = best != inputChoice;
+        inputChoice = best;
+        objective = scores.mean(best, 0, images.get());
+        settled.searched(side, changed);
+        if (settings.biasCorrection()) {
+            correctBias(errors.get(best).mean());
+        }
     }
 
-    private double meanSimilarity() {
-        double sum = 0;
-        for (int choice = 0; choice < weightChoice.length; choice++) {
-            sum += scores.mean(weightChoice[choice], choice, images.get());
+    private void correctBias(double[] errors) {
+        boolean changed = false;
+        for (int n = 0; n < biasChange.length; n++) {
+            float change = (float) -errors[n];
+            changed |= change != biasChange[n];
+            biasChange[n] = change;
         }
-        return sum / weightChoice.length;
+        if (changed) {
+            settled.biasChanged();
+        }
     }
 
     @Override
-    public double similarity() {
-        return similarity;
+    public void close() {
+        if (weights.isEmpty()) {
+            return;
+        }
+        weights.forEach(packed -> packed.linear.close());
+        weights = List.of();
+        arena.close();
     }
 
-    /** The layer with the scales chosen so far. */
+    @Override
+    public double objective() {
+        return objective;
+    }
+
+    @Override
+    public void install(SearchState state) {
+        state.put(quantized());
+    }
+
+    /** The layer with what has been chosen so far. */
     LinearLayer.Quantized quantized() {
-        float[] scales = weightScales();
-        MemorySegment codes = MemorySegment.ofArray(new byte[Math.multiplyExact(layer.outputs(), layer.inputs())]);
-        WeightCodes.encode(layer.weight(), layer.outputs(), layer.inputs(), scales, settings.weightBits(), codes);
+        float[] scales = chosenScales();
+        MemorySegment codes = encode(scales, new int[layer.outputs()], Arena.ofAuto());
+        boolean one = !settings.perChannel() && parts == 1;
         return new LinearLayer.Quantized(
                 layer.name(),
                 layer.outputs(),
                 layer.inputs(),
-                settings.weightBits(),
+                bits.weightBits(),
                 codes,
-                scales,
-                layer.bias(),
-                input());
+                one ? new float[] {scales[0]} : scales,
+                bias(),
+                input(inputChoice));
     }
 }

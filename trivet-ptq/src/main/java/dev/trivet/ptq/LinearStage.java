@@ -33,14 +33,16 @@ final class LinearStage {
     private final Kernels kernels;
     private final Supplier<SampleWorker> workers;
     private final OperatorPlan bits;
+    private final TrivetSettings settings;
     private final int rows;
     private final int inputs;
     private final int outputs;
 
-    LinearStage(LayerSamples samples, Kernels kernels, OperatorPlan bits) {
+    LinearStage(LayerSamples samples, Kernels kernels, OperatorPlan bits, TrivetSettings settings) {
         this.samples = samples;
         this.kernels = kernels;
         this.bits = bits;
+        this.settings = settings;
         workers = () -> new SampleWorker(kernels);
         rows = samples.rows;
         inputs = samples.layer.inputs();
@@ -53,16 +55,15 @@ final class LinearStage {
      * @param error its squared error on the held-out images, relative to the wanted output's energy
      * @param tried all candidates with theirs
      */
-    record Choice(LinearFit fit, double error, List<Tried> tried) {}
-
-    record Tried(String description, double error) {}
+    record Choice(LinearFit fit, double error, List<OperatorChoice.Tried> tried) {}
 
     /** Moments of one input candidate. */
     private record Moments(InputCandidate input, SecondMoments fitted, SecondMoments heldOut) {}
 
     /** @param foldable whether a LayerNorm before the layer can absorb a change of variables */
     Choice choose(boolean foldable) {
-        List<InputCandidate> candidates = InputCandidate.of(samples, workers, foldable, bits.activationBits());
+        List<InputCandidate> candidates =
+                InputCandidate.of(samples, workers, foldable, bits.activationBits(), settings.levels());
         List<Moments> moments = moments(candidates);
         List<LinearFit> fits = new ArrayList<>();
         for (Moments m : moments) {
@@ -70,9 +71,9 @@ final class LinearStage {
         }
         double[] errors = heldOutErrors(fits);
         int best = 0;
-        List<Tried> tried = new ArrayList<>();
+        List<OperatorChoice.Tried> tried = new ArrayList<>();
         for (int f = 0; f < errors.length; f++) {
-            tried.add(new Tried(fits.get(f).description(), errors[f]));
+            tried.add(new OperatorChoice.Tried(fits.get(f).description(), errors[f]));
             if (errors[f] < errors[best]) {
                 best = f;
             }
@@ -98,7 +99,7 @@ final class LinearStage {
         samples.pass.run(workers, new ImagePass.Task<SampleWorker>() {
             @Override
             public void compute(SampleWorker worker, int image) {
-                MemorySegment y = weighted(worker, image);
+                MemorySegment y = samples.y(image);
                 MemorySegment values = worker.buffers.get("values", xBytes * candidates.size());
                 MemorySegment transposed = worker.buffers.get("transposed", xBytes);
                 MemorySegment squares = worker.buffers.get("squares", squareBytes * candidates.size());
@@ -119,28 +120,15 @@ final class LinearStage {
                     Moments m = moments.get(i);
                     (samples.isFitted(image) ? m.fitted : m.heldOut)
                             .add(
-                                    samples.roots,
+                                    rows,
                                     worker.buffers.get("values", 0).asSlice(xBytes * i, xBytes),
-                                    worker.buffers.get("weighted", 0),
+                                    samples.y(image),
                                     worker.buffers.get("squares", 0).asSlice(squareBytes * i, squareBytes),
                                     worker.buffers.get("crosses", 0).asSlice(crossBytes * i, crossBytes));
                 }
             }
         });
         return moments;
-    }
-
-    /** The wanted output, each row times the root of its weight. */
-    private MemorySegment weighted(SampleWorker worker, int image) {
-        MemorySegment y = samples.y(image);
-        MemorySegment weighted = worker.buffers.get("weighted", 4L * rows * outputs);
-        for (int r = 0; r < rows; r++) {
-            for (int n = 0; n < outputs; n++) {
-                long i = (long) r * outputs + n;
-                weighted.setAtIndex(JAVA_FLOAT, i, y.getAtIndex(JAVA_FLOAT, i) * samples.roots[r]);
-            }
-        }
-        return weighted;
     }
 
     private List<LinearFit> fits(InputCandidate input, SecondMoments moments) {
@@ -151,7 +139,8 @@ final class LinearStage {
         for (int i = 0; i < weight.length; i++) {
             weight[i] = (double) samples.layer.weight()[i] * input.fold().scale()[i % inputs];
         }
-        boolean enough = (double) samples.pass.images() * rows > (double) ROWS_PER_INPUT * inputs;
+        boolean enough =
+                settings.compensation() && (double) samples.pass.images() * rows > (double) ROWS_PER_INPUT * inputs;
         for (double ridge : RIDGES) {
             boolean none = Double.isInfinite(ridge);
             if (none || enough) {
@@ -249,13 +238,12 @@ final class LinearStage {
         ActivationQuantizer quantizer = fit.input().quantizer();
         double error = 0;
         for (int r = 0; r < rows; r++) {
-            double weight = (double) samples.roots[r] * samples.roots[r];
             for (int n = 0; n < outputs; n++) {
                 long i = (long) r * outputs + n;
                 float value = (sums.getAtIndex(JAVA_INT, i) - correction[n]) * (quantizer.scale() * fit.scales()[n])
                         + (fit.bias()[n] - samples.layer.bias()[n]);
                 double d = (double) value - y.getAtIndex(JAVA_FLOAT, i);
-                error += weight * d * d;
+                error += d * d;
             }
         }
         return error;
@@ -264,10 +252,9 @@ final class LinearStage {
     private double energy(MemorySegment y) {
         double energy = 0;
         for (int r = 0; r < rows; r++) {
-            double weight = (double) samples.roots[r] * samples.roots[r];
             for (int n = 0; n < outputs; n++) {
                 double v = y.getAtIndex(JAVA_FLOAT, (long) r * outputs + n);
-                energy += weight * v * v;
+                energy += v * v;
             }
         }
         return energy;

@@ -1,67 +1,81 @@
 package dev.trivet.ptq;
 
+import dev.trivet.kernel.DigitProducts;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Matmul;
 import dev.trivet.kernel.MatmulShape;
 import dev.trivet.kernel.Operand;
-import dev.trivet.kernel.Workspace;
 import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Interval search of an attention product: both operands are activations, each with one scale, and eq. (10) of Liu et al. 2021
- * is maximised over them in turn. Queries, keys and values are on the paper's symmetric grid. Attention probabilities are
- * never negative, so they get unsigned codes with zero point 0: the paper's signed grid would waste half of them.
+ * is maximised over them in turn, for the product of queries and keys eq. (12). The paper's signed grid wastes half of its
+ * codes on attention probabilities, which are never negative; with asymmetric activations they get unsigned codes instead.
  */
 final class MatmulSearch implements OperatorSearch {
     private final String name;
     private final MatmulShape shape;
     private final int heads;
     private final boolean probabilities;
-    private final QuantizationSettings settings;
-    private final Matmul matmul;
+    private final int bits;
+    private final LiuSettings settings;
+    private final Kernels kernels;
+    private final @Nullable AttentionRanking ranking;
+    private final float[] factors;
     private final ValueRange leftRange = new ValueRange();
     private final ValueRange rightRange = new ValueRange();
+    private final SettledSides settled = new SettledSides();
+    /** A product has no row sums to correct by, and one scale. */
+    private final int[] noRowSums;
+
+    private final float[] ones;
+    private final float[] noBias;
 
     private int leftChoice;
     private int rightChoice;
-    private double similarity;
+    private double objective;
     private Side side = Side.RIGHT;
+    private @Nullable Matmul matmul;
+    private List<Operand> operands = List.of();
+    private List<Float> steps = List.of();
+    private Operand fixed = Operand.FLOAT;
     private Scores scores = new Scores(1, 1);
-    private AtomicLong images = new AtomicLong();
+    private final AtomicLong images = new AtomicLong();
 
     /**
      * @param heads products per image
      * @param probabilities whether the left operand is a softmax output
+     * @param ranking judges the product of queries and keys; absent where nothing is ranked
      */
     MatmulSearch(
-            String name,
+            OperatorPlan bits,
             MatmulShape shape,
             int heads,
             boolean probabilities,
+            Optional<AttentionRanking> ranking,
             Kernels kernels,
-            QuantizationSettings settings) {
-        this.name = name;
+            LiuSettings settings) {
+        this.name = bits.operator();
+        this.bits = bits.activationBits();
         this.shape = shape;
         this.heads = heads;
         this.probabilities = probabilities;
+        this.ranking = ranking.orElse(null);
+        this.kernels = kernels;
         this.settings = settings;
-        matmul = kernels.integerMatmul(shape, signedLeft());
-    }
-
-    /** The paper's symmetric setting keeps the signed grid even for probabilities. */
-    private boolean signedLeft() {
-        return !probabilities || !settings.asymmetric();
-    }
-
-    private long leftCount() {
-        return (long) heads * shape.m() * shape.k();
-    }
-
-    private long rightCount() {
-        return (long) heads * shape.n() * shape.k();
+        factors = settings.factors();
+        noRowSums = new int[shape.n()];
+        ones = new float[shape.n()];
+        Arrays.fill(ones, 1f);
+        noBias = new float[shape.n()];
     }
 
     @Override
@@ -70,29 +84,46 @@ final class MatmulSearch implements OperatorSearch {
     }
 
     @Override
+    public long leftElements() {
+        return (long) heads * shape.m() * shape.k();
+    }
+
+    @Override
+    public long rightElements() {
+        return (long) heads * shape.n() * shape.k();
+    }
+
+    @Override
+    public long outputElements() {
+        return (long) heads * shape.m() * shape.n();
+    }
+
+    @Override
     public void observe(MemorySegment left, MemorySegment right) {
-        leftRange.add(left, leftCount());
-        rightRange.add(right, rightCount());
+        leftRange.add(left, leftElements());
+        rightRange.add(right, rightElements());
     }
 
     @Override
     public void initialize() {
-        leftChoice = settings.unitCandidate();
-        rightChoice = settings.unitCandidate();
+        leftChoice = Arrays.binarySearch(factors, 1f);
+        rightChoice = leftChoice;
+        matmul = DigitProducts.matmul(kernels, shape, Operand.of(left(leftChoice)), Operand.of(right(rightChoice)));
     }
 
-    private ActivationQuantizer initialLeft() {
-        return signedLeft()
-                ? leftRange.symmetricSigned(settings.activationBits())
-                : leftRange.asymmetric(settings.activationBits());
+    private ActivationQuantizer left(int candidate) {
+        ActivationQuantizer initial =
+                probabilities && settings.asymmetric() ? leftRange.asymmetric(bits) : leftRange.symmetricSigned(bits);
+        return initial.scaledBy(factors[candidate]);
     }
 
-    private ActivationQuantizer initialRight() {
-        return rightRange.symmetricSigned(settings.activationBits());
+    private ActivationQuantizer right(int candidate) {
+        return rightRange.symmetricSigned(bits).scaledBy(factors[candidate]);
     }
 
-    private ActivationQuantizer chosen(ActivationQuantizer initial, int choice) {
-        return settings.rounds() == 0 ? initial : initial.scaledBy(settings.factor(choice));
+    @Override
+    public boolean isSettled(Side searched) {
+        return settled.isSettled(searched);
     }
 
     @Override
@@ -103,71 +134,83 @@ final class MatmulSearch implements OperatorSearch {
     @Override
     public void open(Side searched) {
         side = searched;
-        scores = new Scores(settings.candidates(), 1);
-        images = new AtomicLong();
+        images.set(0);
+        scores = new Scores(factors.length, 1);
+        operands = new ArrayList<>();
+        steps = new ArrayList<>();
+        ActivationQuantizer other = side == Side.RIGHT ? left(leftChoice) : right(rightChoice);
+        fixed = Operand.of(other);
+        for (int c = 0; c < factors.length; c++) {
+            ActivationQuantizer candidate = side == Side.RIGHT ? right(c) : left(c);
+            operands.add(Operand.of(candidate));
+            steps.add(other.scale() * candidate.scale());
+        }
     }
 
     @Override
     public void score(SearchScratch scratch, MemorySegment left, MemorySegment right, MemorySegment output) {
-        Workspace workspace = scratch.workspace();
-        int rows = heads * shape.m();
-        ErrorSums sums = scratch.sums(rows, shape.n());
+        if (matmul == null) {
+            throw new IllegalStateException("no range yet");
+        }
+        ErrorSums sums = scratch.sums(heads * shape.m(), shape.n());
         sums.setOutput(output);
-        MemorySegment leftCodes = scratch.left(leftCount());
-        MemorySegment rightCodes = scratch.right(rightCount());
-        MemorySegment out = scratch.out((long) rows * shape.n());
-        int[] correction = new int[shape.n()];
-        float[] scale = new float[shape.n()];
-        boolean leftFixed = side == Side.RIGHT;
-        ActivationQuantizer fixed = leftFixed ? chosen(initialLeft(), leftChoice) : chosen(initialRight(), rightChoice);
-        ActivationQuantizer searched = leftFixed ? initialRight() : initialLeft();
-        encode(workspace, leftFixed, left, right, fixed, leftCodes, rightCodes);
-        for (int c = 0; c < settings.candidates(); c++) {
-            ActivationQuantizer candidate = searched.scaledBy(settings.factor(c));
-            encode(workspace, !leftFixed, left, right, candidate, leftCodes, rightCodes);
-            matmul.run(workspace, leftCodes, rightCodes, heads, out);
-            java.util.Arrays.fill(scale, fixed.scale() * candidate.scale());
-            sums.setQuantized(output, out, correction, scale);
-            scores.add(c, 0, sums.pearson());
+        MemorySegment leftCodes = scratch.buffer("codes", 2L * leftElements());
+        MemorySegment rightCodes = scratch.buffer("right codes", 2L * rightElements());
+        MemorySegment out = scratch.buffer("sums", 4L * outputElements());
+        if (ranking != null) {
+            ranking.referenceMap(scratch, output);
+        }
+        for (int c = 0; c < factors.length; c++) {
+            if (side == Side.LEFT || c == 0) {
+                encode(scratch, left, leftElements(), side == Side.LEFT ? operands.get(c) : fixed, leftCodes);
+            }
+            if (side == Side.RIGHT || c == 0) {
+                encode(scratch, right, rightElements(), side == Side.RIGHT ? operands.get(c) : fixed, rightCodes);
+            }
+            matmul.run(scratch.workspace(), leftCodes, rightCodes, heads, out);
+            sums.setQuantized(output, out, noRowSums, 0, ones, steps.get(c));
+            double score = sums.pearson(0, shape.n(), noBias);
+            if (ranking != null) {
+                score -= ranking.penaltyOfMap(scratch, out, steps.get(c));
+            }
+            scores.add(c, 0, score);
         }
         images.incrementAndGet();
     }
 
-    private void encode(
-            Workspace workspace,
-            boolean leftSide,
-            MemorySegment left,
-            MemorySegment right,
-            ActivationQuantizer quantizer,
-            MemorySegment leftCodes,
-            MemorySegment rightCodes) {
-        if (leftSide) {
-            workspace.pointwise().encode(left, Math.toIntExact(leftCount()), Operand.of(quantizer), leftCodes);
-        } else {
-            workspace.pointwise().encode(right, Math.toIntExact(rightCount()), Operand.of(quantizer), rightCodes);
-        }
+    private static void encode(
+            SearchScratch scratch, MemorySegment x, long count, Operand operand, MemorySegment codes) {
+        scratch.workspace().pointwise().encode(x, Math.toIntExact(count), operand, codes);
     }
 
     @Override
-    public boolean choose() {
+    public void choose() {
         int best = scores.best(0);
-        similarity = scores.mean(best, 0, images.get());
+        objective = scores.mean(best, 0, images.get());
         if (side == Side.RIGHT) {
-            boolean changed = best != rightChoice;
+            settled.searched(side, best != rightChoice);
             rightChoice = best;
-            return changed;
+        } else {
+            settled.searched(side, best != leftChoice);
+            leftChoice = best;
         }
-        boolean changed = best != leftChoice;
-        leftChoice = best;
-        return changed;
     }
 
     @Override
-    public double similarity() {
-        return similarity;
+    public void close() {}
+
+    @Override
+    public double objective() {
+        return objective;
     }
 
+    @Override
+    public void install(SearchState state) {
+        state.put(name, quantizers());
+    }
+
+    /** What has been chosen so far. */
     MatmulQuantizers quantizers() {
-        return new MatmulQuantizers(chosen(initialLeft(), leftChoice), chosen(initialRight(), rightChoice));
+        return new MatmulQuantizers(left(leftChoice), right(rightChoice));
     }
 }

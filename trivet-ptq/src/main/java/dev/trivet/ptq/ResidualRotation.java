@@ -35,7 +35,7 @@ final class ResidualRotation {
 
     private ResidualRotation(VitModel model, long seed) {
         this.model = model;
-        width = model.geometry().width();
+        width = model.vit().width();
         r = matrix(width, seed);
         linears = new LinkedHashMap<>(model.linears());
         floats = new LinkedHashMap<>(model.floats());
@@ -108,7 +108,7 @@ final class ResidualRotation {
     }
 
     private VitModel rotated() {
-        VitConfig c = model.geometry();
+        VitConfig c = model.vit();
         writer(VitNames.PATCH_EMBEDDING);
         rows(VitNames.POSITIONS);
         if (c.classToken()) {

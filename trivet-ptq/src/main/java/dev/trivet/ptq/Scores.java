@@ -3,15 +3,17 @@ package dev.trivet.ptq;
 import java.util.concurrent.atomic.AtomicLongArray;
 
 /**
- * Sums of similarities, one per candidate and choice, over images that several threads score in any order. Each similarity is
- * rounded to a multiple of 2^-40 and added as an integer, so the totals, and with them every choice, do not depend on that
- * order.
+ * Sums of scores, one per candidate and choice, over images that several threads score in any order. Each score is rounded to
+ * a multiple of 2^-40 and added as an integer, so the totals, and with them every choice, do not depend on that order. Whole
+ * and fractional parts are counted apart: a ranking loss that is a plain sum reaches millions.
  */
 final class Scores {
-    private static final double UNIT = 1L << 40;
+    private static final int FRACTION_BITS = 40;
+    private static final double UNIT = 1L << FRACTION_BITS;
 
     private final int choices;
-    private final AtomicLongArray totals;
+    private final AtomicLongArray wholes;
+    private final AtomicLongArray fractions;
 
     /**
      * @param candidates how many candidates compete
@@ -19,27 +21,41 @@ final class Scores {
      */
     Scores(int candidates, int choices) {
         this.choices = choices;
-        totals = new AtomicLongArray(Math.multiplyExact(candidates, choices));
+        wholes = new AtomicLongArray(Math.multiplyExact(candidates, choices));
+        fractions = new AtomicLongArray(wholes.length());
     }
 
-    void add(int candidate, int choice, double similarity) {
-        totals.addAndGet(candidate * choices + choice, Math.round(similarity * UNIT));
+    void add(int candidate, int choice, double score) {
+        int at = candidate * choices + choice;
+        double whole = Math.floor(score);
+        wholes.addAndGet(at, (long) whole);
+        fractions.addAndGet(at, Math.round((score - whole) * UNIT));
     }
 
     /** The candidate with the highest total; of equals the last, which clips least. */
     int best(int choice) {
-        int candidates = totals.length() / choices;
+        int candidates = wholes.length() / choices;
         int best = 0;
         for (int c = 1; c < candidates; c++) {
-            if (totals.get(c * choices + choice) >= totals.get(best * choices + choice)) {
+            if (compare(c * choices + choice, best * choices + choice) >= 0) {
                 best = c;
             }
         }
         return best;
     }
 
-    /** Mean similarity of one candidate. */
+    private int compare(int a, int b) {
+        long fractionA = fractions.get(a);
+        long fractionB = fractions.get(b);
+        int byWhole = Long.compare(
+                wholes.get(a) + (fractionA >> FRACTION_BITS), wholes.get(b) + (fractionB >> FRACTION_BITS));
+        long mask = (1L << FRACTION_BITS) - 1;
+        return byWhole != 0 ? byWhole : Long.compare(fractionA & mask, fractionB & mask);
+    }
+
+    /** Mean score of one candidate. */
     double mean(int candidate, int choice, long images) {
-        return images == 0 ? 0 : totals.get(candidate * choices + choice) / UNIT / images;
+        int at = candidate * choices + choice;
+        return images == 0 ? 0 : (wholes.get(at) + fractions.get(at) / UNIT) / images;
     }
 }

@@ -2,61 +2,43 @@ package dev.trivet.ptq;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Workspace;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.HashMap;
 import java.util.Map;
 
-/** One worker's memory for scoring candidates. Used and closed by the thread that opened it. */
+/** One worker's memory for scoring candidates; nothing is allocated once it has seen an image. Used by one thread. */
 final class SearchScratch implements AutoCloseable {
     private final Workspace workspace;
-    private final Arena arena = Arena.ofConfined();
+    private final Buffers buffers = new Buffers();
     private final Map<Long, ErrorSums> sums = new HashMap<>();
-    private MemorySegment left;
-    private MemorySegment right;
-    private MemorySegment out;
+    private final Map<Integer, double[]> means = new HashMap<>();
 
     SearchScratch(Kernels kernels) {
         workspace = kernels.openWorkspace();
-        left = arena.allocate(64, 64);
-        right = arena.allocate(64, 64);
-        out = arena.allocate(64, 64);
     }
 
     Workspace workspace() {
+        workspace.enter();
         return workspace;
     }
 
-    /** Codes of a left operand. */
-    MemorySegment left(long bytes) {
-        left = grown(left, bytes);
-        return left;
-    }
-
-    /** Codes of a right operand. */
-    MemorySegment right(long bytes) {
-        right = grown(right, bytes);
-        return right;
-    }
-
-    /** Integer sums. */
-    MemorySegment out(long elements) {
-        out = grown(out, 4 * elements);
-        return out;
+    /** See {@link Buffers#get}. */
+    MemorySegment buffer(String name, long bytes) {
+        return buffers.get(name, bytes);
     }
 
     ErrorSums sums(int rows, int columns) {
         return sums.computeIfAbsent(((long) rows << 32) | columns, key -> new ErrorSums(rows, columns));
     }
 
-    private MemorySegment grown(MemorySegment current, long bytes) {
-        // An outgrown block stays with the arena; sizes settle within the first image.
-        return current.byteSize() >= bytes ? current : arena.allocate(bytes, 64);
+    /** {@code [columns]} */
+    double[] means(int columns) {
+        return means.computeIfAbsent(columns, double[]::new);
     }
 
     @Override
     public void close() {
         workspace.close();
-        arena.close();
+        buffers.close();
     }
 }

@@ -19,9 +19,13 @@ import java.util.function.Supplier;
  * spread images over others.
  */
 final class SearchState implements AutoCloseable {
+    private final VitModel original;
+    /** The float model, with the present unit rewritten as the method likes. */
     private VitModel model;
+
     final Kernels kernels;
     final CalibrationImages images;
+    final SearchProgress progress;
     final ImagePass pass;
     final TokenStore referenceTokens;
     final TokenStore quantizedTokens;
@@ -39,21 +43,23 @@ final class SearchState implements AutoCloseable {
             Kernels kernels,
             CalibrationImages images,
             int threads,
-            Runnable afterEachImage) {
+            SearchProgress progress) {
+        original = model;
         this.model = model;
         this.kernels = kernels;
         this.images = images;
+        this.progress = progress;
         linears = new LinkedHashMap<>(begun.linears());
         matmuls = new LinkedHashMap<>(begun.matmuls());
         floats = new LinkedHashMap<>(begun.floats());
         long tokenBytes = 4L * config().tokens() * config().width();
-        pass = new ImagePass(images.size(), threads, afterEachImage);
+        pass = new ImagePass(images.size(), threads, progress::image);
         referenceTokens = new TokenStore(images.size(), tokenBytes);
         quantizedTokens = new TokenStore(images.size(), tokenBytes);
     }
 
     VitConfig config() {
-        return model.geometry();
+        return model.vit();
     }
 
     /** The model as far as it is quantized. */
@@ -61,7 +67,10 @@ final class SearchState implements AutoCloseable {
         return new VitModel(model.config(), linears, matmuls, floats);
     }
 
-    /** Replaces a float layer by one that does the same in other variables, in the float model as well. */
+    /**
+     * Replaces a float layer of the present unit by one that does the same in other variables, in the float model as well
+     * until the unit is left.
+     */
     void rewriteFloat(LinearLayer.Float32 layer) {
         Map<String, LinearLayer> rewritten = new LinkedHashMap<>(model.linears());
         rewritten.put(layer.name(), layer);
@@ -77,11 +86,13 @@ final class SearchState implements AutoCloseable {
         throw new IllegalStateException(name + " is quantized already");
     }
 
-    LinearLayer.Quantized quantizedLayer(String name) {
-        if (linears.get(name) instanceof LinearLayer.Quantized layer) {
-            return layer;
-        }
-        throw new IllegalStateException(name + " is not quantized yet");
+    /** The bias of a layer of the float model. */
+    float[] referenceBias(String name) {
+        return model.linear(name).bias();
+    }
+
+    LinearLayer layer(String name) {
+        return Objects.requireNonNull(linears.get(name), name);
     }
 
     float[] floats(String name) {
@@ -108,8 +119,12 @@ final class SearchState implements AutoCloseable {
         }
     }
 
-    /** Moves the tokens of both models past a unit. */
+    /**
+     * Moves the tokens of both models past a unit. Rewrites of the float model are dropped first: its tokens must not depend on
+     * whether the unit was searched in this run or in an earlier one.
+     */
     void advance(ModelUnit unit) {
+        model = original;
         LayerObserver nothing = new LayerObserver() {};
         withWorkers(
                 unit.part(),

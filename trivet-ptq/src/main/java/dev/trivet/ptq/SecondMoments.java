@@ -15,7 +15,6 @@ import java.lang.foreign.MemorySegment;
 final class SecondMoments {
     final int inputs;
     final int outputs;
-    /** Sum of the rows' weights. */
     double rows;
 
     final double[] x;
@@ -37,18 +36,16 @@ final class SecondMoments {
     /**
      * Adds one image.
      *
-     * @param roots {@code [rows]}, the roots of the rows' weights
-     * @param values float32 {@code [rows, inputs]}, each row times its root
-     * @param wanted float32 {@code [rows, outputs]}, each row times its root
+     * @param count rows
+     * @param values float32 {@code [rows, inputs]}
+     * @param wanted float32 {@code [rows, outputs]}
      * @param squares float32 {@code [inputs, inputs]}: values^T values
      * @param cross float32 {@code [inputs, outputs]}: values^T wanted
      */
-    void add(float[] roots, MemorySegment values, MemorySegment wanted, MemorySegment squares, MemorySegment cross) {
-        for (float root : roots) {
-            rows += (double) root * root;
-        }
-        addColumns(x, values, roots);
-        addColumns(y, wanted, roots);
+    void add(int count, MemorySegment values, MemorySegment wanted, MemorySegment squares, MemorySegment cross) {
+        rows += count;
+        addColumns(x, values, count);
+        addColumns(y, wanted, count);
         for (int i = 0; i < xx.length; i++) {
             xx[i] += squares.getAtIndex(JAVA_FLOAT, i);
         }
@@ -57,10 +54,10 @@ final class SecondMoments {
         }
     }
 
-    private static void addColumns(double[] sums, MemorySegment values, float[] roots) {
-        for (int r = 0; r < roots.length; r++) {
+    private static void addColumns(double[] sums, MemorySegment values, int rows) {
+        for (int r = 0; r < rows; r++) {
             for (int c = 0; c < sums.length; c++) {
-                sums[c] += roots[r] * values.getAtIndex(JAVA_FLOAT, (long) r * sums.length + c);
+                sums[c] += values.getAtIndex(JAVA_FLOAT, (long) r * sums.length + c);
             }
         }
     }

@@ -1,50 +1,60 @@
 package dev.trivet.ptq;
 
-import dev.trivet.kernel.Kernels;
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.VitModel;
+import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitNames;
+import dev.trivet.model.VitTensors;
 import java.lang.foreign.Arena;
-import java.util.Locale;
 import java.util.function.Consumer;
 
 /**
- * The default method. Per unit, in execution order: the q, k, v projection, the two attention products, the projection, the
- * two MLP layers; every layer is fitted to what the quantized beginning of the model feeds it ({@link LinearStage},
- * {@link AttentionStage}).
+ * The default method: block by block, in execution order, each operator fitted to what the quantized beginning of the model
+ * feeds it. What is new against {@link LiuSearch}:
+ *
+ * <ol>
+ *   <li>The float model is rewritten first, so that low-bit grids fit it: {@link ResidualRotation} once, {@link HeadBasis} per
+ *       block. Nothing of this is left at run time.
+ *   <li>Input quantizers are of least squared error and may pick their levels ({@link LevelHistogram}); LayerNorms absorb a
+ *       change of variables ({@link ChannelFold}).
+ *   <li>Weights are rounded so that errors cancel, and may move first to undo what the input's quantization and the blocks
+ *       before have done ({@link CompensatedRounding}). The layers that write to the residual stream aim at the float model's
+ *       stream, not only at their own output.
+ *   <li>Every choice between such candidates is made on held-out calibration images, on the integer kernels.
+ * </ol>
  */
-public final class TrivetSearch implements UnitSearch {
+final class TrivetSearch implements UnitSearch {
+    /** Times that a linear stage and an attention stage look at all images. */
+    private static final int PASSES_OF_LINEAR = 5;
+
+    private static final int PASSES_OF_ATTENTION = 4;
+
     private final QuantizationPlan plan;
-    private final Consumer<String> log;
+    private final TrivetSettings settings;
+    private final Consumer<OperatorChoice> choices;
 
-    TrivetSearch(QuantizationPlan plan, Consumer<String> log) {
+    TrivetSearch(QuantizationPlan plan, TrivetSettings settings, Consumer<OperatorChoice> choices) {
         this.plan = plan;
-        this.log = log;
-    }
-
-    public static VitModel quantize(
-            VitModel model,
-            Kernels kernels,
-            CalibrationImages images,
-            QuantizationPlan plan,
-            int threads,
-            Consumer<String> log) {
-        if (Boolean.getBoolean("x.rot")) model = ResidualRotation.apply(model, 0);
-        return BlockwiseSearch.quantize(
-                model,
-                model,
-                0,
-                kernels,
-                images,
-                threads,
-                new TrivetSearch(plan, log),
-                SearchListener.SILENT,
-                (units, reached) -> {});
+        this.settings = settings;
+        this.choices = choices;
     }
 
     @Override
-    public long memoryBound(dev.trivet.model.VitConfig config) {
-        return 0;
+    public int passes(ModelUnit unit, VitConfig config) {
+        return unit.block() < 0 ? PASSES_OF_LINEAR : 4 * PASSES_OF_LINEAR + PASSES_OF_ATTENTION;
+    }
+
+    @Override
+    public long memoryBound(VitConfig config) {
+        long most = 0;
+        for (VitTensors.Linear layer : VitTensors.of(config).linears()) {
+            long k = layer.inputs();
+            boolean folds = k == config.width();
+            long candidates = (folds ? 3 : 1) * (settings.levels() ? 2 : 1);
+            long moments = 2 * candidates * 8 * (k * k + k * layer.outputs());
+            long perThread = candidates * 4 * (k * k + k * layer.outputs() + k * config.tokens());
+            most = Math.max(most, moments + 6 * 8 * k * k + settings.threads() * perThread);
+        }
+        return most + 2 * TokenStore.IN_MEMORY;
     }
 
     @Override
@@ -67,7 +77,8 @@ public final class TrivetSearch implements UnitSearch {
                 linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
             }
         } else {
-            if (!Boolean.getBoolean("x.nobasis")) {
+            if (settings.headBases() && attentionIsQuantized(b)) {
+                state.progress.stage("bases");
                 state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, b, workers));
             }
             linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.attentionNorm(b), tokens);
@@ -78,50 +89,28 @@ public final class TrivetSearch implements UnitSearch {
         }
     }
 
+    private boolean attentionIsQuantized(int b) {
+        return !plan.operator(VitNames.scores(b)).isFloat()
+                && !plan.operator(VitNames.mixing(b)).isFloat();
+    }
+
     private void linear(
             String name, ModelUnit unit, SearchState state, LayerSamples.Target target, String norm, int rows) {
         OperatorPlan bits = plan.operator(name);
         if (bits.isFloat()) {
             return;
         }
+        state.progress.stage(name);
         LinearLayer.Float32 layer = state.floatLayer(name);
         state.withWorkers(unit.part(), workers -> {
             LinearStage.Choice choice;
-            float[] roots = roots(state, name, rows);
-            try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, roots)) {
-                choice = new LinearStage(samples, state.kernels, bits).choose(!norm.isEmpty());
+            try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, rows)) {
+                choice = new LinearStage(samples, state.kernels, bits, settings).choose(!norm.isEmpty());
             }
             apply(state, layer, norm, bits.weightBits(), choice.fit());
-            StringBuilder all = new StringBuilder();
-            for (LinearStage.Tried tried : choice.tried()) {
-                all.append(String.format(Locale.ROOT, " [%s %.4f]", tried.description(), tried.error()));
-            }
-            log.accept(String.format(
-                    Locale.ROOT,
-                    "%s: %s, error %.5f%s",
-                    name,
-                    choice.fit().description(),
-                    choice.error(),
-                    Boolean.getBoolean("trivet.verbose") ? all : ""));
+            choices.accept(new OperatorChoice(name, choice.fit().description(), choice.error(), choice.tried()));
         });
     }
-
-    private static float[] roots(SearchState state, String name, int rows) {
-        float[] roots = new float[rows];
-        java.util.Arrays.fill(roots, 1f);
-        dev.trivet.model.VitConfig c = state.config();
-        if (c.pooling() == dev.trivet.model.Pooling.TOKEN && rows == c.tokens()) {
-            boolean last = name.startsWith(VitNames.block(c.depth() - 1) + ".") && !name.endsWith("qkv");
-            double prefix = last ? LAST : PREFIX;
-            for (int r = 0; r < c.prefixTokens(); r++) {
-                roots[r] = (float) Math.sqrt(prefix);
-            }
-        }
-        return roots;
-    }
-
-    private static final double PREFIX = Double.parseDouble(System.getProperty("x.prefix", "1"));
-    private static final double LAST = Double.parseDouble(System.getProperty("x.last", "1"));
 
     private static void apply(
             SearchState state, LinearLayer.Float32 layer, String norm, int weightBits, LinearFit fit) {
@@ -149,32 +138,31 @@ public final class TrivetSearch implements UnitSearch {
 
     private void attention(ModelUnit unit, SearchState state) {
         int b = unit.block();
-        OperatorPlan scores = plan.operator(VitNames.scores(b));
-        OperatorPlan mixing = plan.operator(VitNames.mixing(b));
-        if (scores.isFloat() || mixing.isFloat()) {
+        if (!attentionIsQuantized(b)) {
             return;
         }
-        AttentionStage stage = new AttentionStage(state, b, scores.activationBits(), mixing.activationBits());
+        state.progress.stage(VitNames.mixing(b));
+        AttentionStage stage = new AttentionStage(
+                state,
+                b,
+                plan.operator(VitNames.scores(b)).activationBits(),
+                plan.operator(VitNames.mixing(b)).activationBits(),
+                settings.levels());
         state.withWorkers(unit.part(), workers -> rewrite(b, state, stage.rewrite(workers)));
         state.withWorkers(unit.part(), workers -> {
             AttentionStage.Choice choice = stage.choose(workers);
             state.put(VitNames.scores(b), choice.scores());
             state.put(VitNames.mixing(b), choice.mixing());
-            log.accept(String.format(
-                    Locale.ROOT, "%s: %s, error %.5f", VitNames.mixing(b), choice.description(), choice.error()));
+            choices.accept(
+                    new OperatorChoice(VitNames.mixing(b), choice.description(), choice.error(), choice.tried()));
         });
     }
 
     private static void rewrite(int b, SearchState state, AttentionStage.Rewrite rewrite) {
-        LinearLayer.Quantized qkv = state.quantizedLayer(VitNames.qkv(b));
-        float[] scales = new float[qkv.outputs()];
-        float[] bias = new float[qkv.outputs()];
-        for (int n = 0; n < scales.length; n++) {
-            scales[n] = qkv.scale(n) / rewrite.scale()[n];
-            bias[n] = (qkv.bias()[n] - rewrite.shift()[n]) / rewrite.scale()[n];
+        switch (state.layer(VitNames.qkv(b))) {
+            case LinearLayer.Quantized qkv -> state.put(rewritten(qkv, rewrite));
+            case LinearLayer.Float32 qkv -> state.put(rewritten(qkv, rewrite));
         }
-        state.put(new LinearLayer.Quantized(
-                qkv.name(), qkv.outputs(), qkv.inputs(), qkv.bits(), qkv.codes(), scales, bias, qkv.input()));
         LinearLayer.Float32 projection = state.floatLayer(VitNames.projection(b));
         float[] weight = projection.weight().clone();
         float[] projectionBias = projection.bias().clone();
@@ -189,5 +177,37 @@ public final class TrivetSearch implements UnitSearch {
         }
         state.put(new LinearLayer.Float32(
                 projection.name(), projection.outputs(), projection.inputs(), weight, projectionBias));
+    }
+
+    private static LinearLayer rewritten(LinearLayer.Quantized qkv, AttentionStage.Rewrite rewrite) {
+        float[] scales = new float[qkv.outputs()];
+        for (int n = 0; n < scales.length; n++) {
+            scales[n] = qkv.scale(n) / rewrite.scale()[n];
+        }
+        return new LinearLayer.Quantized(
+                qkv.name(),
+                qkv.outputs(),
+                qkv.inputs(),
+                qkv.bits(),
+                qkv.codes(),
+                scales,
+                rewrittenBias(qkv, rewrite),
+                qkv.input());
+    }
+
+    private static LinearLayer rewritten(LinearLayer.Float32 qkv, AttentionStage.Rewrite rewrite) {
+        float[] weight = qkv.weight().clone();
+        for (int i = 0; i < weight.length; i++) {
+            weight[i] /= rewrite.scale()[i / qkv.inputs()];
+        }
+        return new LinearLayer.Float32(qkv.name(), qkv.outputs(), qkv.inputs(), weight, rewrittenBias(qkv, rewrite));
+    }
+
+    private static float[] rewrittenBias(LinearLayer qkv, AttentionStage.Rewrite rewrite) {
+        float[] bias = new float[qkv.outputs()];
+        for (int n = 0; n < bias.length; n++) {
+            bias[n] = (qkv.bias()[n] - rewrite.shift()[n]) / rewrite.scale()[n];
+        }
+        return bias;
     }
 }

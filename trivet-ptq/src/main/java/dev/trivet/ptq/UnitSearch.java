@@ -1,13 +1,17 @@
 package dev.trivet.ptq;
 
+import dev.trivet.model.VitConfig;
+
 /** A method of quantizing one unit of a model: what differs between {@link BlockwiseSearch}'s methods. */
 interface UnitSearch {
     /** Replaces every operator of the unit that the plan quantizes by its quantized form in {@code state}. */
     void quantize(ModelUnit unit, SearchState state);
 
-    /**
-     * Upper bound of the memory that the method takes beside the model, bytes.
-     *
-     */
-    long memoryBound(dev.trivet.model.VitConfig config);
+    /** About how many times the unit looks at all images, for progress. */
+    default int passes(ModelUnit unit, VitConfig config) {
+        return 1;
+    }
+
+    /** Upper bound of the memory that the method takes beside the model, bytes. */
+    long memoryBound(VitConfig config);
 }

@@ -8,20 +8,25 @@ import java.lang.foreign.MemorySegment;
 
 /**
  * The symmetric weight quantizer: {@code code = clamp(round(w / scale), -2^(b-1), 2^(b-1) - 1)}, eq. (8) of Liu et al. 2021,
- * with one scale per output channel or one for all.
+ * with one scale per output channel or one for several. Codes of more than 8 bits take two bytes each.
  */
 final class WeightCodes {
     private WeightCodes() {}
 
-    /** {@code max|w| / (2^(b-1) - 0.5)} per channel {@code [outputs]}, or one value. */
-    static float[] initialScales(float[] weight, int outputs, int inputs, int bits, boolean perChannel) {
-        float[] scales = new float[perChannel ? outputs : 1];
+    /**
+     * {@code max|w| / (2^(b-1) - 0.5)} per group.
+     *
+     * @param groups into how many runs of channels of equal length the outputs are cut
+     * @return {@code [groups]}
+     */
+    static float[] initialScales(float[] weight, int outputs, int inputs, int bits, int groups) {
+        float[] scales = new float[groups];
         for (int n = 0; n < outputs; n++) {
             float most = 0;
             for (int k = 0; k < inputs; k++) {
                 most = Math.max(most, Math.abs(weight[n * inputs + k]));
             }
-            int s = perChannel ? n : 0;
+            int s = n / (outputs / groups);
             scales[s] = Math.max(scales[s], most / ((1 << (bits - 1)) - 0.5f));
         }
         for (int s = 0; s < scales.length; s++) {
@@ -30,33 +35,37 @@ final class WeightCodes {
         return scales;
     }
 
+    /** Bytes of one code. */
+    static int bytes(int bits) {
+        return bits > 8 ? 2 : 1;
+    }
+
     /**
      * @param weight {@code [outputs, inputs]}
      * @param scales {@code [outputs]} or one value
-     * @param codes signed bytes {@code [outputs, inputs]}, overwritten
+     * @param codes signed {@code [outputs, inputs]}, {@link #bytes} each, overwritten
+     * @param rowSums {@code [outputs]}: sum over inputs of each channel's codes, overwritten
      */
-    static void encode(float[] weight, int outputs, int inputs, float[] scales, int bits, MemorySegment codes) {
+    static void encode(
+            float[] weight, int outputs, int inputs, float[] scales, int bits, MemorySegment codes, int[] rowSums) {
         float high = (1 << (bits - 1)) - 1;
         float low = -high - 1;
+        boolean wide = bits > 8;
         for (int n = 0; n < outputs; n++) {
             float inverse = 1f / scales[scales.length == 1 ? 0 : n];
+            int sum = 0;
             for (int k = 0; k < inputs; k++) {
                 int at = n * inputs + k;
-                float steps = Math.clamp(weight[at] * inverse, low, high);
-                codes.set(JAVA_BYTE, at, (byte) Math.rint(steps));
+                int code = (int) Math.rint((double) Math.min(Math.max(weight[at] * inverse, low), high));
+                sum += code;
+                if (wide) {
+                    codes.set(LinearLayer.Quantized.CODE, 2L * at, (short) code);
+                } else {
+                    codes.set(JAVA_BYTE, at, (byte) code);
+                }
             }
+            rowSums[n] = sum;
         }
-    }
-
-    /** Sum over inputs of each channel's codes. */
-    static int[] rowSums(MemorySegment codes, int outputs, int inputs) {
-        int[] sums = new int[outputs];
-        for (int n = 0; n < outputs; n++) {
-            for (int k = 0; k < inputs; k++) {
-                sums[n] += codes.get(JAVA_BYTE, (long) n * inputs + k);
-            }
-        }
-        return sums;
     }
 
     /** Codes as they are stored: bytes, or two bytes each. */

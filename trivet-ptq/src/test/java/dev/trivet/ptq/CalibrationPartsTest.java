@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.trivet.BadInputException;
 import dev.trivet.kernel.ReferenceKernels;
+import dev.trivet.model.LinearLayer;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
 import java.util.List;
@@ -92,18 +93,35 @@ class CalibrationPartsTest {
     private static byte[] codes(float[] weight, int outputs, float[] scales, int bits) {
         try (Arena arena = Arena.ofConfined()) {
             var codes = arena.allocate(weight.length);
-            WeightCodes.encode(weight, outputs, weight.length / outputs, scales, bits, codes);
+            WeightCodes.encode(weight, outputs, weight.length / outputs, scales, bits, codes, new int[outputs]);
             return codes.toArray(JAVA_BYTE);
         }
     }
 
     @Test
-    void initialScalesPerChannelAndPerTensor() {
+    void initialScalesPerChannelPerMatrixAndPerTensor() {
         float[] weight = {1, -3, 0.5f, 0.25f, 0, 0};
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 8, true)).containsExactly(3 / 127.5f, 0.5f / 127.5f, 1e-20f);
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 8, false)).containsExactly(3 / 127.5f);
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 4, true)).startsWith(3 / 7.5f, 0.5f / 7.5f);
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 2, false)).containsExactly(3 / 1.5f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, 8, 3)).containsExactly(3 / 127.5f, 0.5f / 127.5f, 1e-20f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, 8, 1)).containsExactly(3 / 127.5f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, 4, 3)).startsWith(3 / 7.5f, 0.5f / 7.5f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, 2, 1)).containsExactly(3 / 1.5f);
+        float[] two = {1, -3, 0.5f, 0.25f, 0.25f, 0, 0, 2};
+        assertThat(WeightCodes.initialScales(two, 4, 2, 8, 2)).containsExactly(3 / 127.5f, 2 / 127.5f);
+    }
+
+    /** Beyond eight bits codes take two bytes: 10 bits reach from -512 to 511. */
+    @Test
+    void wideCodes() {
+        float[] weight = {100, -100, 300, -300, 0.25f, 500};
+        int[] rowSums = new int[2];
+        try (Arena arena = Arena.ofConfined()) {
+            var codes = arena.allocate(2L * weight.length);
+            WeightCodes.encode(weight, 2, 3, new float[] {1, 0.5f}, 10, codes, rowSums);
+            assertThat(codes.toArray(LinearLayer.Quantized.CODE)).containsExactly(100, -100, 300, -512, 0, 511);
+        }
+        assertThat(rowSums).containsExactly(300, -1);
+        assertThat(WeightCodes.bytes(8)).isEqualTo(1);
+        assertThat(WeightCodes.bytes(9)).isEqualTo(2);
     }
 
     /** Eq. (8): clip(round(w / step)), ties to even. */
@@ -131,19 +149,20 @@ class CalibrationPartsTest {
         int half = 1 << (bits - 1);
         float[] up = {4, -1};
         float[] down = {-4, 1};
-        assertThat(codes(up, 1, WeightCodes.initialScales(up, 1, 2, bits, true), bits)[0])
+        assertThat(codes(up, 1, WeightCodes.initialScales(up, 1, 2, bits, 1), bits)[0])
                 .isEqualTo((byte) (half - 1));
-        assertThat(codes(down, 1, WeightCodes.initialScales(down, 1, 2, bits, true), bits)[0])
+        assertThat(codes(down, 1, WeightCodes.initialScales(down, 1, 2, bits, 1), bits)[0])
                 .isBetween((byte) -half, (byte) (1 - half));
     }
 
     @Test
     void rowSumsAddEachChannelsCodes() {
+        int[] rowSums = {77, 77};
         try (Arena arena = Arena.ofConfined()) {
-            var codes =
-                    arena.allocateFrom(JAVA_BYTE, (byte) 127, (byte) -128, (byte) 5, (byte) -1, (byte) -1, (byte) -1);
-            assertThat(WeightCodes.rowSums(codes, 2, 3)).containsExactly(4, -3);
+            float[] weight = {127, -128, 5, -1, -1, -1};
+            WeightCodes.encode(weight, 2, 3, new float[] {1}, 8, arena.allocate(6), rowSums);
         }
+        assertThat(rowSums).containsExactly(4, -3);
     }
 
     // ---- scores
@@ -172,6 +191,19 @@ class CalibrationPartsTest {
         scores.add(1, 0, -0.5);
         assertThat(scores.best(0)).isZero();
         assertThat(scores.mean(1, 0, 1)).isEqualTo(-0.5);
+    }
+
+    /** Ranking losses that are plain sums reach millions per image. */
+    @Test
+    void largeNegativeScores() {
+        Scores scores = new Scores(3, 1);
+        for (int image = 0; image < 1000; image++) {
+            scores.add(0, 0, -2.5e8 - 0.5);
+            scores.add(1, 0, -2.5e8 - 0.25);
+            scores.add(2, 0, -2.5e8 - 0.75);
+        }
+        assertThat(scores.best(0)).isEqualTo(1);
+        assertThat(scores.mean(1, 0, 1000)).isEqualTo(-2.5e8 - 0.25);
     }
 
     /** Sums of doubles would depend on the order in which threads add. */
@@ -203,7 +235,10 @@ class CalibrationPartsTest {
     @ValueSource(ints = {1, 10, 16, 64, 1000})
     void scratchBlocksAreApart(int elements) {
         try (SearchScratch scratch = new SearchScratch(new ReferenceKernels())) {
-            var blocks = List.of(scratch.left(elements), scratch.right(elements), scratch.out(elements));
+            var blocks = List.of(
+                    scratch.buffer("codes", elements),
+                    scratch.buffer("right codes", elements),
+                    scratch.buffer("sums", 4L * elements));
             for (int i = 0; i < 3; i++) {
                 assertThat(blocks.get(i).byteSize()).isGreaterThanOrEqualTo(i == 2 ? 4 * elements : elements);
                 assertThat(blocks.get(i).asOverlappingSlice(blocks.get((i + 1) % 3)))
@@ -214,30 +249,51 @@ class CalibrationPartsTest {
 
     // ---- settings
 
+    private static LiuSettings settings(int candidates, int rounds, int threads) {
+        return new LiuSettings(true, true, RankReduction.MEAN, false, false, false, candidates, rounds, 0, threads);
+    }
+
     @Test
     void candidatesAreSpacedEvenlyFromAlphaToBeta() {
-        QuantizationSettings settings = new QuantizationSettings(8, 8, true, true, 8, 1, 1);
-        float[] expected = {0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1f, 1.1f, 1.2f};
-        for (int c = 0; c < 8; c++) {
-            assertThat(settings.factor(c)).isEqualTo(expected[c]);
-        }
-        assertThat(QuantizationSettings.defaults(4, 2)).isEqualTo(new QuantizationSettings(4, 4, true, true, 21, 3, 2));
+        // 1 is among these eight already.
+        assertThat(settings(8, 1, 1).factors()).containsExactly(0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1f, 1.1f, 1.2f);
+        assertThat(settings(3, 1, 1).factors()).containsExactly(0.5f, 0.85f, 1f, 1.2f);
+        assertThat(settings(2, 1, 1).factors()).containsExactly(0.5f, 1f, 1.2f);
+        assertThat(settings(21, 1, 1).factors()).hasSize(22).contains(1f).isSorted();
+    }
+
+    @Test
+    void theDefaultsAreThePapers() {
+        assertThat(LiuSettings.defaults(7, 2))
+                .isEqualTo(new LiuSettings(true, true, RankReduction.MEAN, false, false, false, 21, 20, 7, 2));
     }
 
     @ParameterizedTest
-    @CsvSource({
-        "1, 8, 21, 3, 1",
-        "9, 8, 21, 3, 1",
-        "8, 1, 21, 3, 1",
-        "8, 9, 21, 3, 1",
-        "8, 8, 1, 3, 1",
-        "8, 8, 1001, 3, 1",
-        "8, 8, 21, -1, 1",
-        "8, 8, 21, 21, 1",
-        "8, 8, 21, 3, 0"
-    })
-    void settingsAreChecked(int weight, int activation, int candidates, int rounds, int threads) {
-        assertThatThrownBy(() -> new QuantizationSettings(weight, activation, true, true, candidates, rounds, threads))
-                .isInstanceOf(IllegalArgumentException.class);
+    @CsvSource({"1, 3, 1", "1001, 3, 1", "21, -1, 1", "21, 21, 1", "21, 3, 0"})
+    void settingsAreChecked(int candidates, int rounds, int threads) {
+        assertThatThrownBy(() -> settings(candidates, rounds, threads)).isInstanceOf(IllegalArgumentException.class);
+    }
+
+    // ---- convergence
+
+    @Test
+    void aSideSettlesWhenNothingItDependsOnChanges() {
+        SettledSides sides = new SettledSides();
+        OperatorSearch.Side weights = OperatorSearch.Side.RIGHT;
+        OperatorSearch.Side inputs = OperatorSearch.Side.LEFT;
+        assertThat(sides.isSettled(weights)).isFalse();
+        sides.searched(weights, false);
+        assertThat(sides.isSettled(weights)).isTrue();
+        assertThat(sides.isSettled(inputs)).isFalse();
+        sides.searched(inputs, true);
+        assertThat(sides.isSettled(inputs))
+                .as("a side does not unsettle itself")
+                .isTrue();
+        assertThat(sides.isSettled(weights)).as("the input has changed").isFalse();
+        sides.searched(weights, false);
+        assertThat(sides.isSettled(inputs)).isTrue();
+        sides.biasChanged();
+        assertThat(sides.isSettled(weights)).isFalse();
+        assertThat(sides.isSettled(inputs)).isFalse();
     }
 }

@@ -13,12 +13,20 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class ErrorSumsTest {
+    private static double whole(ErrorSums sums) {
+        return sums.pearson(0, sums.columns(), new float[sums.columns()]);
+    }
+
+    private static double column(ErrorSums sums, int column) {
+        return sums.pearson(column, column + 1, new float[sums.columns()]);
+    }
+
     private static ErrorSums sums(int rows, int columns, float[] output, int[] raw, int[] correction, float[] scale) {
         ErrorSums sums = new ErrorSums(rows, columns);
         try (Arena arena = Arena.ofConfined()) {
             var o = arena.allocateFrom(JAVA_FLOAT, output);
             sums.setOutput(o);
-            sums.setQuantized(o, arena.allocateFrom(JAVA_INT, raw), correction, scale);
+            sums.setQuantized(o, arena.allocateFrom(JAVA_INT, raw), correction, 1, scale, 1);
         }
         return sums;
     }
@@ -30,16 +38,46 @@ class ErrorSumsTest {
         ErrorSums sums = sums(
                 2, 2, new float[] {1, 5, 3, 7}, new int[] {12, 3, 16, 5}, new int[] {10, 1}, new float[] {0.5f, 2});
         // Both have mean 4. Deviations: o -3 1 -1 3, q -3 0 -1 4; products 9 + 0 + 1 + 12, squares 20 and 26.
-        assertThat(sums.pearson()).isCloseTo(22 / Math.sqrt(20 * 26), within(1e-6));
-        assertThat(sums.pearson(0)).isCloseTo(1, within(1e-6));
-        assertThat(sums.pearson(1)).isCloseTo(1, within(1e-6));
+        assertThat(whole(sums)).isCloseTo(22 / Math.sqrt(20 * 26), within(1e-6));
+        assertThat(column(sums, 0)).isCloseTo(1, within(1e-6));
+        assertThat(column(sums, 1)).isCloseTo(1, within(1e-6));
+    }
+
+    @Test
+    void biasAndScalesAreApplied() {
+        // The input's zero point 2 and scale 0.25 are applied to row sums and weight scales: corrections 10 and 4,
+        // steps 0.5, 2.
+        ErrorSums sums = new ErrorSums(2, 2);
+        try (Arena arena = Arena.ofConfined()) {
+            var o = arena.allocateFrom(JAVA_FLOAT, 1, 5, 3, 7);
+            sums.setOutput(o);
+            var raw = arena.allocateFrom(JAVA_INT, 12, 6, 16, 8);
+            sums.setQuantized(o, raw, new int[] {5, 2}, 2, new float[] {2, 8}, 0.25f);
+        }
+        // q = [[1, 4], [3, 8]]
+        assertThat(sums.meanError(0)).isZero();
+        assertThat(sums.meanError(1)).isZero();
+        assertThat(whole(sums)).isCloseTo(22 / Math.sqrt(20 * 26), within(1e-6));
+        // q = [[1, 6], [3, 10]]: mean 5, deviations -4 1 -2 5; products 12 + 1 + 2 + 15, squares 20 and 46.
+        assertThat(sums.pearson(0, 2, new float[] {0, 2})).isCloseTo(30 / Math.sqrt(20 * 46), within(1e-6));
+        // One column's correlation is blind to its bias.
+        assertThat(sums.pearson(1, 2, new float[] {0, 2})).isCloseTo(1, within(1e-6));
+    }
+
+    /** A constant output whose error is a constant, too, is exact once the bias takes the error up. */
+    @Test
+    void aBiasCanMakeAConstantExact() {
+        ErrorSums sums = sums(2, 1, new float[] {5, 5}, new int[] {3, 3}, new int[] {0}, new float[] {1});
+        assertThat(sums.meanError(0)).isEqualTo(-2);
+        assertThat(column(sums, 0)).isZero();
+        assertThat(sums.pearson(0, 1, new float[] {2})).isEqualTo(1);
     }
 
     @Test
     void oppositeSignsCorrelateNegatively() {
         ErrorSums sums = sums(3, 1, new float[] {1, 2, 4}, new int[] {-1, -2, -4}, new int[] {0}, new float[] {1});
-        assertThat(sums.pearson(0)).isCloseTo(-1, within(1e-6));
-        assertThat(sums.pearson()).isCloseTo(-1, within(1e-6));
+        assertThat(column(sums, 0)).isCloseTo(-1, within(1e-6));
+        assertThat(whole(sums)).isCloseTo(-1, within(1e-6));
     }
 
     @Test
@@ -47,9 +85,9 @@ class ErrorSumsTest {
         ErrorSums sums = sums(
                 2, 3, new float[] {1, -2, 3, 4, 5, -6}, new int[] {1, -2, 3, 4, 5, -6}, new int[3], new float[] {1, 1, 1
                 });
-        assertThat(sums.pearson()).isEqualTo(1);
+        assertThat(whole(sums)).isEqualTo(1);
         for (int c = 0; c < 3; c++) {
-            assertThat(sums.pearson(c)).isEqualTo(1);
+            assertThat(column(sums, c)).isEqualTo(1);
         }
     }
 
@@ -66,13 +104,13 @@ class ErrorSumsTest {
             raw[2 * r + 1] = 3 + r % 4;
         }
         ErrorSums sums = sums(rows, 2, output, raw, new int[2], new float[] {value, 0.3f});
-        assertThat(sums.pearson(0)).as("the same constant").isEqualTo(1);
-        assertThat(sums.pearson(1)).as("not the same").isZero();
-        assertThat(sums.pearson()).isZero();
+        assertThat(column(sums, 0)).as("the same constant").isEqualTo(1);
+        assertThat(column(sums, 1)).as("not the same").isZero();
+        assertThat(whole(sums)).isZero();
         // The other way round: a varying output and a constant copy of it.
         ErrorSums flat = sums(
                 3, 1, new float[] {value, value + 1, value + 2}, new int[] {5, 5, 5}, new int[1], new float[] {0.25f});
-        assertThat(flat.pearson(0)).isCloseTo(0, within(1e-3));
+        assertThat(column(flat, 0)).isCloseTo(0, within(1e-3));
     }
 
     @ParameterizedTest
@@ -109,7 +147,7 @@ class ErrorSumsTest {
             q[i] = (raw[i] - correction[c]) * (double) scale[c];
         }
         ErrorSums sums = sums(rows, columns, output, raw, correction, scale);
-        assertThat(sums.pearson()).isCloseTo(Fixtures.pearson(o, q), within(tolerance));
+        assertThat(whole(sums)).isCloseTo(Fixtures.pearson(o, q), within(tolerance));
         for (int c = 0; c < columns; c++) {
             double[] oc = new double[rows];
             double[] qc = new double[rows];
@@ -117,7 +155,7 @@ class ErrorSumsTest {
                 oc[r] = o[r * columns + c];
                 qc[r] = q[r * columns + c];
             }
-            assertThat(sums.pearson(c)).as("column " + c).isCloseTo(Fixtures.pearson(oc, qc), within(tolerance));
+            assertThat(column(sums, c)).as("column " + c).isCloseTo(Fixtures.pearson(oc, qc), within(tolerance));
         }
     }
 
@@ -129,9 +167,10 @@ class ErrorSumsTest {
             for (int image = 0; image < 2; image++) {
                 var o = arena.allocateFrom(JAVA_FLOAT, 1 + image, 2 - image);
                 sums.setOutput(o);
-                sums.setQuantized(o, arena.allocateFrom(JAVA_INT, 1 + image, 2 - image), new int[1], new float[] {1});
-                assertThat(sums.pearson()).isEqualTo(1);
-                assertThat(sums.pearson(0)).isEqualTo(1);
+                sums.setQuantized(
+                        o, arena.allocateFrom(JAVA_INT, 1 + image, 2 - image), new int[1], 1, new float[] {1}, 1);
+                assertThat(whole(sums)).isEqualTo(1);
+                assertThat(column(sums, 0)).isEqualTo(1);
             }
         }
     }

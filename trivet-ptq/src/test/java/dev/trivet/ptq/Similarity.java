@@ -1,6 +1,5 @@
 package dev.trivet.ptq;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.kernel.VectorKernels;
@@ -75,7 +74,7 @@ final class Similarity implements LayerObserver {
             for (int n = 0; n < layer.outputs(); n++) {
                 double total = 0;
                 for (int k = 0; k < layer.inputs(); k++) {
-                    total += x[r * layer.inputs() + k] * layer.codes().get(JAVA_BYTE, (long) n * layer.inputs() + k);
+                    total += x[r * layer.inputs() + k] * layer.code((long) n * layer.inputs() + k);
                 }
                 out[r * layer.outputs() + n] = total * layer.scale(n);
             }
@@ -85,7 +84,7 @@ final class Similarity implements LayerObserver {
 
     @Override
     public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-        VitConfig c = quantized.geometry();
+        VitConfig c = quantized.vit();
         MatmulQuantizers q = Objects.requireNonNull(quantized.matmuls().get(name));
         boolean scores = name.endsWith(".qk");
         int m = c.tokens();

@@ -86,6 +86,39 @@ public interface Pointwise {
             MemorySegment raw, boolean integer, int rows, int columns, float scale, Operand operand, MemorySegment out);
 
     /**
+     * The numerators of softmax, as codes: {@code code(exp(x - max(x)))} with {@code x = raw * scale}, so that each row reaches
+     * from 0 to 1 however its probabilities are spread, and for each row the factor that makes its codes sum to one.
+     *
+     * @param operand an integer quantizer with zero point 0
+     * @param out {@code [rows, columns]}
+     * @param factors float32 {@code [rows]}: {@code 1 / sum(codes)}
+     */
+    void softmaxNumerators(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors);
+
+    /**
+     * Joins the heads of {@code raw * (scale * factor of the row)}.
+     *
+     * @param raw int32 {@code [images, heads, tokens, headWidth]} of a matmul
+     * @param factors float32 {@code [images, heads, tokens]}
+     * @param out {@code [images * tokens, heads * headWidth]}
+     */
+    void mergeNormalizedHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out);
+
+    /**
      * Joins the heads of {@code raw * scale}.
      *
      * @param raw int32 or float32 {@code [images, heads, tokens, headWidth]} of a matmul
@@ -93,6 +126,47 @@ public interface Pointwise {
      */
     void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out);
+
+    /**
+     * Splits the q, k, v projection into windows and heads. A padded position is zero before the projection, so its value is the
+     * bias.
+     *
+     * @param raw {@code [images * tokens, 3 * heads * headWidth]}, q first
+     * @param query {@code [images, windows, heads, windowTokens, headWidth]}; {@code key} and {@code value} alike
+     */
+    void splitWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value);
+
+    /**
+     * Softmax over the last dimension of {@code raw * scale + relative}, one fused multiply-add, {@code + mask} in masked windows.
+     *
+     * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, windowTokens]} of a matmul
+     * @param scale positive
+     * @param out shaped as {@code raw}
+     */
+    void softmaxWindows(
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            ScoreBias bias,
+            Operand operand,
+            MemorySegment out);
+
+    /**
+     * Joins the heads of {@code raw * scale} and puts each token back where it came from; padding is dropped.
+     *
+     * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, headWidth]} of a matmul
+     * @param out {@code [images * tokens, heads * headWidth]}
+     */
+    void mergeWindows(
+            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out);
 
     /**
      * Mean over rows.

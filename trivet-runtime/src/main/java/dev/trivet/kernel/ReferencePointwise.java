@@ -125,24 +125,86 @@ final class ReferencePointwise implements Pointwise {
             float scale,
             Operand operand,
             MemorySegment out) {
+        reserveRow(columns);
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            for (int c = 0; c < columns; c++) {
+                row[c] = rawValue(raw, base + c, integer) * scale;
+            }
+            softmaxRow(columns, operand, out, base);
+        }
+    }
+
+    private void reserveRow(int columns) {
         if (row.length < columns) {
             row = new float[columns];
         }
+    }
+
+    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base) {
+        float highest = Float.NEGATIVE_INFINITY;
+        for (int c = 0; c < columns; c++) {
+            highest = Math.max(highest, row[c]);
+        }
+        clearLanes();
+        for (int c = 0; c < columns; c++) {
+            row[c] = ScalarMath.exp(row[c] - highest);
+            lanes[c % LANES] += row[c];
+        }
+        float inverse = 1f / fold(lanes);
+        for (int c = 0; c < columns; c++) {
+            store(out, base + c, row[c] * inverse, operand);
+        }
+    }
+
+    @Override
+    public void softmaxNumerators(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             float highest = Float.NEGATIVE_INFINITY;
             for (int c = 0; c < columns; c++) {
-                row[c] = rawValue(raw, base + c, integer) * scale;
-                highest = Math.max(highest, row[c]);
+                highest = Math.max(highest, rawValue(raw, base + c, integer) * scale);
             }
-            clearLanes();
             for (int c = 0; c < columns; c++) {
-                row[c] = ScalarMath.exp(row[c] - highest);
-                lanes[c % LANES] += row[c];
+                float x = rawValue(raw, base + c, integer) * scale;
+                store(out, base + c, ScalarMath.exp(x - highest), operand);
             }
-            float inverse = 1f / fold(lanes);
-            for (int c = 0; c < columns; c++) {
-                store(out, base + c, row[c] * inverse, operand);
+            factors.setAtIndex(JAVA_FLOAT, r, 1f / sumOfCodes(out, base, columns, operand));
+        }
+    }
+
+    /** Exact: the largest code occurs, so it is not zero, and it stays below 2^24. */
+    static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
+        int sum = 0;
+        for (long i = from; i < from + count; i++) {
+            sum += operand.wide ? codes.getAtIndex(JAVA_SHORT, i) : codes.get(JAVA_BYTE, i) & 0xff;
+        }
+        return Math.max(sum, 1);
+    }
+
+    @Override
+    public void mergeNormalizedHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        int width = shape.width();
+        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+            for (int c = 0; c < width; c++) {
+                long headRow = shape.headRow(row, c / shape.headWidth());
+                float factor = factors.getAtIndex(JAVA_FLOAT, headRow) * scale;
+                float value = rawValue(raw, headRow * shape.headWidth() + c % shape.headWidth(), true) * factor;
+                store(out, (long) row * width + c, value, operand);
             }
         }
     }
@@ -155,6 +217,81 @@ final class ReferencePointwise implements Pointwise {
             for (int c = 0; c < width; c++) {
                 long from = shape.headRow(row, c / shape.headWidth()) * shape.headWidth() + c % shape.headWidth();
                 store(out, (long) row * width + c, rawValue(raw, from, integer) * scale, operand);
+            }
+        }
+    }
+
+    @Override
+    public void splitWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        int width = shape.width();
+        int headWidth = shape.headWidth();
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                long from = ((long) image * shape.tokens() + token) * 3 * width;
+                for (int c = 0; c < 3 * width; c++) {
+                    float v = token < 0 ? product.bias().getAtIndex(JAVA_FLOAT, c) : value(raw, from + c, c, product);
+                    long to = shape.headRow(image, i, c % width / headWidth) * headWidth + c % headWidth;
+                    switch (c / width) {
+                        case 0 -> store(query, to, v, operands.query());
+                        case 1 -> store(key, to, v, operands.key());
+                        default -> store(value, to, v, operands.value());
+                    }
+                }
+            }
+        }
+    }
+
+    @Override
+    public void softmaxWindows(
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            ScoreBias bias,
+            Operand operand,
+            MemorySegment out) {
+        int n = shape.windowTokens();
+        reserveRow(n);
+        for (int b = 0; b < shape.batch(); b++) {
+            int head = b % shape.heads();
+            int window = b / shape.heads() % shape.windows();
+            for (int r = 0; r < n; r++) {
+                long base = ((long) b * n + r) * n;
+                long relative = ((long) head * n + r) * n;
+                long mask = ((long) window * n + r) * n;
+                for (int c = 0; c < n; c++) {
+                    float added = bias.relative().getAtIndex(JAVA_FLOAT, relative + c);
+                    row[c] = Math.fma(rawValue(raw, base + c, integer), scale, added);
+                    if (bias.masked()[window]) {
+                        row[c] += bias.mask().getAtIndex(JAVA_FLOAT, mask + c);
+                    }
+                }
+                softmaxRow(n, operand, out, base);
+            }
+        }
+    }
+
+    @Override
+    public void mergeWindows(
+            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out) {
+        int width = shape.width();
+        int headWidth = shape.headWidth();
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                for (int c = 0; token >= 0 && c < width; c++) {
+                    long from = shape.headRow(image, i, c / headWidth) * headWidth + c % headWidth;
+                    long to = ((long) image * shape.tokens() + token) * width + c;
+                    store(out, to, rawValue(raw, from, integer) * scale, operand);
+                }
             }
         }
     }

@@ -208,20 +208,29 @@ final class VectorPointwise implements Pointwise {
             reference.softmax(raw, integer, rows, columns, scale, operand, out);
             return;
         }
-        if (row.length < columns + LANES) {
-            row = new float[columns + LANES];
-        }
+        reserveRow(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             float highest = scaledRow(raw, base, integer, columns, scale);
-            float inverse = 1f / exponentials(columns, highest);
-            for (int c = 0; c <= columns - L; c += L) {
-                store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
-            }
-            if (columns % L != 0) {
-                int c = columns - L;
-                store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
-            }
+            normalizeRow(columns, highest, operand, out, base);
+        }
+    }
+
+    private void reserveRow(int columns) {
+        if (row.length < columns + LANES) {
+            row = new float[columns + LANES];
+        }
+    }
+
+    /** Writes the softmax of {@link #row}, whose largest value is given. */
+    private void normalizeRow(int columns, float highest, Operand operand, MemorySegment out, long base) {
+        float inverse = 1f / exponentials(columns, highest);
+        for (int c = 0; c <= columns - L; c += L) {
+            store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
+        }
+        if (columns % L != 0) {
+            int c = columns - L;
+            store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
         }
     }
 
@@ -273,6 +282,67 @@ final class VectorPointwise implements Pointwise {
     }
 
     @Override
+    public void softmaxNumerators(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
+        if (columns < L) {
+            reference.softmaxNumerators(raw, integer, rows, columns, scale, operand, out, factors);
+            return;
+        }
+        if (row.length < columns + LANES) {
+            row = new float[columns + LANES];
+        }
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            float highest = scaledRow(raw, base, integer, columns, scale);
+            for (int c = 0; c <= columns - L; c += L) {
+                store(exp(FloatVector.fromArray(F, row, c).sub(highest)), out, base + c, operand);
+            }
+            if (columns % L != 0) {
+                int c = columns - L;
+                store(exp(FloatVector.fromArray(F, row, c).sub(highest)), out, base + c, operand);
+            }
+            factors.setAtIndex(JAVA_FLOAT, r, 1f / ReferencePointwise.sumOfCodes(out, base, columns, operand));
+        }
+    }
+
+    @Override
+    public void mergeNormalizedHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        int headWidth = shape.headWidth();
+        if (headWidth < L) {
+            reference.mergeNormalizedHeads(raw, shape, scale, factors, operand, out);
+            return;
+        }
+        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+            for (int head = 0; head < shape.heads(); head++) {
+                long headRow = shape.headRow(row, head);
+                float factor = factors.getAtIndex(JAVA_FLOAT, headRow) * scale;
+                long from = headRow * headWidth;
+                long to = (long) row * shape.width() + head * headWidth;
+                for (int c = 0; c <= headWidth - L; c += L) {
+                    store(rawValue(raw, from + c, true).mul(factor), out, to + c, operand);
+                }
+                if (headWidth % L != 0) {
+                    int c = headWidth - L;
+                    store(rawValue(raw, from + c, true).mul(factor), out, to + c, operand);
+                }
+            }
+        }
+    }
+
+    @Override
     public void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out) {
         int headWidth = shape.headWidth();
@@ -290,6 +360,130 @@ final class VectorPointwise implements Pointwise {
                 if (headWidth % L != 0) {
                     int c = headWidth - L;
                     store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
+                }
+            }
+        }
+    }
+
+    @Override
+    public void splitWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        if (shape.headWidth() < L) {
+            reference.splitWindows(raw, shape, product, operands, query, key, value);
+            return;
+        }
+        splitWindowGroup(raw, shape, product, 0, operands.query(), query);
+        splitWindowGroup(raw, shape, product, shape.width(), operands.key(), key);
+        splitWindowGroup(raw, shape, product, 2 * shape.width(), operands.value(), value);
+    }
+
+    private void splitWindowGroup(
+            MemorySegment raw, WindowShape shape, Product product, int column, Operand operand, MemorySegment out) {
+        int headWidth = shape.headWidth();
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                long from = ((long) image * shape.tokens() + token) * 3 * shape.width();
+                for (int head = 0; head < shape.heads(); head++) {
+                    long to = shape.headRow(image, i, head) * headWidth;
+                    int first = column + head * headWidth;
+                    for (int c = 0; c <= headWidth - L; c += L) {
+                        store(projected(raw, from, token, first + c, product), out, to + c, operand);
+                    }
+                    if (headWidth % L != 0) {
+                        int c = headWidth - L;
+                        store(projected(raw, from, token, first + c, product), out, to + c, operand);
+                    }
+                }
+            }
+        }
+    }
+
+    private static FloatVector projected(MemorySegment raw, long from, int token, int column, Product product) {
+        return token < 0 ? load(product.bias(), column) : value(raw, from + column, column, product);
+    }
+
+    @Override
+    public void softmaxWindows(
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            ScoreBias bias,
+            Operand operand,
+            MemorySegment out) {
+        int n = shape.windowTokens();
+        if (n < L) {
+            reference.softmaxWindows(raw, integer, shape, scale, bias, operand, out);
+            return;
+        }
+        reserveRow(n);
+        for (int b = 0; b < shape.batch(); b++) {
+            int head = b % shape.heads();
+            int window = b / shape.heads() % shape.windows();
+            boolean masked = bias.masked()[window];
+            for (int r = 0; r < n; r++) {
+                long base = ((long) b * n + r) * n;
+                long relative = ((long) head * n + r) * n;
+                long mask = ((long) window * n + r) * n;
+                FloatVector highest = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+                for (int c = 0; c <= n - L; c += L) {
+                    FloatVector score = score(raw, base + c, integer, scale, bias, relative + c, masked, mask + c);
+                    score.intoArray(row, c);
+                    highest = highest.max(score);
+                }
+                if (n % L != 0) {
+                    int c = n - L;
+                    FloatVector score = score(raw, base + c, integer, scale, bias, relative + c, masked, mask + c);
+                    score.intoArray(row, c);
+                    highest = highest.max(score);
+                }
+                normalizeRow(n, highest.reduceLanes(VectorOperators.MAX), operand, out, base);
+            }
+        }
+    }
+
+    private static FloatVector score(
+            MemorySegment raw,
+            long index,
+            boolean integer,
+            float scale,
+            ScoreBias bias,
+            long relative,
+            boolean masked,
+            long mask) {
+        FloatVector score =
+                rawValue(raw, index, integer).fma(FloatVector.broadcast(F, scale), load(bias.relative(), relative));
+        return masked ? score.add(load(bias.mask(), mask)) : score;
+    }
+
+    @Override
+    public void mergeWindows(
+            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out) {
+        int headWidth = shape.headWidth();
+        if (headWidth < L) {
+            reference.mergeWindows(raw, integer, shape, scale, operand, out);
+            return;
+        }
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                for (int head = 0; token >= 0 && head < shape.heads(); head++) {
+                    long from = shape.headRow(image, i, head) * headWidth;
+                    long to = ((long) image * shape.tokens() + token) * shape.width() + head * headWidth;
+                    for (int c = 0; c <= headWidth - L; c += L) {
+                        store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
+                    }
+                    if (headWidth % L != 0) {
+                        int c = headWidth - L;
+                        store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
+                    }
                 }
             }
         }

@@ -111,7 +111,7 @@ public final class DatasetRun {
         private final LabelledImages images;
         private final Sink sink;
         private final AtomicLongArray nanos;
-        private final List<VitSession> sessions = new ArrayList<>();
+        private final List<ModelSession> sessions = new ArrayList<>();
         private final List<MemorySegment> inputs = new ArrayList<>();
         private final List<MemorySegment> outputs = new ArrayList<>();
         private final float[][] logits;
@@ -125,7 +125,7 @@ public final class DatasetRun {
             logits = new float[models.size()][];
             indices = new int[batch];
             for (int m = 0; m < models.size(); m++) {
-                VitSession session = models.get(m).executor().openSession();
+                ModelSession session = models.get(m).executor().openSession();
                 sessions.add(session);
                 inputs.add(session.allocateInput());
                 outputs.add(session.allocateLogits());
@@ -166,7 +166,7 @@ public final class DatasetRun {
 
         @Override
         public void close() {
-            sessions.forEach(VitSession::close);
+            sessions.forEach(ModelSession::close);
         }
     }
 }

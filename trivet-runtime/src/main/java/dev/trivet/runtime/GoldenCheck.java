@@ -3,7 +3,7 @@ package dev.trivet.runtime;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.BadInputException;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.Geometry;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
@@ -13,8 +13,8 @@ import java.util.Optional;
 
 /**
  * Compares a model with a recorded run: a safetensors file with {@code input} {@code [images, channels, size, size]}, the
- * expected {@code logits} or {@code output} {@code [images, classes]}, and any {@code act.NAME} {@code [images, rows, width]}
- * (perhaps for the first images only), NAME as {@link LayerObserver#activation} gives it.
+ * expected {@code logits} or {@code output} {@code [images, classes]}, and any {@code act.NAME} {@code [images, rows, width]},
+ * rows perhaps as a map of two dimensions (and perhaps for the first images only), NAME as {@link LayerObserver#activation} gives it.
  */
 public final class GoldenCheck {
     private GoldenCheck() {}
@@ -37,18 +37,19 @@ public final class GoldenCheck {
      *
      * @throws BadInputException if the file lacks a tensor or has one of the wrong shape
      */
-    public static List<Comparison> run(VitExecutor executor, SafetensorsFile golden, double relative, double absolute) {
+    public static List<Comparison> run(
+            ModelExecutor executor, SafetensorsFile golden, double relative, double absolute) {
         return run(executor, golden, relative, absolute, (done, total) -> {});
     }
 
     /** The same, telling after each image how far it is. */
     public static List<Comparison> run(
-            VitExecutor executor,
+            ModelExecutor executor,
             SafetensorsFile golden,
             double relative,
             double absolute,
             Evaluation.Progress progress) {
-        VitConfig config = executor.config;
+        Geometry config = executor.geometry();
         Tensor input = require(golden, "input");
         Tensor output =
                 golden.find("logits").or(() -> golden.find("output")).orElseThrow(() -> lacks(golden, "logits"));
@@ -71,7 +72,7 @@ public final class GoldenCheck {
         int length = images == 0 ? 0 : pixels.length / images;
         Tally logits = new Tally("logits", relative, absolute);
         recorder.tolerate(relative, absolute);
-        try (VitSession session = executor.openSession()) {
+        try (ModelSession session = executor.openSession()) {
             MemorySegment in = session.allocateInput();
             MemorySegment out = session.allocateLogits();
             for (int i = 0; i < images; i++) {
@@ -122,9 +123,7 @@ public final class GoldenCheck {
                 return;
             }
             Tensor tensor = recorded.get();
-            if (tensor.shape().size() != 3
-                    || tensor.shape().get(1) != rows
-                    || tensor.shape().get(2) != width) {
+            if (!fits(tensor.shape(), rows, width)) {
                 throw new BadInputException(
                         golden.file(),
                         "act." + name + " has shape " + tensor.shapeText() + " where the model gives [n, " + rows + ", "
@@ -147,6 +146,14 @@ public final class GoldenCheck {
                 tally.add(values.getAtIndex(JAVA_FLOAT, i), tensor.floatAt(base + i));
             }
         }
+    }
+
+    /** Whether a shape is {@code [n, rows, width]}, or {@code [n, height, width of the map, width]} with as many tokens. */
+    private static boolean fits(List<Long> shape, int rows, int width) {
+        int last = shape.size() - 1;
+        return (last == 2 || last == 3)
+                && shape.get(last) == width
+                && shape.subList(1, last).stream().reduce(1L, (a, b) -> a * b) == rows;
     }
 
     private static final class Tally {

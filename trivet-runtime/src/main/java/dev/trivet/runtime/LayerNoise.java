@@ -30,8 +30,8 @@ public final class LayerNoise {
      */
     public static List<Entry> measure(TrivetModel first, TrivetModel second, LabelledImages images, int count) {
         Map<String, double[]> sums = new LinkedHashMap<>();
-        try (VitSession a = first.executor().openSession();
-                VitSession b = second.executor().openSession()) {
+        try (ModelSession a = first.executor().openSession();
+                ModelSession b = second.executor().openSession()) {
             MemorySegment inA = a.allocateInput();
             MemorySegment inB = b.allocateInput();
             MemorySegment outA = a.allocateLogits();

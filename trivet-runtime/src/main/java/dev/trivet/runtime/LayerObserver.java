@@ -20,14 +20,14 @@ public interface LayerObserver {
      *
      * @param left {@code [batch, m, k]}
      * @param right {@code [batch, n, k]} for scores, {@code [batch, k, n]} for mixing
-     * @param batch images times heads
+     * @param batch images times heads, and times windows where attention is within windows
      * @param raw {@code [batch, m, n]}, float32 or int32 sums
      */
     default void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {}
 
     /**
      * A float activation: {@code patch_embed} (before positions are added), {@code blocks.N} (the residual stream after
-     * block N), {@code norm} (after the last LayerNorm; with average pooling, where that LayerNorm comes later, the stream itself).
+     * block N; in a Swin {@code layers.M.blocks.N}, and {@code layers.M.downsample} after a patch merging), {@code norm} (after the last LayerNorm; with average pooling, where that LayerNorm comes later, the stream itself).
      *
      * @param values float32 {@code [images * rows, width]}
      * @param rows rows per image

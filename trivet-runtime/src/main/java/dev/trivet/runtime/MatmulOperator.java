@@ -12,8 +12,10 @@ import java.util.Optional;
  * An attention product made ready to run.
  *
  * @param scale what raw sums are multiplied by
+ * @param normalized whether rows are divided by the sum of their left codes
  */
-record MatmulOperator(String name, Operand left, Operand right, Matmul matmul, boolean integer, float scale) {
+record MatmulOperator(
+        String name, Operand left, Operand right, Matmul matmul, boolean integer, float scale, boolean normalized) {
     static MatmulOperator compile(
             String name, Optional<MatmulQuantizers> quantizers, MatmulShape shape, float factor, Kernels kernels) {
         return quantizers
@@ -26,9 +28,10 @@ record MatmulOperator(String name, Operand left, Operand right, Matmul matmul, b
                             right,
                             DigitProducts.matmul(kernels, shape, left, right),
                             true,
-                            q.left().scale() * q.right().scale() * factor);
+                            (q.normalized() ? 1f : q.left().scale()) * q.right().scale() * factor,
+                            q.normalized());
                 })
                 .orElseGet(() -> new MatmulOperator(
-                        name, Operand.FLOAT, Operand.FLOAT, kernels.floatMatmul(shape), false, factor));
+                        name, Operand.FLOAT, Operand.FLOAT, kernels.floatMatmul(shape), false, factor, false));
     }
 }

@@ -2,7 +2,6 @@ package dev.trivet.runtime;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import dev.trivet.model.VitConfig;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -13,19 +12,20 @@ final class PatchLayout {
     private PatchLayout() {}
 
     /**
-     * @param input float32 {@code [images, channels, imageSize, imageSize]}
-     * @param out float32 {@code [images * patches, channels * patchSize * patchSize]}
+     * @param size side of the image
+     * @param patch side of a patch
+     * @param input float32 {@code [images, channels, size, size]}
+     * @param out float32 {@code [images * patches, channels * patch * patch]}
      */
-    static void gather(VitConfig config, MemorySegment input, int images, MemorySegment out) {
-        int size = config.imageSize();
-        int patch = config.patchSize();
+    static void gather(int size, int patch, int channels, MemorySegment input, int images, MemorySegment out) {
+        int grid = size / patch;
         long to = 0;
         for (int image = 0; image < images; image++) {
-            for (int gridRow = 0; gridRow < config.grid(); gridRow++) {
-                for (int gridColumn = 0; gridColumn < config.grid(); gridColumn++) {
-                    for (int c = 0; c < config.channels(); c++) {
+            for (int gridRow = 0; gridRow < grid; gridRow++) {
+                for (int gridColumn = 0; gridColumn < grid; gridColumn++) {
+                    for (int c = 0; c < channels; c++) {
                         for (int y = 0; y < patch; y++) {
-                            long row = ((long) image * config.channels() + c) * size + gridRow * patch + y;
+                            long row = ((long) image * channels + c) * size + gridRow * patch + y;
                             long from = row * size + (long) gridColumn * patch;
                             MemorySegment.copy(input, JAVA_FLOAT, 4 * from, out, JAVA_FLOAT, 4 * to, patch);
                             to += patch;

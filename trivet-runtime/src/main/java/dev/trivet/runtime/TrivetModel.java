@@ -35,7 +35,7 @@ import java.util.stream.IntStream;
 public final class TrivetModel implements AutoCloseable {
     private final VitModel model;
     private final ImagePreprocessor preprocessor;
-    private final VitExecutor executor;
+    private final ModelExecutor executor;
     private final List<String> labels;
     private final ConcurrentLinkedQueue<Slot> idle = new ConcurrentLinkedQueue<>();
     private volatile boolean closed;
@@ -49,7 +49,7 @@ public final class TrivetModel implements AutoCloseable {
      */
     public record Prediction(int index, String label, double probability) {}
 
-    private record Slot(VitSession session, MemorySegment input, MemorySegment logits) {}
+    private record Slot(ModelSession session, MemorySegment input, MemorySegment logits) {}
 
     /**
      * Compiles a model for the given kernels.
@@ -59,7 +59,7 @@ public final class TrivetModel implements AutoCloseable {
     public TrivetModel(VitModel model, Kernels kernels, int batch) {
         this.model = model;
         preprocessor = new ImagePreprocessor(model.config().preprocessing());
-        executor = new VitExecutor(model, kernels, batch);
+        executor = ModelExecutor.compile(model, kernels, batch);
         labels = labels(model.config());
     }
 
@@ -100,7 +100,7 @@ public final class TrivetModel implements AutoCloseable {
         return preprocessor;
     }
 
-    public VitExecutor executor() {
+    public ModelExecutor executor() {
         return executor;
     }
 
@@ -133,7 +133,7 @@ public final class TrivetModel implements AutoCloseable {
         try {
             preprocessor.apply(image, slot.input, 0);
             slot.session.run(slot.input, 1, slot.logits);
-            float[] logits = new float[executor.config.classes()];
+            float[] logits = new float[executor.geometry().classes()];
             MemorySegment.copy(slot.logits, JAVA_FLOAT, 0, logits, 0, logits.length);
             return logits;
         } finally {
@@ -166,7 +166,7 @@ public final class TrivetModel implements AutoCloseable {
         if (slot != null) {
             return slot;
         }
-        VitSession session = executor.openSession();
+        ModelSession session = executor.openSession();
         return new Slot(session, session.allocateInput(), session.allocateLogits());
     }
 

@@ -1,18 +1,13 @@
 package dev.trivet.runtime;
 
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-
-import dev.trivet.kernel.AttentionOperands;
 import dev.trivet.kernel.Kernels;
-import dev.trivet.kernel.MatmulShape;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,20 +16,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Immutable and safe to share; each concurrent run needs its own session. Sessions must be closed before the executor.
  */
-public final class VitExecutor implements AutoCloseable {
-    /** One pre-norm block: attention, then MLP. */
-    record Block(
-            String name,
-            Norm attentionNorm,
-            LinearOperator qkv,
-            MatmulOperator scores,
-            MatmulOperator mixing,
-            AttentionOperands attention,
-            LinearOperator projection,
-            Norm mlpNorm,
-            LinearOperator hidden,
-            LinearOperator output) {}
-
+public final class VitExecutor implements ModelExecutor {
     /**
      * What of a model is compiled. Calibration runs a model block by block and compiles only what it runs.
      *
@@ -46,6 +28,15 @@ public final class VitExecutor implements AutoCloseable {
     public record Part(boolean embedding, int firstBlock, int endBlock, boolean head) {
         public static Part whole(VitConfig config) {
             return new Part(true, 0, config.depth(), true);
+        }
+
+        /** Some of {@link VitConfig#units()}: the embedding, then the blocks, then the head. */
+        static Part ofUnits(VitConfig config, int firstUnit, int endUnit) {
+            return new Part(
+                    firstUnit == 0,
+                    Math.min(Math.max(firstUnit - 1, 0), config.depth()),
+                    Math.min(Math.max(endUnit - 1, 0), config.depth()),
+                    endUnit == config.depth() + 2);
         }
 
         public static Part ofEmbedding() {
@@ -61,9 +52,6 @@ public final class VitExecutor implements AutoCloseable {
         }
     }
 
-    /** LayerNorm parameters, float32 {@code [width]} each. */
-    record Norm(MemorySegment gamma, MemorySegment beta) {}
-
     final VitConfig config;
     final Kernels kernels;
     final int batch;
@@ -71,8 +59,8 @@ public final class VitExecutor implements AutoCloseable {
     /** Null where the part has no embedding. */
     final @Nullable LinearOperator patchEmbedding;
 
-    final List<Block> blocks;
-    final Norm finalNorm;
+    final List<BlockOperators> blocks;
+    final NormParameters finalNorm;
     /** Null where the part has no head. */
     final @Nullable LinearOperator head;
 
@@ -80,8 +68,7 @@ public final class VitExecutor implements AutoCloseable {
     /** Float32 {@code [tokens, width]}: positions, with the prefix tokens added to their rows. */
     final MemorySegment start;
 
-    private final Arena arena = Arena.ofShared();
-    private final List<LinearOperator> linears = new ArrayList<>();
+    private final OperatorArena operators;
 
     /**
      * Packs the weights.
@@ -89,7 +76,7 @@ public final class VitExecutor implements AutoCloseable {
      * @param batch most images that one run takes
      */
     public VitExecutor(VitModel model, Kernels kernels, int batch) {
-        this(model, kernels, batch, Part.whole(model.geometry()));
+        this(model, kernels, batch, Part.whole(model.vit()));
     }
 
     /** Packs the weights of one part. */
@@ -97,61 +84,22 @@ public final class VitExecutor implements AutoCloseable {
         if (batch < 1) {
             throw new IllegalArgumentException("a batch of " + batch + " images");
         }
-        this.config = model.geometry();
+        this.config = model.vit();
         this.kernels = kernels;
         this.batch = batch;
         this.part = part;
-        int rows = batch * config.tokens();
-        patchEmbedding = part.embedding() ? linear(model, VitNames.PATCH_EMBEDDING, batch * config.patches()) : null;
-        List<Block> compiled = new ArrayList<>();
-        for (int b = part.firstBlock(); b < part.endBlock(); b++) {
-            compiled.add(block(model, b, rows));
+        operators = new OperatorArena(model, kernels);
+        patchEmbedding = part.embedding() ? operators.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()) : null;
+        List<BlockOperators> compiled = new ArrayList<>();
+        for (ModelUnit unit : config.units().subList(1 + part.firstBlock(), 1 + part.endBlock())) {
+            compiled.add(operators.block((ModelUnit.Block) unit, batch));
         }
         blocks = List.copyOf(compiled);
-        finalNorm = norm(model, VitNames.finalNorm(config));
-        head = part.head() ? linear(model, VitNames.HEAD, batch) : null;
-        distillationHead = part.head() && config.distilled() ? linear(model, VitNames.DISTILLATION_HEAD, batch) : null;
-        start = arena.allocateFrom(JAVA_FLOAT, startTokens(model));
-    }
-
-    private Block block(VitModel model, int b, int rows) {
-        int tokens = config.tokens();
-        int headWidth = config.headWidth();
-        MatmulOperator scores = MatmulOperator.compile(
-                VitNames.scores(b),
-                Optional.ofNullable(model.matmuls().get(VitNames.scores(b))),
-                new MatmulShape(tokens, tokens, headWidth, true),
-                (float) (1 / Math.sqrt(headWidth)),
-                kernels);
-        MatmulOperator mixing = MatmulOperator.compile(
-                VitNames.mixing(b),
-                Optional.ofNullable(model.matmuls().get(VitNames.mixing(b))),
-                new MatmulShape(tokens, headWidth, tokens, false),
-                1f,
-                kernels);
-        return new Block(
-                VitNames.block(b),
-                norm(model, VitNames.attentionNorm(b)),
-                linear(model, VitNames.qkv(b), rows),
-                scores,
-                mixing,
-                new AttentionOperands(scores.left(), scores.right(), mixing.right()),
-                linear(model, VitNames.projection(b), rows),
-                norm(model, VitNames.mlpNorm(b)),
-                linear(model, VitNames.hidden(b), rows),
-                linear(model, VitNames.output(b), rows));
-    }
-
-    private LinearOperator linear(VitModel model, String name, int typicalRows) {
-        LinearOperator operator = LinearOperator.compile(model.linear(name), kernels, typicalRows, arena);
-        linears.add(operator);
-        return operator;
-    }
-
-    private Norm norm(VitModel model, String name) {
-        return new Norm(
-                arena.allocateFrom(JAVA_FLOAT, model.floats(name + ".weight")),
-                arena.allocateFrom(JAVA_FLOAT, model.floats(name + ".bias")));
+        finalNorm = operators.norm(VitNames.finalNorm(config));
+        head = part.head() ? operators.linear(VitNames.HEAD, batch) : null;
+        distillationHead =
+                part.head() && config.distilled() ? operators.linear(VitNames.DISTILLATION_HEAD, batch) : null;
+        start = operators.constant(startTokens(model));
     }
 
     private float[] startTokens(VitModel model) {
@@ -172,19 +120,23 @@ public final class VitExecutor implements AutoCloseable {
         }
     }
 
-    /** Buffers for one run at a time. */
+    @Override
+    public VitConfig geometry() {
+        return config;
+    }
+
+    @Override
     public VitSession openSession() {
         return new VitSession(this);
     }
 
-    /** Most images that one run takes. */
+    @Override
     public int batch() {
         return batch;
     }
 
     @Override
     public void close() {
-        linears.forEach(LinearOperator::close);
-        arena.close();
+        operators.close();
     }
 }

@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * A run of a {@link VitExecutor}, used by one thread at a time. All buffers are allocated when it is opened; a run allocates nothing off-heap.
  * Between two products every value passes memory once: the raw sums of one are read, and the operand of the next is written.
  */
-public final class VitSession implements AutoCloseable {
+public final class VitSession implements ModelSession {
     private static final int ALIGNMENT = 64;
 
     private final VitExecutor executor;
@@ -43,6 +43,9 @@ public final class VitSession implements AutoCloseable {
     private final MemorySegment pooled;
 
     private final MemorySegment secondLogits;
+    /** Float32 {@code [batch, heads, tokens]}. */
+    private final MemorySegment rowFactors;
+
     private final AttentionShape[] shapes;
     private final MemorySegment[] patchRows;
     private final MemorySegment[] patchRaw;
@@ -69,6 +72,7 @@ public final class VitSession implements AutoCloseable {
         value = floats(rows * width);
         pooled = floats(batch * width);
         secondLogits = floats((long) batch * config.classes());
+        rowFactors = floats(rows * config.heads());
         shapes = new AttentionShape[batch + 1];
         patchRows = new MemorySegment[batch];
         patchRaw = new MemorySegment[batch];
@@ -86,28 +90,17 @@ public final class VitSession implements AutoCloseable {
         return arena.allocate(4 * count, ALIGNMENT);
     }
 
-    /** An input buffer that this session can run: float32 {@code [batch, channels, imageSize, imageSize]}. */
+    @Override
     public MemorySegment allocateInput() {
         return floats((long) executor.batch * config.channels() * config.imageSize() * config.imageSize());
     }
 
-    /** An output buffer: float32 {@code [batch, classes]}. */
+    @Override
     public MemorySegment allocateLogits() {
         return floats((long) executor.batch * config.classes());
     }
 
-    /**
-     * Runs some images.
-     *
-     * @param input float32 {@code [images, channels, imageSize, imageSize]}, off-heap
-     * @param images 1 to the executor's batch
-     * @param logits float32 {@code [images, classes]}, off-heap, overwritten
-     */
-    public void run(MemorySegment input, int images, MemorySegment logits) {
-        run(input, images, logits, Optional.empty());
-    }
-
-    /** The same, watched. */
+    @Override
     public void run(MemorySegment input, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
         if (images < 1 || images > executor.batch) {
             throw new IllegalArgumentException(images + " images for a batch of " + executor.batch);
@@ -120,6 +113,7 @@ public final class VitSession implements AutoCloseable {
     }
 
     /** A buffer for {@link #embed}, {@link #runBlocks} and {@link #runHead}: float32 {@code [batch, tokens, width]}. */
+    @Override
     public MemorySegment allocateTokens() {
         return floats((long) executor.batch * config.tokens() * config.width());
     }
@@ -164,13 +158,34 @@ public final class VitSession implements AutoCloseable {
         return 4L * images * config.tokens() * config.width();
     }
 
+    @Override
+    public void runUnit(int unit, MemorySegment in, int images, MemorySegment out, Optional<LayerObserver> watcher) {
+        int block = unit - 1 - executor.part.firstBlock();
+        if (unit == 0) {
+            runEmbedding(in, images, out, watcher);
+        } else if (unit == config.depth() + 1) {
+            runHead(in, images, out, watcher);
+        } else if (block < 0 || block >= executor.blocks.size()) {
+            throw new IllegalStateException("the executor was compiled without unit " + unit);
+        } else {
+            workspace.enter();
+            MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
+            block(executor.blocks.get(block), images, watcher.orElse(null));
+            MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
+        }
+    }
+
     private void blocks(int images, @Nullable LayerObserver observer) {
-        for (VitExecutor.Block block : executor.blocks) {
-            attention(block, images, observer);
-            mlp(block, images, observer);
-            if (observer != null) {
-                observer.activation(block.name(), stream, images, config.tokens(), config.width());
-            }
+        for (BlockOperators block : executor.blocks) {
+            block(block, images, observer);
+        }
+    }
+
+    private void block(BlockOperators block, int images, @Nullable LayerObserver observer) {
+        attention(block, images, observer);
+        mlp(block, images, observer);
+        if (observer != null) {
+            observer.activation(block.name(), stream, images, config.tokens(), config.width());
         }
     }
 
@@ -197,7 +212,7 @@ public final class VitSession implements AutoCloseable {
     }
 
     private void embed(MemorySegment input, int images, @Nullable LayerObserver observer) {
-        PatchLayout.gather(config, input, images, patches);
+        PatchLayout.gather(config.imageSize(), config.patchSize(), config.channels(), input, images, patches);
         LinearOperator embedding = compiled(executor.patchEmbedding);
         int rows = images * config.patches();
         MemorySegment in = patches;
@@ -217,7 +232,7 @@ public final class VitSession implements AutoCloseable {
         }
     }
 
-    private void attention(VitExecutor.Block block, int images, @Nullable LayerObserver observer) {
+    private void attention(BlockOperators block, int images, @Nullable LayerObserver observer) {
         int rows = images * config.tokens();
         int batch = images * config.heads();
         AttentionShape shape = shapes[images];
@@ -230,25 +245,36 @@ public final class VitSession implements AutoCloseable {
             observer.matmul(scores.name(), query, key, batch, raw);
         }
         MatmulOperator mixing = block.mixing();
-        pointwise.softmax(
-                raw,
-                scores.integer(),
-                batch * config.tokens(),
-                config.tokens(),
-                scores.scale(),
-                mixing.left(),
-                operand);
+        int scoreRows = batch * config.tokens();
+        if (mixing.normalized()) {
+            pointwise.softmaxNumerators(
+                    raw,
+                    scores.integer(),
+                    scoreRows,
+                    config.tokens(),
+                    scores.scale(),
+                    mixing.left(),
+                    operand,
+                    rowFactors);
+        } else {
+            pointwise.softmax(
+                    raw, scores.integer(), scoreRows, config.tokens(), scores.scale(), mixing.left(), operand);
+        }
         mixing.matmul().run(workspace, operand, value, batch, raw);
         if (observer != null) {
             observer.matmul(mixing.name(), operand, value, batch, raw);
         }
-        pointwise.mergeHeads(
-                raw, mixing.integer(), shape, mixing.scale(), block.projection().input(), operand);
+        Operand merged = block.projection().input();
+        if (mixing.normalized()) {
+            pointwise.mergeNormalizedHeads(raw, shape, mixing.scale(), rowFactors, merged, operand);
+        } else {
+            pointwise.mergeHeads(raw, mixing.integer(), shape, mixing.scale(), merged, operand);
+        }
         product(block.projection(), operand, rows, observer);
         pointwise.addTo(raw, rows, block.projection().product(), stream);
     }
 
-    private void mlp(VitExecutor.Block block, int images, @Nullable LayerObserver observer) {
+    private void mlp(BlockOperators block, int images, @Nullable LayerObserver observer) {
         int rows = images * config.tokens();
         normalize(stream, rows, block.mlpNorm(), block.hidden().input(), operand);
         product(block.hidden(), operand, rows, observer);
@@ -283,7 +309,7 @@ public final class VitSession implements AutoCloseable {
         }
     }
 
-    private void normalize(MemorySegment x, int rows, VitExecutor.Norm norm, Operand form, MemorySegment out) {
+    private void normalize(MemorySegment x, int rows, NormParameters norm, Operand form, MemorySegment out) {
         pointwise.layerNorm(x, rows, config.width(), norm.gamma(), norm.beta(), config.layerNormEpsilon(), form, out);
     }
 

@@ -93,6 +93,14 @@ class HotPointwiseTest {
         });
         passes.put("splitHeads", (p, out) -> p.splitHeads(sums, third, split, operands, out, key, value));
         passes.put("mergeHeads", (p, out) -> p.mergeHeads(sums, true, shape, 1e-5f, code, out));
+        // One image of one window of two positions, of which one is padding; then two heads' scores of four positions.
+        WindowShape one = new WindowShape(1, 1, 1, WIDTH / 3, 1, 2, new int[] {0, -1});
+        WindowShape back = new WindowShape(1, ROWS, 1, WIDTH, 1, ROWS, new int[] {2, 0, 3, 1});
+        WindowShape scores = new WindowShape(1, 9, 2, 1, 1, 9, new int[] {0, 1, 2, 3, 4, 5, 6, 7, 8});
+        ScoreBias bias = new ScoreBias(x, x, new boolean[] {true});
+        passes.put("splitWindows", (p, out) -> p.splitWindows(sums, one, split, operands, out, key, value));
+        passes.put("softmaxWindows", (p, out) -> p.softmaxWindows(sums, true, scores, 3e-5f, bias, probability, out));
+        passes.put("mergeWindows", (p, out) -> p.mergeWindows(sums, true, back, 1e-5f, code, out));
         passes.put("meanRows", (p, out) -> p.meanRows(x, ROWS, WIDTH, out));
         return passes;
     }

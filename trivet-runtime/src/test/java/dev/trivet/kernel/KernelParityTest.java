@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
@@ -11,7 +12,9 @@ import java.lang.foreign.MemorySegment;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -273,6 +276,126 @@ class KernelParityTest {
                     (p, out) -> p.mergeHeads(raw, false, shape, 1f, unsigned, out),
                     reference,
                     vector);
+        }
+    }
+
+    /** Windows of 1 to 49 tokens, some positions padded; the second and fourth window are masked. */
+    @ParameterizedTest
+    @CsvSource({"1, 3", "4, 1", "9, 8", "16, 16", "16, 24", "17, 32", "33, 5", "49, 32"})
+    void windowsEqualTheReferenceBitForBit(int windowTokens, int headWidth) {
+        Assumptions.assumeTrue(VectorPointwise.SUPPORTED);
+        try (Arena arena = Arena.ofConfined()) {
+            SplittableRandom random = new SplittableRandom(windowTokens);
+            WindowShape shape = windows(random, windowTokens, headWidth);
+            int elements = shape.images() * shape.tokens() * shape.width();
+            int padded = shape.batch() * windowTokens * headWidth;
+            int scores = shape.batch() * windowTokens * windowTokens;
+            MemorySegment floats = randomFloats(arena, random, Math.max(3L * elements, Math.max(padded, scores)), 6);
+            MemorySegment sums = arena.allocate(floats.byteSize(), 64);
+            for (long i = 0; i < floats.byteSize() / 4; i++) {
+                sums.setAtIndex(JAVA_INT, i, random.nextInt(-200_000, 200_000));
+            }
+            MemorySegment bias = randomFloats(arena, random, 3L * shape.width(), 1);
+            MemorySegment scale = randomFloats(arena, random, 3L * shape.width(), 1e-4);
+            MemorySegment correction = arena.allocate(12L * shape.width(), 64);
+            ScoreBias added = new ScoreBias(
+                    randomFloats(arena, random, (long) shape.heads() * windowTokens * windowTokens, 4),
+                    randomFloats(arena, random, (long) shape.windows() * windowTokens * windowTokens, 200),
+                    new boolean[] {false, true, false, true});
+            Operand signed = Operand.of(new ActivationQuantizer(0.02f, 0, -128, 127));
+            Operand code = Operand.of(new ActivationQuantizer(0.03f, 99, 0, 255));
+            Operand probability = Operand.of(new ActivationQuantizer(1f / 255, 0, 0, 255));
+            Pointwise reference = new ReferencePointwise();
+            Pointwise vector = new VectorPointwise();
+            for (boolean integer : new boolean[] {true, false}) {
+                MemorySegment raw = integer ? sums : floats;
+                Product product = new Product(integer, 3 * shape.width(), correction, scale, bias);
+                AttentionOperands operands = integer
+                        ? new AttentionOperands(signed, signed, Operand.FLOAT)
+                        : new AttentionOperands(Operand.FLOAT, signed, signed);
+                MemorySegment[] a = heads(arena, padded);
+                MemorySegment[] b = heads(arena, padded);
+                reference.splitWindows(raw, shape, product, operands, a[0], a[1], a[2]);
+                vector.splitWindows(raw, shape, product, operands, b[0], b[1], b[2]);
+                for (int i = 0; i < 3; i++) {
+                    assertThat(b[i].toArray(JAVA_BYTE)).isEqualTo(a[i].toArray(JAVA_BYTE));
+                }
+                float factor = integer ? 3e-5f : 0.7f;
+                for (Operand operand : new Operand[] {Operand.FLOAT, probability}) {
+                    same(
+                            arena,
+                            scores,
+                            operand,
+                            (p, out) -> p.softmaxWindows(raw, integer, shape, factor, added, operand, out),
+                            reference,
+                            vector);
+                }
+                for (Operand operand : new Operand[] {Operand.FLOAT, code}) {
+                    same(
+                            arena,
+                            elements,
+                            operand,
+                            (p, out) -> p.mergeWindows(raw, integer, shape, factor, operand, out),
+                            reference,
+                            vector);
+                }
+            }
+        }
+    }
+
+    /** Two images of four windows and three heads; the last third of the last window is padding. */
+    static WindowShape windows(SplittableRandom random, int windowTokens, int headWidth) {
+        int tokens = 4 * windowTokens - windowTokens / 3;
+        int[] source = new int[4 * windowTokens];
+        for (int i = 0; i < source.length; i++) {
+            int other = random.nextInt(i + 1);
+            source[i] = source[other];
+            source[other] = i < tokens ? i : -1;
+        }
+        return new WindowShape(2, tokens, 3, headWidth, 4, windowTokens, source);
+    }
+
+    private static MemorySegment[] heads(Arena arena, int elements) {
+        return new MemorySegment[] {
+            arena.allocate(4L * elements, 64), arena.allocate(4L * elements, 64), arena.allocate(4L * elements, 64)
+        };
+    }
+
+    /** By hand: one head, one channel, two windows of two positions, the last of them padding. */
+    @Test
+    void windowsAreSplitAndMergedByTheTable() {
+        WindowShape shape = new WindowShape(1, 3, 1, 1, 2, 2, new int[] {2, 0, 1, -1});
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment raw = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+            MemorySegment bias = arena.allocateFrom(JAVA_FLOAT, 0.5f, 0.25f, 0.125f);
+            MemorySegment[] heads = heads(arena, 4);
+            MemorySegment out = arena.allocate(12, 64);
+            Pointwise reference = new ReferencePointwise();
+            Product product = new Product(false, 3, MemorySegment.NULL, MemorySegment.NULL, bias);
+            reference.splitWindows(raw, shape, product, AttentionOperands.FLOAT, heads[0], heads[1], heads[2]);
+            assertThat(heads[0].toArray(JAVA_FLOAT)).containsExactly(7.5f, 1.5f, 4.5f, 0.5f);
+            assertThat(heads[1].toArray(JAVA_FLOAT)).containsExactly(8.25f, 2.25f, 5.25f, 0.25f);
+            assertThat(heads[2].toArray(JAVA_FLOAT)).containsExactly(9.125f, 3.125f, 6.125f, 0.125f);
+            reference.mergeWindows(heads[0], false, shape, 2f, Operand.FLOAT, out);
+            assertThat(out.toArray(JAVA_FLOAT)).containsExactly(3f, 9f, 15f);
+        }
+    }
+
+    /** By hand: scores 1 and 3 doubled plus biases 4 and 0 are equal; with the mask only the first is left. */
+    @Test
+    void biasAndMaskAreAddedBeforeTheSoftmax() {
+        WindowShape shape = new WindowShape(1, 4, 1, 1, 2, 2, new int[] {0, 1, 2, 3});
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment raw = arena.allocateFrom(JAVA_FLOAT, 1, 3, 1, 3, 1, 3, 1, 3);
+            ScoreBias bias = new ScoreBias(
+                    arena.allocateFrom(JAVA_FLOAT, 4, 0, 4, 0),
+                    arena.allocateFrom(JAVA_FLOAT, 0, 0, 0, 0, 0, -100, -100, 0),
+                    new boolean[] {false, true});
+            MemorySegment out = arena.allocate(32, 64);
+            new ReferencePointwise().softmaxWindows(raw, false, shape, 2f, bias, Operand.FLOAT, out);
+            // A masked probability is e^-87, the least that the kernels' exponential gives.
+            assertThat(out.toArray(JAVA_FLOAT))
+                    .containsExactly(new float[] {0.5f, 0.5f, 0.5f, 0.5f, 1, 0, 0, 1}, within(1e-37f));
         }
     }
 

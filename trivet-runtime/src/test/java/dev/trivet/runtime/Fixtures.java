@@ -5,6 +5,7 @@ import dev.trivet.kernel.OnednnKernels;
 import dev.trivet.kernel.ReferenceKernels;
 import dev.trivet.kernel.VectorKernels;
 import dev.trivet.model.FloatCheckpoint;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -32,6 +33,16 @@ final class Fixtures {
         try (FloatCheckpoint checkpoint = FloatCheckpoint.open(folder, Optional.empty())) {
             return VitModel.read(checkpoint);
         }
+    }
+
+    /** The block that an attention product belongs to. */
+    static ModelUnit.Block block(VitModel model, String product) {
+        return model.geometry().units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(ModelUnit.Block.class::cast)
+                .filter(b -> b.scores().equals(product) || b.mixing().equals(product))
+                .findFirst()
+                .orElseThrow();
     }
 
     /** All providers that load here; those that do not are named on standard error. */

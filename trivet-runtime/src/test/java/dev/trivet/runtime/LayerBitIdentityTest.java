@@ -39,6 +39,25 @@ class LayerBitIdentityTest {
         compare(MaxScaling.quantize(Fixtures.load(folder), image, bits, levels), image);
     }
 
+    /** As above; a patch merging has two buffers and an activation. */
+    @ParameterizedTest
+    @CsvSource({"swin_micro, 4, 1", "swin_micro_window4, 6, 2", "swin_padded_micro, 6, 2"})
+    void microSwins(String name, int blocks, int mergings) {
+        Path folder = Fixtures.golden(name);
+        float[] image = firstInput(folder);
+        VitModel model = MaxScaling.quantize(Fixtures.load(folder), image);
+        Recording expected = compare(model, image);
+        assertThat(expected.names()).hasSize(3 + blocks * PER_BLOCK + 3 * mergings + 1 + 2 + 1);
+    }
+
+    @ParameterizedTest
+    @CsvSource({"10, false", "4, true"})
+    void otherWidthsOfASwin(int bits, boolean levels) {
+        Path folder = Fixtures.golden("swin_padded_micro");
+        float[] image = firstInput(folder);
+        compare(MaxScaling.quantize(Fixtures.load(folder), image, bits, levels), image);
+    }
+
     @Test
     @Tag("shared")
     void deitTiny() {

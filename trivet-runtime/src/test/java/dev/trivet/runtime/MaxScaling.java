@@ -6,7 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import dev.trivet.kernel.VectorKernels;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.MemorySegment;
@@ -44,8 +44,8 @@ final class MaxScaling implements LayerObserver {
      */
     static VitModel quantize(VitModel model, float[] input, int bits, boolean levels) {
         MaxScaling scaling = new MaxScaling(model, bits, levels);
-        try (VitExecutor executor = new VitExecutor(model, new VectorKernels(), 1);
-                VitSession session = executor.openSession()) {
+        try (ModelExecutor executor = ModelExecutor.compile(model, new VectorKernels(), 1);
+                ModelSession session = executor.openSession()) {
             MemorySegment in = session.allocateInput();
             MemorySegment.copy(input, 0, in, JAVA_FLOAT, 0, input.length);
             session.run(in, 1, session.allocateLogits(), Optional.of(scaling));
@@ -111,10 +111,10 @@ final class MaxScaling implements LayerObserver {
 
     @Override
     public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-        VitConfig c = model.geometry();
+        ModelUnit.Block block = Fixtures.block(model, name);
         boolean probabilities = name.endsWith(".av");
-        long rightCount = (long) batch * c.tokens() * c.headWidth();
-        long leftCount = probabilities ? (long) batch * c.tokens() * c.tokens() : rightCount;
+        long rightCount = (long) batch * block.groupTokens() * block.headWidth();
+        long leftCount = probabilities ? (long) batch * block.groupTokens() * block.groupTokens() : rightCount;
         float leftMost = most(left, leftCount);
         int half = 1 << (bits - 1);
         ActivationQuantizer l = probabilities

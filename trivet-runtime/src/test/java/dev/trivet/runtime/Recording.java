@@ -5,7 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.trivet.kernel.Kernels;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -27,8 +27,8 @@ final class Recording implements LayerObserver {
     /** @param input float32 {@code [images, channels, imageSize, imageSize]} */
     static Recording of(VitModel model, Kernels kernels, float[] input, int images) {
         Recording recording = new Recording(model);
-        try (VitExecutor executor = new VitExecutor(model, kernels, images);
-                VitSession session = executor.openSession()) {
+        try (ModelExecutor executor = ModelExecutor.compile(model, kernels, images);
+                ModelSession session = executor.openSession()) {
             MemorySegment in = session.allocateInput();
             MemorySegment logits = session.allocateLogits();
             MemorySegment.copy(input, 0, in, JAVA_FLOAT, 0, input.length);
@@ -50,9 +50,9 @@ final class Recording implements LayerObserver {
 
     @Override
     public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-        VitConfig c = model.geometry();
-        long perHead = (long) batch * c.tokens() * c.headWidth();
-        long map = (long) batch * c.tokens() * c.tokens();
+        ModelUnit.Block block = Fixtures.block(model, name);
+        long perHead = (long) batch * block.groupTokens() * block.headWidth();
+        long map = (long) batch * block.groupTokens() * block.groupTokens();
         boolean scores = name.endsWith(".qk");
         add(name + " left", left, scores ? perHead : map);
         add(name + " right", right, perHead);

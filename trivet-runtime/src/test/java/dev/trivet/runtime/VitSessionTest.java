@@ -32,7 +32,7 @@ class VitSessionTest {
 
     private static VitModel quantized(String name) {
         VitModel model = Fixtures.load(Fixtures.golden(name));
-        return MaxScaling.quantize(model, noise(model.geometry(), 1, 1));
+        return MaxScaling.quantize(model, noise(model.vit(), 1, 1));
     }
 
     private static float[] run(VitSession session, float[] input, int images, int classes) {
@@ -47,7 +47,7 @@ class VitSessionTest {
     @ValueSource(strings = {"vit_micro", "deit_distilled_micro", "vit_gap_micro"})
     void imagesOfABatchDoNotTouchEachOther(String name) {
         VitModel model = quantized(name);
-        VitConfig config = model.geometry();
+        VitConfig config = model.vit();
         float[] input = noise(config, 3, 2);
         int length = input.length / 3;
         for (Kernels kernels : Fixtures.providers()) {
@@ -71,7 +71,7 @@ class VitSessionTest {
     @Test
     void sessionsOfSeveralThreadsShareOneExecutor() throws Exception {
         VitModel model = quantized("vit_micro");
-        VitConfig config = model.geometry();
+        VitConfig config = model.vit();
         for (Kernels kernels : Fixtures.providers()) {
             try (VitExecutor executor = new VitExecutor(model, kernels, 1);
                     ExecutorService threads = Executors.newFixedThreadPool(4)) {
@@ -106,7 +106,7 @@ class VitSessionTest {
     @Test
     void aSessionMovesBetweenThreads() throws Exception {
         VitModel model = quantized("vit_gap_micro");
-        VitConfig config = model.geometry();
+        VitConfig config = model.vit();
         float[] input = noise(config, 1, 5);
         for (Kernels kernels : Fixtures.providers()) {
             try (VitExecutor executor = new VitExecutor(model, kernels, 1);

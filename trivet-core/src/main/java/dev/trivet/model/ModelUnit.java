@@ -1,0 +1,141 @@
+package dev.trivet.model;
+
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * A part of a model that reads one token buffer and writes the next. A model is run, calibrated and searched unit by unit; names of
+ * operators follow from the unit's name.
+ */
+public sealed interface ModelUnit {
+    /** Name of the unit, and of the activation that it gives. */
+    String name();
+
+    /** What it reads; of an embedding the image, {@code [channels, imageSize * imageSize]}. */
+    TokenShape input();
+
+    /** What it writes; of a head the logits, {@code [1, classes]}. */
+    TokenShape output();
+
+    /** Names of the linear layers, in execution order. */
+    List<String> linears();
+
+    /** Patches to tokens. */
+    record Embedding(TokenShape input, TokenShape output) implements ModelUnit {
+        @Override
+        public String name() {
+            return "patch_embed";
+        }
+
+        @Override
+        public List<String> linears() {
+            return List.of(VitNames.PATCH_EMBEDDING);
+        }
+    }
+
+    /**
+     * A pre-norm block: attention within groups of tokens (all tokens of a ViT, a window of a Swin), then an MLP on each token.
+     *
+     * @param shape of its input and output
+     * @param heads attention heads; divides the width
+     * @param hiddenWidth hidden units of the MLP
+     * @param groups groups per image, 1 for a ViT
+     * @param groupTokens tokens of a group; {@code groups * groupTokens} exceeds the tokens where windows are padded
+     * @param windows how tokens are cut into windows; empty for a ViT
+     */
+    record Block(
+            String name,
+            TokenShape shape,
+            int heads,
+            int hiddenWidth,
+            int groups,
+            int groupTokens,
+            Optional<WindowPartition> windows)
+            implements ModelUnit {
+        @Override
+        public TokenShape input() {
+            return shape;
+        }
+
+        @Override
+        public TokenShape output() {
+            return shape;
+        }
+
+        @Override
+        public List<String> linears() {
+            return List.of(qkv(), projection(), hidden(), mlpOutput());
+        }
+
+        public int headWidth() {
+            return shape.width() / heads;
+        }
+
+        public String attentionNorm() {
+            return name + ".norm1";
+        }
+
+        /** The q, k, v projection. */
+        public String qkv() {
+            return name + ".attn.qkv";
+        }
+
+        /** The product of queries and keys; it has no weights, but quantizers. */
+        public String scores() {
+            return name + ".attn.qk";
+        }
+
+        /** The product of attention probabilities and values. */
+        public String mixing() {
+            return name + ".attn.av";
+        }
+
+        public String projection() {
+            return name + ".attn.proj";
+        }
+
+        public String mlpNorm() {
+            return name + ".norm2";
+        }
+
+        public String hidden() {
+            return name + ".mlp.fc1";
+        }
+
+        public String mlpOutput() {
+            return name + ".mlp.fc2";
+        }
+    }
+
+    /**
+     * Four neighbouring tokens to one, halving both sides of the map (Swin).
+     *
+     * @param side tokens along one side of the map before it
+     */
+    record Merging(String name, int side, TokenShape input, TokenShape output) implements ModelUnit {
+        @Override
+        public List<String> linears() {
+            return List.of(reduction());
+        }
+
+        public String norm() {
+            return name + ".norm";
+        }
+
+        public String reduction() {
+            return name + ".reduction";
+        }
+    }
+
+    /** Tokens to logits, the final LayerNorm included. */
+    record Head(TokenShape input, TokenShape output, List<String> linears) implements ModelUnit {
+        public Head {
+            linears = List.copyOf(linears);
+        }
+
+        @Override
+        public String name() {
+            return "head";
+        }
+    }
+}

@@ -1,0 +1,94 @@
+package dev.trivet.ptq;
+
+import dev.trivet.kernel.Kernels;
+import dev.trivet.model.VitConfig;
+import dev.trivet.model.VitModel;
+import java.util.function.Consumer;
+
+/**
+ * A quantization that is asked for: a float model, a plan, a method and calibration images.
+ *
+ * @param model the float model
+ * @param images what it is calibrated on
+ * @param plan the width of every operator
+ * @param settings which method, and how
+ */
+public record Quantization(
+        VitModel model, Kernels kernels, CalibrationImages images, QuantizationPlan plan, MethodSettings settings) {
+    /** @throws IllegalArgumentException if the plan does not fit the model, or the model is quantized already */
+    public Quantization {
+        plan.check(model.geometry());
+        if (model.isQuantized()) {
+            throw new IllegalArgumentException("the model is quantized already");
+        }
+    }
+
+    /**
+     * Where a search starts or starts again.
+     *
+     * @param model what {@link SearchCheckpoint} was given last
+     * @param units how many units are finished in it
+     */
+    public record Begun(VitModel model, int units) {}
+
+    /** Where a new search starts: nothing is finished; some methods rewrite the model first. */
+    public Begun start() {
+        return new Begun(prepared(), 0);
+    }
+
+    private VitModel prepared() {
+        return switch (settings) {
+            case TrivetSettings s when s.rotation() -> ResidualRotation.apply(model, s.seed());
+            case TrivetSettings _ -> model;
+            case LiuSettings _ -> model;
+        };
+    }
+
+    /**
+     * Quantizes. The same arguments give the same bytes, whether in one run or taken up again, on any number of threads.
+     *
+     * @param begun {@link #start}, or where an earlier run with the same arguments has got to
+     * @param choices hears what was chosen for each operator
+     * @throws dev.trivet.BadInputException if a calibration image cannot be read
+     */
+    public VitModel run(
+            Begun begun, SearchListener listener, Consumer<OperatorChoice> choices, SearchCheckpoint checkpoint) {
+        return BlockwiseSearch.quantize(
+                prepared(),
+                begun.model(),
+                begun.units(),
+                kernels,
+                images,
+                settings.threads(),
+                search(plan, settings, choices),
+                listener,
+                checkpoint);
+    }
+
+    /** Quantizes from the start. */
+    public VitModel run(SearchListener listener) {
+        return run(start(), listener, choice -> {}, SearchCheckpoint.NONE);
+    }
+
+    static UnitSearch search(QuantizationPlan plan, MethodSettings settings, Consumer<OperatorChoice> choices) {
+        return switch (settings) {
+            case TrivetSettings s -> new TrivetSearch(plan, s, choices);
+            case LiuSettings s -> new LiuSearch(plan, s, LiuSearch.CANDIDATE_BUDGET, LiuSearch.OPERAND_BUDGET);
+        };
+    }
+
+    /** Upper bound of the memory that {@link #run} takes beside the model, bytes, whatever the number of images. */
+    public long memoryBound() {
+        VitConfig config = model.geometry();
+        return 2 * TokenStore.IN_MEMORY
+                + search(plan, settings, choice -> {}).memoryBound(config)
+                // Per thread: two sessions with their buffers.
+                + 2L * settings.threads() * sessionBytes(config);
+    }
+
+    private static long sessionBytes(VitConfig config) {
+        long tokens = config.tokens();
+        long widest = Math.max(3L * config.width(), config.mlpWidth());
+        return 4 * (2 * tokens * widest + 5 * tokens * config.width() + 2 * config.heads() * tokens * tokens);
+    }
+}

@@ -1,0 +1,72 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.trivet.kernel.AttentionOperands;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.MatmulShape;
+import dev.trivet.model.ModelUnit;
+import dev.trivet.model.VitModel;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/** Makes a model's operators ready to run and owns what they hold: packed weights and constants, all off-heap. */
+final class OperatorArena implements AutoCloseable {
+    private final VitModel model;
+    private final Kernels kernels;
+    private final Arena arena = Arena.ofShared();
+    private final List<LinearOperator> linears = new ArrayList<>();
+
+    OperatorArena(VitModel model, Kernels kernels) {
+        this.model = model;
+        this.kernels = kernels;
+    }
+
+    LinearOperator linear(String name, int typicalRows) {
+        LinearOperator operator = LinearOperator.compile(model.linear(name), kernels, typicalRows, arena);
+        linears.add(operator);
+        return operator;
+    }
+
+    /** @param name without {@code .weight} and {@code .bias} */
+    NormParameters norm(String name) {
+        return new NormParameters(constant(model.floats(name + ".weight")), constant(model.floats(name + ".bias")));
+    }
+
+    MemorySegment constant(float[] values) {
+        return arena.allocateFrom(JAVA_FLOAT, values);
+    }
+
+    /** @param batch most images that one run takes */
+    BlockOperators block(ModelUnit.Block unit, int batch) {
+        int rows = batch * unit.shape().tokens();
+        int n = unit.groupTokens();
+        MatmulOperator scores = matmul(unit.scores(), new MatmulShape(n, n, unit.headWidth(), true), (float)
+                (1 / Math.sqrt(unit.headWidth())));
+        MatmulOperator mixing = matmul(unit.mixing(), new MatmulShape(n, unit.headWidth(), n, false), 1f);
+        return new BlockOperators(
+                unit,
+                norm(unit.attentionNorm()),
+                linear(unit.qkv(), rows),
+                scores,
+                mixing,
+                new AttentionOperands(scores.left(), scores.right(), mixing.right()),
+                linear(unit.projection(), rows),
+                norm(unit.mlpNorm()),
+                linear(unit.hidden(), rows),
+                linear(unit.mlpOutput(), rows));
+    }
+
+    private MatmulOperator matmul(String name, MatmulShape shape, float factor) {
+        return MatmulOperator.compile(name, Optional.ofNullable(model.matmuls().get(name)), shape, factor, kernels);
+    }
+
+    @Override
+    public void close() {
+        linears.forEach(LinearOperator::close);
+        arena.close();
+    }
+}
