@@ -86,7 +86,7 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
             this.b = b;
             this.kernels = kernels;
             this.count = count;
-            config = a.geometry();
+            config = a.vit();
         }
 
         ModuleNoise run(CalibrationImages images) {

@@ -64,31 +64,6 @@ public record ModuleSensitivity(List<Module> modules) {
     public record Width(int bits, long codeBytes, double mapOmega, double featureOmega) {}
 
     /**
-     * Measures with the default method.
-     *
-     * @see #measure(VitModel, Kernels, CalibrationImages, Function, QuantizationPlan, int[], int, int, SearchListener)
-     */
-    public static ModuleSensitivity measure(
-            VitModel model,
-            Kernels kernels,
-            CalibrationImages images,
-            QuantizationPlan base,
-            int[] candidateBits,
-            int threads,
-            SearchListener listener) {
-        return measure(
-                model,
-                kernels,
-                images,
-                plan -> new TrivetSearch(plan, line -> {}),
-                base,
-                candidateBits,
-                IMAGES,
-                threads,
-                listener);
-    }
-
-    /**
      * Quantizes every module of the float model at every width, alone and on the float model's own inputs, and compares what
      * comes out. The result does not depend on the number of threads.
      *
@@ -113,7 +88,7 @@ public record ModuleSensitivity(List<Module> modules) {
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
-        base.check(model.geometry());
+        base.check(model.vit());
         return new SensitivityRun(model, kernels, images, method, base, candidateBits, mostImages, threads, listener)
                 .measure();
     }

@@ -50,10 +50,11 @@ final class OperatorOutput {
     /**
      * The left operand of an attention product: for the mixing product the attention map.
      *
-     * @param left float32, or codes of one or two bytes
+     * @param left float32, or codes of one or two bytes, {@code [count / columns, columns]}
      * @param values float32, overwritten
      */
-    static void left(Optional<MatmulQuantizers> quantizers, MemorySegment left, long count, MemorySegment values) {
+    static void left(
+            Optional<MatmulQuantizers> quantizers, MemorySegment left, long count, int columns, MemorySegment values) {
         if (quantizers.isEmpty()) {
             MemorySegment.copy(left, 0, values, 0, 4 * count);
             return;
@@ -64,6 +65,21 @@ final class OperatorOutput {
                     ? left.getAtIndex(JAVA_SHORT, i)
                     : quantizer.signed() ? left.get(JAVA_BYTE, i) : left.get(JAVA_BYTE, i) & 0xff;
             values.setAtIndex(JAVA_FLOAT, i, quantizer.dequantize(code));
+        }
+        if (quantizers.get().normalized()) {
+            for (long row = 0; row < count; row += columns) {
+                normalize(values, row, columns);
+            }
+        }
+    }
+
+    private static void normalize(MemorySegment values, long from, int count) {
+        float sum = 0;
+        for (long i = from; i < from + count; i++) {
+            sum += values.getAtIndex(JAVA_FLOAT, i);
+        }
+        for (long i = from; i < from + count; i++) {
+            values.setAtIndex(JAVA_FLOAT, i, values.getAtIndex(JAVA_FLOAT, i) / sum);
         }
     }
 

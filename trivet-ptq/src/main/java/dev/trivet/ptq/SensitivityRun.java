@@ -62,7 +62,7 @@ final class SensitivityRun {
                     "candidate bits " + Arrays.toString(candidateBits) + "; different ones from 2 to 10 expected");
         }
         this.model = model;
-        config = model.geometry();
+        config = model.vit();
         this.kernels = kernels;
         this.images = new First(images, Math.min(mostImages, images.size()));
         this.method = method;
@@ -87,7 +87,7 @@ final class SensitivityRun {
         List<ModuleSensitivity.Module> measured = new ArrayList<>();
         List<ModelUnit> units = ModelUnit.of(config);
         int atOnce = Math.min(threads, AT_ONCE);
-        try (SearchState walk = new SearchState(model, model, kernels, images, threads, () -> {});
+        try (SearchState walk = new SearchState(model, model, kernels, images, threads, SearchProgress.silent(config));
                 ExecutorService pool = Executors.newFixedThreadPool(atOnce)) {
             for (ModelUnit unit : units) {
                 if (unit.part().head()) {
@@ -167,7 +167,8 @@ final class SensitivityRun {
     private Errors errors(
             ModelUnit unit, BlockModule module, int bits, SearchState walk, FloatOutputs wanted, int threadsEach) {
         Errors errors = new Errors(new double[images.size()], new double[images.size()]);
-        try (SearchState state = new SearchState(model, model, kernels, images, threadsEach, () -> {})) {
+        try (SearchState state =
+                new SearchState(model, model, kernels, images, threadsEach, SearchProgress.silent(config))) {
             for (int i = 0; i < images.size(); i++) {
                 state.referenceTokens.image(i).copyFrom(walk.referenceTokens.image(i));
                 state.quantizedTokens.image(i).copyFrom(walk.referenceTokens.image(i));
@@ -182,7 +183,7 @@ final class SensitivityRun {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
                                 if (module.attention()) {
-                                    OperatorOutput.left(quantizers, left, map, values);
+                                    OperatorOutput.left(quantizers, left, map, config.tokens(), values);
                                     errors.map[image] =
                                             OperatorOutput.squaredDistance(values, wanted.maps.image(image), map);
                                 }
@@ -250,7 +251,7 @@ final class SensitivityRun {
                         worker.runReference(images, walk.referenceTokens, image, new Outputs(model, unit.block()) {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
-                                OperatorOutput.left(quantizers, left, map, maps.image(image));
+                                OperatorOutput.left(quantizers, left, map, config.tokens(), maps.image(image));
                             }
 
                             @Override

@@ -68,7 +68,7 @@ public final class StreamBasis {
      * @param second those of the second
      */
     static StreamBasis between(VitModel a, VitModel b, List<float[]> first, List<float[]> second) {
-        int width = a.geometry().width();
+        int width = a.vit().width();
         Rows start = new Rows(startRows(a), startRows(b));
         Rows tokens = new Rows(joined(first), joined(second));
         double asTheyAre = sqnrDb(tokens, tokens.a());
@@ -198,7 +198,7 @@ public final class StreamBasis {
     }
 
     private static float[] startRows(VitModel model) {
-        VitConfig c = model.geometry();
+        VitConfig c = model.vit();
         List<float[]> parts = new ArrayList<>(List.of(model.floats(VitNames.POSITIONS)));
         if (c.classToken()) {
             parts.add(model.floats(VitNames.CLASS_TOKEN));

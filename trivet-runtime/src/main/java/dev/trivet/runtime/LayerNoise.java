@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.data.LabelledImages;
 import dev.trivet.image.RgbImage;
+import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitNames;
 import java.lang.foreign.MemorySegment;
 import java.nio.FloatBuffer;
@@ -68,7 +69,7 @@ public final class LayerNoise {
     }
 
     private static List<FloatBuffer> finalNorms(TrivetModel model) {
-        String norm = VitNames.finalNorm(model.config().geometry());
+        String norm = model.config().geometry() instanceof VitConfig vit ? VitNames.finalNorm(vit) : NORM;
         return List.of(
                 FloatBuffer.wrap(model.model().floats(norm + ".weight")),
                 FloatBuffer.wrap(model.model().floats(norm + ".bias")));

@@ -163,7 +163,7 @@ public final class VitSession implements ModelSession {
         MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
     }
 
-    private VitExecutor.Block compiledBlock(int block) {
+    private BlockOperators compiledBlock(int block) {
         return executor.blocks.get(block - executor.part.firstBlock());
     }
 
