@@ -1,6 +1,7 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
+import dev.trivet.cli.report.ModuleAdvice;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;

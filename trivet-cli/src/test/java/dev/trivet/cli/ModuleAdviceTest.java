@@ -2,6 +2,7 @@ package dev.trivet.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.trivet.cli.report.ModuleAdvice;
 import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;

@@ -1,4 +1,4 @@
-package dev.trivet.cli;
+package dev.trivet.cli.report;
 
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
@@ -18,7 +18,7 @@ import java.util.stream.Stream;
  * @param activationBits fewest in the module; 32 is float
  * @param advice one sentence; empty where the module is float
  */
-record ModuleAdvice(String module, double sqnrDb, int weightBits, int activationBits, String advice) {
+public record ModuleAdvice(String module, double sqnrDb, int weightBits, int activationBits, String advice) {
     /** Widths worth trying next; beyond the last only float is left. */
     private static final int[] WIDTHS = {3, 4, 6, 8};
 
@@ -26,7 +26,7 @@ record ModuleAdvice(String module, double sqnrDb, int weightBits, int activation
     private record Narrow(String operator, int bits) {}
 
     /** In execution order. */
-    static List<ModuleAdvice> of(ModuleNoise noise, VitModel quantized) {
+    public static List<ModuleAdvice> of(ModuleNoise noise, VitModel quantized) {
         return noise.modules().stream()
                 .map(m -> new ModuleAdvice(
                         m.module(), m.sqnrDb(), m.weightBits(), m.activationBits(), advice(m, quantized)))
@@ -34,7 +34,7 @@ record ModuleAdvice(String module, double sqnrDb, int weightBits, int activation
     }
 
     /** Worst first, modules without noise left out. */
-    static List<ModuleAdvice> worst(List<ModuleAdvice> modules, int count) {
+    public static List<ModuleAdvice> worst(List<ModuleAdvice> modules, int count) {
         return modules.stream()
                 .filter(m -> m.sqnrDb != Double.POSITIVE_INFINITY)
                 // NaN is the worst there is, and would sort last.
@@ -43,11 +43,11 @@ record ModuleAdvice(String module, double sqnrDb, int weightBits, int activation
                 .toList();
     }
 
-    String sqnrText() {
+    public String sqnrText() {
         return Double.isNaN(sqnrDb) ? "not a number" : String.format(Locale.ROOT, "%.1f dB", sqnrDb);
     }
 
-    String bitsText() {
+    public String bitsText() {
         return "W" + weightBits + "A" + activationBits;
     }
 
@@ -57,7 +57,9 @@ record ModuleAdvice(String module, double sqnrDb, int weightBits, int activation
             return "";
         }
         Narrow narrowest = operators.getFirst();
-        String exclude = "leave " + narrowest.operator() + " in float (weight_bits and activation_bits 32 in --plan)";
+        boolean product = model.matmuls().containsKey(narrowest.operator());
+        String exclude = "leave " + narrowest.operator() + " in float ("
+                + (product ? "activation_bits 32" : "weight_bits and activation_bits 32") + " in --plan)";
         for (int width : WIDTHS) {
             if (width > narrowest.bits()) {
                 return "give it " + width + " bits in --plan, or " + exclude;
