@@ -25,7 +25,8 @@ import picocli.CommandLine.Parameters;
 /** {@code trivet report}: one HTML page about a quantized model. */
 @Command(
         name = "report",
-        description = "Writes one HTML page about a quantized model: size, accuracy, bits, noise, histograms, attention, origin.",
+        description =
+                "Writes one HTML page about a quantized model: size, accuracy, bits, noise, histograms, attention, origin.",
         mixinStandardHelpOptions = true)
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class ReportCommand implements Callable<Integer> {
@@ -35,10 +36,17 @@ final class ReportCommand implements Callable<Integer> {
     @Parameters(paramLabel = "QUANTIZED", description = "A quantized file.")
     Path model;
 
-    @Option(names = "--against", required = true, paramLabel = "MODEL", description = "The float model that it was made from.")
+    @Option(
+            names = "--against",
+            required = true,
+            paramLabel = "MODEL",
+            description = "The float model that it was made from.")
     Path original;
 
-    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset for the float model instead of config.json.")
+    @Option(
+            names = "--architecture",
+            paramLabel = "NAME",
+            description = "Use this preset for the float model instead of config.json.")
     @Nullable
     String architecture;
 
@@ -56,7 +64,10 @@ final class ReportCommand implements Callable<Integer> {
     @Nullable
     Integer images;
 
-    @Option(names = "--seed", paramLabel = "N", description = "Draws the images (default: what drew those that calibrated the model).")
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            description = "Draws the images (default: what drew those that calibrated the model).")
     @Nullable
     Long seed;
 
@@ -83,7 +94,8 @@ final class ReportCommand implements Callable<Integer> {
         }
         ModelFile floating = ModelArgument.read(common, original, architecture);
         if (!floating.model().geometry().equals(quantized.model().geometry())) {
-            throw new BadInputException(original, "is not what " + model + " was made from", "give the float model of the same geometry");
+            throw new BadInputException(
+                    original, "is not what " + model + " was made from", "give the float model of the same geometry");
         }
         if (images != null && images < 1) {
             throw new BadInputException("--images " + images + ": give at least 1");
@@ -119,11 +131,27 @@ final class ReportCommand implements Callable<Integer> {
         List<String> commands = new ArrayList<>();
         if (facts.containsKey("calibration_images") && facts.containsKey("seed")) {
             commands.add(line(
-                    "quantize", original, "--calibration", calibration, "--images", facts.get("calibration_images"), "--seed",
-                    facts.get("seed"), "-o", model));
+                    "quantize",
+                    original,
+                    "--calibration",
+                    calibration,
+                    "--images",
+                    facts.get("calibration_images"),
+                    "--seed",
+                    facts.get("seed"),
+                    "-o",
+                    model));
         }
         List<Object> words = new ArrayList<>(List.of(
-                "report", model, "--against", original, "--calibration", calibration, "--images", sample.size(), "--seed",
+                "report",
+                model,
+                "--against",
+                original,
+                "--calibration",
+                calibration,
+                "--images",
+                sample.size(),
+                "--seed",
                 sample.seed()));
         if (architecture != null) {
             words.addAll(List.of("--architecture", architecture));
@@ -141,10 +169,12 @@ final class ReportCommand implements Callable<Integer> {
 
     /** A line for a shell. */
     static String line(@Nullable Object... words) {
-        return "trivet " + java.util.Arrays.stream(words)
-                .map(String::valueOf)
-                .map(word -> word.matches("[A-Za-z0-9_./:=@%+,-]+") ? word : "'" + word.replace("'", "'\\''") + "'")
-                .collect(Collectors.joining(" "));
+        return "trivet "
+                + java.util.Arrays.stream(words)
+                        .map(String::valueOf)
+                        .map(word ->
+                                word.matches("[A-Za-z0-9_./:=@%+,-]+") ? word : "'" + word.replace("'", "'\\''") + "'")
+                        .collect(Collectors.joining(" "));
     }
 
     private void print() {
@@ -152,13 +182,17 @@ final class ReportCommand implements Callable<Integer> {
         try {
             bytes = Files.size(output);
         } catch (IOException e) {
-            throw new BadInputException(output, "cannot be read back (" + BadInputException.reason(e) + ")", "write it again", e);
+            throw new BadInputException(
+                    output, "cannot be read back (" + BadInputException.reason(e) + ")", "write it again", e);
         }
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("model", model.toString());
         fields.put("against", original.toString());
         fields.put("output", output.toString());
         fields.put("bytes", bytes);
-        common.print(fields, () -> common.out().printf(java.util.Locale.ROOT, "%s: %,d bytes, open it in a browser%n", output, bytes));
+        common.print(
+                fields,
+                () -> common.out()
+                        .printf(java.util.Locale.ROOT, "%s: %,d bytes, open it in a browser%n", output, bytes));
     }
 }

@@ -27,8 +27,14 @@ final class AttentionSection {
                                 : "How much each patch is attended to, mean over heads and queries, ")
                         + "on the first calibration image. Left: float32, right: quantized; both maps of a block share one scale. r is the correlation of the two maps.");
         page.open("div", "class", "maps").open("figure");
-        page.empty("img", "src", Picture.ofInput(findings.picture(), model.config().preprocessing()), "alt",
-                "The image as the model sees it", "class", "picture");
+        page.empty(
+                "img",
+                "src",
+                Picture.ofInput(findings.picture(), model.config().preprocessing()),
+                "alt",
+                "The image as the model sees it",
+                "class",
+                "picture");
         page.leaf("figcaption", "input").close();
         Map<String, float[]> before = findings.operands().attentionBefore();
         Map<String, float[]> after = findings.operands().attentionAfter();
@@ -42,7 +48,12 @@ final class AttentionSection {
             String r = Figures.fixed(correlation(a, q), 3);
             page.open("figure").open("div", "class", "pair");
             page.empty("img", "src", Picture.ofHeat(a, config.grid(), most), "alt", "Block " + b + ", float32");
-            page.empty("img", "src", Picture.ofHeat(q, config.grid(), most), "alt", "Block " + b + ", quantized, correlation " + r);
+            page.empty(
+                    "img",
+                    "src",
+                    Picture.ofHeat(q, config.grid(), most),
+                    "alt",
+                    "Block " + b + ", quantized, correlation " + r);
             page.close().leaf("figcaption", "block " + b + ", r = " + r).close();
         }
         page.close().close();

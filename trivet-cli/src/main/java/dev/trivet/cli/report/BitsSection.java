@@ -23,18 +23,26 @@ final class BitsSection {
 
     void write() {
         page.open("section", "id", "bits").leaf("h2", "Bits over depth");
-        page.leaf("p", "Darker means fewer bits; a dot means float32. The embedding's and the head's bits stand in the line below.");
+        page.leaf(
+                "p",
+                "Darker means fewer bits; a dot means float32. The embedding's and the head's bits stand in the line below.");
         table("Weights", List.of("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"), true);
         table("Activations", BLOCK_ROWS, false);
-        page.leaf("p", "Patch embedding: " + edge(VitNames.PATCH_EMBEDDING) + ". Head: " + edge(VitNames.HEAD)
-                + (model.geometry().distilled() ? ", distillation head: " + edge(VitNames.DISTILLATION_HEAD) : "") + ".");
+        page.leaf(
+                "p",
+                "Patch embedding: " + edge(VitNames.PATCH_EMBEDDING) + ". Head: " + edge(VitNames.HEAD)
+                        + (model.geometry().distilled()
+                                ? ", distillation head: " + edge(VitNames.DISTILLATION_HEAD)
+                                : "")
+                        + ".");
         page.close();
     }
 
     private String edge(String operator) {
         return switch (model.linear(operator)) {
             case LinearLayer.Float32 _ -> "float32";
-            case LinearLayer.Quantized q -> "weights " + q.bits() + " bits, input " + q.input().bits() + " bits";
+            case LinearLayer.Quantized q ->
+                "weights " + q.bits() + " bits, input " + q.input().bits() + " bits";
         };
     }
 
@@ -57,7 +65,9 @@ final class BitsSection {
 
     private void cell(List<Integer> bits) {
         boolean isFloat = bits.getFirst() == Float.SIZE;
-        String text = isFloat ? "\u00b7" : String.join("/", bits.stream().map(String::valueOf).toList());
+        String text = isFloat
+                ? "\u00b7"
+                : String.join("/", bits.stream().map(String::valueOf).toList());
         page.leaf("td", text, "class", isFloat ? "b32" : "b" + bits.getFirst());
     }
 

@@ -143,7 +143,8 @@ final class OperandHistogram {
     }
 
     double atHigh() {
-        return (double) codes[codes.length - 1] / Math.max(1, Arrays.stream(codes).sum());
+        return (double) codes[codes.length - 1]
+                / Math.max(1, Arrays.stream(codes).sum());
     }
 
     /** Share of the float model's values that are beyond the interval. */
@@ -187,9 +188,7 @@ final class OperandHistogram {
         if (left < 0) {
             return low() - step / 2;
         }
-        return right == levels.size()
-                ? high() + step / 2
-                : (value(levels.get(left)) + value(levels.get(right))) / 2;
+        return right == levels.size() ? high() + step / 2 : (value(levels.get(left)) + value(levels.get(right))) / 2;
     }
 
     /** Values of the float model. */
@@ -197,9 +196,7 @@ final class OperandHistogram {
         double width = (to() - from()) / FLOAT_BINS;
         return IntStream.range(0, FLOAT_BINS)
                 .mapToObj(i -> new Cell(
-                        from() + i * width,
-                        from() + (i + 1) * width,
-                        values[i] / width / Math.max(1, valueCount)))
+                        from() + i * width, from() + (i + 1) * width, values[i] / width / Math.max(1, valueCount)))
                 .toList();
     }
 }

@@ -39,17 +39,22 @@ final class OperandSection {
                 "Filled: codes of the quantized model, each as wide as what it stands for. Line: values of the float model, where it has the same operand; a rewritten layer's input has no counterpart. "
                         + "Dashed: the ends of the interval. Ticks: levels that were picked one by one. Heights are square roots of the density, so that tails can be seen. "
                         + "Weights are in steps of their channel.");
-        page.open("p", "class", "legend").leaf("span", "codes", "class", "key q").leaf("span", "float values", "class", "key f");
+        page.open("p", "class", "legend")
+                .leaf("span", "codes", "class", "key q")
+                .leaf("span", "float values", "class", "key f");
         page.leaf("span", "interval", "class", "key e").close();
         module("patch_embed", List.of(VitNames.PATCH_EMBEDDING));
         for (int b = 0; b < quantized.geometry().depth(); b++) {
-            module(VitNames.block(b) + ".attn",
+            module(
+                    VitNames.block(b) + ".attn",
                     List.of(VitNames.qkv(b), VitNames.scores(b), VitNames.mixing(b), VitNames.projection(b)));
             module(VitNames.block(b) + ".mlp", List.of(VitNames.hidden(b), VitNames.output(b)));
         }
-        module("head", quantized.geometry().distilled()
-                ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD)
-                : List.of(VitNames.HEAD));
+        module(
+                "head",
+                quantized.geometry().distilled()
+                        ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD)
+                        : List.of(VitNames.HEAD));
         page.close();
     }
 
@@ -85,15 +90,24 @@ final class OperandSection {
             return;
         }
         JsonNode error = said.path("held_out_error");
-        page.leaf("p", "Chosen: " + said.path("choice").asString("?")
-                + (error.isNumber() ? ", held-out error " + Figures.number(error.asDouble()) : ""));
+        page.leaf(
+                "p",
+                "Chosen: " + said.path("choice").asString("?")
+                        + (error.isNumber() ? ", held-out error " + Figures.number(error.asDouble()) : ""));
         JsonNode tried = said.path("tried");
         if (tried.isArray() && !tried.isEmpty()) {
-            page.open("details", "class", "tried").open("summary").text("tried: " + tried.size()).close();
+            page.open("details", "class", "tried")
+                    .open("summary")
+                    .text("tried: " + tried.size())
+                    .close();
             page.open("ul");
             for (JsonNode t : tried) {
-                page.leaf("li", t.path("description").asString("?")
-                        + (t.path("error").isNumber() ? ": " + Figures.number(t.path("error").asDouble()) : ""));
+                page.leaf(
+                        "li",
+                        t.path("description").asString("?")
+                                + (t.path("error").isNumber()
+                                        ? ": " + Figures.number(t.path("error").asDouble())
+                                        : ""));
             }
             page.close().close();
         }
@@ -101,11 +115,13 @@ final class OperandSection {
 
     private void panel(String operator, OperandHistogram h) {
         boolean weights = h.operand().equals("weights");
-        String title = h.operand() + ", " + Figures.bits(h.bits())
-                + (h.pickedLevels().length > 0 ? ", picked levels" : "");
+        String title =
+                h.operand() + ", " + Figures.bits(h.bits()) + (h.pickedLevels().length > 0 ? ", picked levels" : "");
         page.open("figure", "class", "panel").leaf("figcaption", title);
         page.open("svg", "viewBox", "0 0 " + WIDTH + " " + (HEIGHT + 22), "role", "img");
-        page.leaf("title", operator + ", " + title + ": interval " + Figures.number(h.low()) + " to " + Figures.number(h.high()));
+        page.leaf(
+                "title",
+                operator + ", " + title + ": interval " + Figures.number(h.low()) + " to " + Figures.number(h.high()));
         List<OperandHistogram.Cell> cells = h.cells();
         List<OperandHistogram.Cell> floats = h.hasCounterpart() ? h.floatCells() : List.of();
         double most = Math.max(densest(cells), densest(floats));
@@ -115,7 +131,11 @@ final class OperandSection {
         }
         StringBuilder ticks = new StringBuilder();
         for (double level : h.pickedLevels()) {
-            ticks.append('M').append(Figures.at(x(h, level))).append(' ').append(HEIGHT).append("v6");
+            ticks.append('M')
+                    .append(Figures.at(x(h, level)))
+                    .append(' ')
+                    .append(HEIGHT)
+                    .append("v6");
         }
         if (!ticks.isEmpty()) {
             page.empty("path", "class", "t", "d", ticks.toString());
@@ -133,10 +153,17 @@ final class OperandSection {
             }
         }
         page.close();
-        page.leaf("p", (weights ? "" : "step " + Figures.number(h.step()) + ", ") + "at the lowest level " + Figures.percent(h.atLow())
-                + ", at the highest " + Figures.percent(h.atHigh())
-                + (h.hasCounterpart() ? ", float values beyond " + Figures.percent(h.outside()) : ", no float counterpart"),
-                "class", "note").close();
+        page.leaf(
+                        "p",
+                        (weights ? "" : "step " + Figures.number(h.step()) + ", ") + "at the lowest level "
+                                + Figures.percent(h.atLow())
+                                + ", at the highest " + Figures.percent(h.atHigh())
+                                + (h.hasCounterpart()
+                                        ? ", float values beyond " + Figures.percent(h.outside())
+                                        : ", no float counterpart"),
+                        "class",
+                        "note")
+                .close();
     }
 
     private static double densest(List<OperandHistogram.Cell> cells) {
@@ -149,7 +176,8 @@ final class OperandSection {
 
     /** A stair over the cells. */
     private static String outline(OperandHistogram h, List<OperandHistogram.Cell> cells, double most) {
-        StringBuilder d = new StringBuilder("M" + Figures.at(x(h, cells.getFirst().from())) + " " + HEIGHT);
+        StringBuilder d =
+                new StringBuilder("M" + Figures.at(x(h, cells.getFirst().from())) + " " + HEIGHT);
         for (OperandHistogram.Cell c : cells) {
             double y = HEIGHT - (HEIGHT - 4) * Math.sqrt(most > 0 ? c.density() / most : 0);
             d.append('V').append(Figures.at(y)).append('H').append(Figures.at(x(h, c.to())));

@@ -98,10 +98,15 @@ final class ReportPage {
         long before = input.original().bytes();
         long after = input.quantized().bytes();
         page.open("section", "id", "summary").leaf("h2", "Summary").open("div", "class", "cards");
-        card("Size", Figures.megabytes(after), "from " + Figures.megabytes(before) + ", "
-                + Figures.fixed((double) before / after, 2) + " times smaller");
+        card(
+                "Size",
+                Figures.megabytes(after),
+                "from " + Figures.megabytes(before) + ", " + Figures.fixed((double) before / after, 2)
+                        + " times smaller");
         findings.evaluation().ifPresentOrElse(this::accuracy, this::agreement);
-        card("Parameters", String.format(java.util.Locale.ROOT, "%,d", model.parameters()),
+        card(
+                "Parameters",
+                String.format(java.util.Locale.ROOT, "%,d", model.parameters()),
                 Figures.fixed(8.0 * after / model.parameters(), 2) + " bits each, all of the file counted");
         page.close();
         sizes(before, after);
@@ -111,17 +116,27 @@ final class ReportPage {
     private void accuracy(Evaluation e) {
         double before = (double) e.scores().get(0).top1() / e.images();
         double after = (double) e.scores().get(1).top1() / e.images();
-        card("Top-1", Figures.percent(after), String.format(
-                java.util.Locale.ROOT,
-                "float32 %s, %+.2f points, %,d labelled images",
-                Figures.percent(before),
-                100 * (after - before),
-                e.images()));
-        card("Top-5", Figures.percent((double) e.scores().get(1).top5() / e.images()),
+        card(
+                "Top-1",
+                Figures.percent(after),
+                String.format(
+                        java.util.Locale.ROOT,
+                        "float32 %s, %+.2f points, %,d labelled images",
+                        Figures.percent(before),
+                        100 * (after - before),
+                        e.images()));
+        card(
+                "Top-5",
+                Figures.percent((double) e.scores().get(1).top5() / e.images()),
                 "float32 " + Figures.percent((double) e.scores().get(0).top5() / e.images()));
-        card("Agreement", Figures.percent(e.agreement()), "same top class; logit SQNR " + Figures.decibels(e.logitSqnrDb()));
+        card(
+                "Agreement",
+                Figures.percent(e.agreement()),
+                "same top class; logit SQNR " + Figures.decibels(e.logitSqnrDb()));
         List<Double> seconds = e.timing().inferenceSeconds();
-        card("Speed", Figures.fixed(seconds.get(0) / seconds.get(1), 2) + " times",
+        card(
+                "Speed",
+                Figures.fixed(seconds.get(0) / seconds.get(1), 2) + " times",
                 Figures.fixed(e.images() / seconds.get(1), 1) + " images/s, float32 "
                         + Figures.fixed(e.images() / seconds.get(0), 1) + "; measured in this run, kernels "
                         + findings.kernels());
@@ -132,8 +147,11 @@ final class ReportPage {
 
     private void agreement() {
         Findings.Agreement a = findings.agreement();
-        card("Agreement", Figures.percent(a.agreement()),
-                "same top class as float32 on " + a.images() + " calibration images; no labels were given, so this is not accuracy");
+        card(
+                "Agreement",
+                Figures.percent(a.agreement()),
+                "same top class as float32 on " + a.images()
+                        + " calibration images; no labels were given, so this is not accuracy");
         card("Logit SQNR", Figures.decibels(a.logitSqnrDb()), "on the same calibration images");
     }
 
@@ -144,13 +162,25 @@ final class ReportPage {
 
     private void sizes(long before, long after) {
         double most = Math.max(before, after);
-        page.open("div", "class", "sizes", "role", "img", "aria-label",
+        page.open(
+                "div",
+                "class",
+                "sizes",
+                "role",
+                "img",
+                "aria-label",
                 "float32 " + Figures.megabytes(before) + ", quantized " + Figures.megabytes(after));
         for (boolean quantized : new boolean[] {false, true}) {
             long bytes = quantized ? after : before;
             page.open("div", "class", "size").leaf("span", quantized ? "quantized" : "float32");
-            page.open("span", "class", "track").leaf("span", "", "class", quantized ? "fill q" : "fill f",
-                    "style", "width:" + Figures.at(100 * bytes / most) + "%");
+            page.open("span", "class", "track")
+                    .leaf(
+                            "span",
+                            "",
+                            "class",
+                            quantized ? "fill q" : "fill f",
+                            "style",
+                            "width:" + Figures.at(100 * bytes / most) + "%");
             page.close().leaf("span", Figures.megabytes(bytes)).close();
         }
         page.close();
@@ -169,7 +199,10 @@ final class ReportPage {
             page.leaf("h3", "To make it again").leaf("pre", String.join("\n", input.commands()));
         }
         provenance.flatMap(Provenance::plan).ifPresent(plan -> {
-            page.open("details").open("summary").text("The plan that was asked for").close();
+            page.open("details")
+                    .open("summary")
+                    .text("The plan that was asked for")
+                    .close();
             page.leaf("pre", JSON.writerWithDefaultPrettyPrinter().writeValueAsString(JSON.readTree(plan)));
             page.close();
         });

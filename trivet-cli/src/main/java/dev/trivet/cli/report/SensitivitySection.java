@@ -64,8 +64,12 @@ final class SensitivitySection {
         for (JsonNode module : report.path("sensitivity")) {
             module.path("options").forEach(o -> widths.add(o.path("bits").asInt(0)));
         }
-        page.leaf("p", "Loss (omega) of each module at each width, all others as they are. The chosen width is framed.");
-        page.open("div", "class", "scroll").open("table", "class", "sensitivity").open("thead").open("tr");
+        page.leaf(
+                "p", "Loss (omega) of each module at each width, all others as they are. The chosen width is framed.");
+        page.open("div", "class", "scroll")
+                .open("table", "class", "sensitivity")
+                .open("thead")
+                .open("tr");
         page.leaf("th", "Module", "scope", "col");
         widths.forEach(w -> page.leaf("th", Figures.bits(w), "scope", "col"));
         page.leaf("th", "Why", "scope", "col").close().close().open("tbody");
@@ -81,7 +85,8 @@ final class SensitivitySection {
                 }
                 page.leaf("td", text, "class", width == chosen ? "num chosen" : "num");
             }
-            page.leaf("td", module.path("reason").asString(""), "class", "words").close();
+            page.leaf("td", module.path("reason").asString(""), "class", "words")
+                    .close();
         }
         page.close().close().close();
     }
@@ -95,29 +100,70 @@ final class SensitivitySection {
         boolean log = low > 0 && high / low > 30;
         Axis x = new Axis(least, most, LEFT, WIDTH - 16, false);
         Axis y = new Axis(low, high, HEIGHT - BOTTOM, 14, log);
-        page.leaf("p", "The least loss that was found for each size"
-                + (log ? ", on a logarithmic scale" : "") + (Double.isFinite(target) ? "; the dashed line is the size asked for." : "."));
+        page.leaf(
+                "p",
+                "The least loss that was found for each size" + (log ? ", on a logarithmic scale" : "")
+                        + (Double.isFinite(target) ? "; the dashed line is the size asked for." : "."));
         page.open("div", "class", "scroll");
         page.open("svg", "viewBox", "0 0 " + WIDTH + " " + HEIGHT, "class", "chart wide", "role", "img");
         page.leaf("title", "Loss over size, " + points.size() + " models on the Pareto frontier");
         for (int i = 0; i <= 4; i++) {
             double bytes = least + (most - least) * i / 4;
-            page.leaf("text", Figures.fixed(bytes / 1e6, 2) + (i == 4 ? " MB" : ""), "x", Figures.at(x.at(bytes)), "y",
-                    String.valueOf(HEIGHT - 12), "class", i == 4 ? "end" : "mid");
+            page.leaf(
+                    "text",
+                    Figures.fixed(bytes / 1e6, 2) + (i == 4 ? " MB" : ""),
+                    "x",
+                    Figures.at(x.at(bytes)),
+                    "y",
+                    String.valueOf(HEIGHT - 12),
+                    "class",
+                    i == 4 ? "end" : "mid");
             double omega = y.value(i / 4.0);
             String at = Figures.at(y.at(omega));
-            page.empty("line", "x1", String.valueOf(LEFT), "x2", String.valueOf(WIDTH - 16), "y1", at, "y2", at, "class", "grid");
-            page.leaf("text", Figures.number(omega), "x", String.valueOf(LEFT - 6), "y", Figures.at(y.at(omega) + 3.5), "class", "end");
+            page.empty(
+                    "line",
+                    "x1",
+                    String.valueOf(LEFT),
+                    "x2",
+                    String.valueOf(WIDTH - 16),
+                    "y1",
+                    at,
+                    "y2",
+                    at,
+                    "class",
+                    "grid");
+            page.leaf(
+                    "text",
+                    Figures.number(omega),
+                    "x",
+                    String.valueOf(LEFT - 6),
+                    "y",
+                    Figures.at(y.at(omega) + 3.5),
+                    "class",
+                    "end");
         }
         StringBuilder line = new StringBuilder();
         for (Point p : points) {
-            line.append(line.isEmpty() ? 'M' : 'L').append(Figures.at(x.at(p.bytes()))).append(' ').append(Figures.at(y.at(p.omega())));
+            line.append(line.isEmpty() ? 'M' : 'L')
+                    .append(Figures.at(x.at(p.bytes())))
+                    .append(' ')
+                    .append(Figures.at(y.at(p.omega())));
         }
         page.empty("path", "class", "line", "d", line.toString());
         if (points.size() <= 200) {
             for (Point p : points) {
-                page.open("circle", "cx", Figures.at(x.at(p.bytes())), "cy", Figures.at(y.at(p.omega())), "r", "2.5", "class", "dot");
-                page.leaf("title", Figures.megabytes(p.bytes()) + ", omega " + Figures.number(p.omega())).close();
+                page.open(
+                        "circle",
+                        "cx",
+                        Figures.at(x.at(p.bytes())),
+                        "cy",
+                        Figures.at(y.at(p.omega())),
+                        "r",
+                        "2.5",
+                        "class",
+                        "dot");
+                page.leaf("title", Figures.megabytes(p.bytes()) + ", omega " + Figures.number(p.omega()))
+                        .close();
             }
         }
         if (target >= least && target <= most) {
@@ -129,9 +175,16 @@ final class SensitivitySection {
     }
 
     private void table(List<Point> points) {
-        page.open("details").open("summary").text(String.format(Locale.ROOT, "As a table, %d models", points.size())).close();
+        page.open("details")
+                .open("summary")
+                .text(String.format(Locale.ROOT, "As a table, %d models", points.size()))
+                .close();
         page.open("div", "class", "scroll").open("table").open("thead").open("tr");
-        page.leaf("th", "Bytes", "scope", "col").leaf("th", "Omega", "scope", "col").close().close().open("tbody");
+        page.leaf("th", "Bytes", "scope", "col")
+                .leaf("th", "Omega", "scope", "col")
+                .close()
+                .close()
+                .open("tbody");
         for (Point p : points.subList(0, Math.min(200, points.size()))) {
             page.open("tr").leaf("td", Figures.fixed(p.bytes(), 0), "class", "num");
             page.leaf("td", Figures.number(p.omega()), "class", "num").close();
