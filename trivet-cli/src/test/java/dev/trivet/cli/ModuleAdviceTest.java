@@ -71,7 +71,7 @@ class ModuleAdviceTest {
             assertThat(module.path("advice").asString())
                     .isEqualTo(
                             named
-                                    ? "give it 4 bits in --plan, or leave blocks.1.mlp.fc1 in float (weight_bits and activation_bits 32 in --plan)"
+                                    ? "give it 4 bits in --plan, or leave blocks.1.mlp.fc1 in float (weight_bits and activation_bits 32)"
                                     : "");
         }
         CommandRun text =

@@ -78,14 +78,14 @@ public record ModuleAdvice(
         }
         Narrow narrowest = operators.getFirst();
         boolean product = model.matmuls().containsKey(narrowest.operator());
-        String exclude = "leave " + narrowest.operator() + " in float ("
-                + (product ? "activation_bits 32" : "weight_bits and activation_bits 32") + " in --plan)";
+        String floating = "leave " + narrowest.operator() + " in float ("
+                + (product ? "activation_bits 32" : "weight_bits and activation_bits 32") + ")";
         for (int width : WIDTHS) {
             if (width > narrowest.bits()) {
-                return "give it " + width + " bits in --plan, or " + exclude;
+                return "give it " + width + " bits in --plan, or " + floating;
             }
         }
-        return exclude;
+        return floating + " in --plan";
     }
 
     /** The module's quantized operators, narrowest first; of equals the one whose input is hardest to round first. */
