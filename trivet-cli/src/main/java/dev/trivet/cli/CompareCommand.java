@@ -1,6 +1,7 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
+import dev.trivet.cli.report.ModuleAdvice;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
@@ -143,9 +144,9 @@ final class CompareCommand implements Callable<Integer> {
             }
             return;
         }
-        common.out().println("worst modules, each on the first model's input:");
-        Table table = new Table("  module", "SQNR", "bits");
-        worst.forEach(m -> table.row("  " + m.module(), m.sqnrText(), m.bitsText()));
+        common.out().println("worst modules: SQNR on the first model's input, and noise added to the second's stream");
+        Table table = new Table("  module", "SQNR", "adds", "bits");
+        worst.forEach(m -> table.row("  " + m.module(), m.sqnrText(), m.addedText(), m.bitsText()));
         table.print(common.out());
         worst.forEach(m -> common.out().println("  " + m.module() + ": " + m.advice()));
     }

@@ -18,6 +18,7 @@ import picocli.CommandLine.Command;
             EvalCommand.class,
             QuantizeCommand.class,
             CompareCommand.class,
+            ReportCommand.class,
             ClassifyCommand.class,
             InspectCommand.class,
             CheckCommand.class,

@@ -16,7 +16,6 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
-import java.util.stream.IntStream;
 
 /**
  * Which modules of a quantized model do the damage: each gets the input that the float model's module gets, and what it makes
@@ -26,6 +25,11 @@ import java.util.stream.IntStream;
  * <p>Compared are the patch embedding, what attention and MLP add to the residual stream, and the logits, because these are
  * what a rewritten model keeps: LayerNorm scales may have moved into the layers after them, heads may stand in another basis, and the whole
  * stream may be rotated ({@link StreamBasis}), so inputs of single layers have no counterpart in the float model.
+ *
+ * <p>A module that was fitted to the noisy stream before it makes up for part of that noise, and on a clean input this looks
+ * like noise of its own. So a second figure says what the module does where it stands: noise of the quantized stream after
+ * it, less the noise with the float module in its place (on the same quantized stream), as a share of the stream's energy. Negative
+ * means that the module repairs more than it spoils, and more bits there are wasted.
  *
  * @param modules in execution order; empty if the streams are unrelated
  * @param basis how the two streams are related
@@ -39,10 +43,12 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
     /**
      * @param module {@code patch_embed}, {@code blocks.N.attn}, {@code blocks.N.mlp} or {@code head}
      * @param sqnrDb infinite where nothing differs
+     * @param noiseAdded to the quantized stream (of the head: to the logits), as a share of the float stream's energy;
+     *     negative where the module repairs noise of those before it
      * @param weightBits fewest bits of a weight in it; 32 is float
      * @param activationBits fewest bits of an operand in it; 32 is float
      */
-    public record Module(String module, double sqnrDb, int weightBits, int activationBits) {}
+    public record Module(String module, double sqnrDb, double noiseAdded, int weightBits, int activationBits) {}
 
     /** Modules that differ at all, worst first; one whose output is no number is worse than all. */
     public List<Module> worst() {
@@ -76,8 +82,10 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
         private final List<Module> modules = new ArrayList<>();
         /** Tokens of the float model, {@code [tokens, width]} per image. */
         private final List<float[]> tokens = new ArrayList<>();
-        /** The same as the quantized model has them. */
+        /** The same in the quantized model's basis. */
         private final List<float[]> mapped = new ArrayList<>();
+        /** Tokens of the quantized model. */
+        private final List<float[]> quantizedTokens = new ArrayList<>();
 
         private final int count;
 
@@ -92,7 +100,6 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
         ModuleNoise run(CalibrationImages images) {
             List<float[]> patches = new ArrayList<>();
             List<float[]> quantizedPatches = new ArrayList<>();
-            List<float[]> quantizedTokens = new ArrayList<>();
             embed(a, images, patches, tokens);
             embed(b, images, quantizedPatches, quantizedTokens);
             StreamBasis basis = StreamBasis.between(a, b, tokens, quantizedTokens);
@@ -100,15 +107,17 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
                 return new ModuleNoise(List.of(), basis);
             }
             Sums sums = new Sums();
+            Sums stream = new Sums();
             for (int i = 0; i < count; i++) {
                 sums.add(basis.map(patches.get(i)), quantizedPatches.get(i));
                 mapped.add(basis.map(tokens.get(i)));
+                stream.add(mapped.get(i), quantizedTokens.get(i));
             }
-            add("patch_embed", sums, List.of(VitNames.PATCH_EMBEDDING));
+            add("patch_embed", sums, stream.share(), List.of(VitNames.PATCH_EMBEDDING));
             for (int block = 0; block < config.depth(); block++) {
                 block(block, basis);
             }
-            head();
+            head(basis);
             return new ModuleNoise(modules, basis);
         }
 
@@ -140,23 +149,31 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
                 MemorySegment buffer = sessionA.allocateTokens();
                 for (boolean attention : new boolean[] {true, false}) {
                     Sums sums = new Sums();
+                    Sums stream = new Sums();
+                    Sums repaired = new Sums();
                     for (int i = 0; i < count; i++) {
                         float[] before = mapped.get(i);
+                        float[] noisy = quantizedTokens.get(i);
                         tokens.set(i, after(sessionA, block, attention, tokens.get(i), buffer));
                         float[] expected = basis.map(tokens.get(i));
                         sums.add(before, expected, after(sessionB, block, attention, before, buffer));
                         mapped.set(i, expected);
+                        float[] instead = after(sessionA, block, attention, basis.unmap(noisy), buffer);
+                        repaired.add(expected, basis.map(instead));
+                        quantizedTokens.set(i, after(sessionB, block, attention, noisy, buffer));
+                        stream.add(expected, quantizedTokens.get(i));
                     }
+                    double added = stream.share() - repaired.share();
                     if (attention) {
                         List<String> operators = List.of(
                                 VitNames.qkv(block),
                                 VitNames.scores(block),
                                 VitNames.mixing(block),
                                 VitNames.projection(block));
-                        add(VitNames.block(block) + ".attn", sums, operators);
+                        add(VitNames.block(block) + ".attn", sums, added, operators);
                     } else {
                         List<String> operators = List.of(VitNames.hidden(block), VitNames.output(block));
-                        add(VitNames.block(block) + ".mlp", sums, operators);
+                        add(VitNames.block(block) + ".mlp", sums, added, operators);
                     }
                 }
             }
@@ -173,14 +190,24 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
             return buffer.toArray(JAVA_FLOAT);
         }
 
-        private void head() {
+        private void head(StreamBasis basis) {
             Sums sums = new Sums();
+            Sums stream = new Sums();
+            Sums repaired = new Sums();
             List<float[]> expected = logits(a, tokens);
             List<float[]> actual = logits(b, mapped);
-            IntStream.range(0, count).forEach(i -> sums.add(expected.get(i), actual.get(i)));
+            List<float[]> noisy = logits(b, quantizedTokens);
+            List<float[]> instead =
+                    logits(a, quantizedTokens.stream().map(basis::unmap).toList());
+            for (int i = 0; i < count; i++) {
+                sums.add(expected.get(i), actual.get(i));
+                stream.add(expected.get(i), noisy.get(i));
+                repaired.add(expected.get(i), instead.get(i));
+            }
             add(
                     "head",
                     sums,
+                    stream.share() - repaired.share(),
                     config.distilled() ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD) : List.of(VitNames.HEAD));
         }
 
@@ -199,7 +226,7 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
             return logits;
         }
 
-        private void add(String module, Sums sums, List<String> operators) {
+        private void add(String module, Sums sums, double added, List<String> operators) {
             int weights = Float.SIZE;
             int activations = Float.SIZE;
             for (String operator : operators) {
@@ -211,7 +238,7 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
                     activations = Math.min(activations, q.input().bits());
                 }
             }
-            modules.add(new Module(module, Evaluation.sqnrDb(sums.signal, sums.noise), weights, activations));
+            modules.add(new Module(module, Evaluation.sqnrDb(sums.signal, sums.noise), added, weights, activations));
         }
     }
 
@@ -221,6 +248,10 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
 
         void add(float[] expected, float[] actual) {
             add(new float[expected.length], expected, actual);
+        }
+
+        double share() {
+            return noise == 0 ? 0 : noise / signal;
         }
 
         /** @param before what is subtracted from both */

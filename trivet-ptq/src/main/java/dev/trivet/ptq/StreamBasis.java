@@ -116,6 +116,20 @@ public final class StreamBasis {
         return r.length == 0 ? rows : times(rows, r, width);
     }
 
+    /** The inverse of {@link #map}. */
+    float[] unmap(float[] rows) {
+        if (r.length == 0) {
+            return rows;
+        }
+        float[] inverse = new float[r.length];
+        for (int i = 0; i < width; i++) {
+            for (int j = 0; j < width; j++) {
+                inverse[j * width + i] = r[i * width + j];
+            }
+        }
+        return times(rows, inverse, width);
+    }
+
     private static float[] fit(List<Rows> kinds, int width) {
         double[] weights = new double[kinds.size()];
         for (int k = 0; k < weights.length; k++) {

@@ -98,9 +98,31 @@ class ModuleNoiseTest {
         assertThat(worst.weightBits()).isEqualTo(4);
         assertThat(worst.activationBits()).isEqualTo(8);
         assertThat(worst.sqnrDb()).isBetween(3.0, 35.0);
+        assertThat(worst.noiseAdded()).isPositive();
         assertThat(noise.modules())
                 .filteredOn(m -> !m.module().equals(module))
                 .allSatisfy(m -> assertThat(m.weightBits()).isEqualTo(32));
+    }
+
+    /** The second layer undoes the wrong bias of the first, as one that is fitted to a noisy stream does. */
+    @Test
+    void aModuleThatRepairsIsSaidToRepair() {
+        VitModel model = Fixtures.micro("vit_micro");
+        VitModel quantized = shifted(shifted(model, "blocks.0.attn.proj", 0.5f), "blocks.0.mlp.fc2", -0.5f);
+        ModuleNoise noise = measure(model, quantized);
+        assertThat(noise.modules().get(1).noiseAdded()).isPositive();
+        assertThat(noise.modules().get(2).noiseAdded()).isNegative();
+        // On a clean input it seems as bad as the first.
+        assertThat(noise.modules().get(2).sqnrDb()).isLessThan(30);
+    }
+
+    private static VitModel shifted(VitModel model, String name, float by) {
+        LinearLayer.Float32 layer = (LinearLayer.Float32) model.linear(name);
+        float[] bias = layer.bias().clone();
+        bias[3] += by;
+        Map<String, LinearLayer> linears = new LinkedHashMap<>(model.linears());
+        linears.put(name, new LinearLayer.Float32(name, layer.outputs(), layer.inputs(), layer.weight(), bias));
+        return new VitModel(model.config(), linears, model.matmuls(), model.floats());
     }
 
     /** A rotated model computes the same; all that is left is float32 rounding. */

@@ -1,4 +1,4 @@
-package dev.trivet.cli;
+package dev.trivet.cli.report;
 
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
@@ -14,11 +14,14 @@ import java.util.stream.Stream;
  * A module's noise and what can be done about it.
  *
  * @param sqnrDb of the module's output, on the float model's input; infinite where nothing differs
+ * @param noiseAdded to the quantized model's own stream, as a share of its energy; negative where the module repairs noise of
+ *     those before it
  * @param weightBits fewest in the module; 32 is float
  * @param activationBits fewest in the module; 32 is float
  * @param advice one sentence; empty where the module is float
  */
-record ModuleAdvice(String module, double sqnrDb, int weightBits, int activationBits, String advice) {
+public record ModuleAdvice(
+        String module, double sqnrDb, double noiseAdded, int weightBits, int activationBits, String advice) {
     /** Widths worth trying next; beyond the last only float is left. */
     private static final int[] WIDTHS = {3, 4, 6, 8};
 
@@ -26,28 +29,42 @@ record ModuleAdvice(String module, double sqnrDb, int weightBits, int activation
     private record Narrow(String operator, int bits) {}
 
     /** In execution order. */
-    static List<ModuleAdvice> of(ModuleNoise noise, VitModel quantized) {
+    public static List<ModuleAdvice> of(ModuleNoise noise, VitModel quantized) {
         return noise.modules().stream()
                 .map(m -> new ModuleAdvice(
-                        m.module(), m.sqnrDb(), m.weightBits(), m.activationBits(), advice(m, quantized)))
+                        m.module(),
+                        m.sqnrDb(),
+                        m.noiseAdded(),
+                        m.weightBits(),
+                        m.activationBits(),
+                        advice(m, quantized)))
                 .toList();
     }
 
-    /** Worst first, modules without noise left out. */
-    static List<ModuleAdvice> worst(List<ModuleAdvice> modules, int count) {
+    /** Worst first. Modules without noise are left out, and so are those that take more noise out of the stream than they add. */
+    public static List<ModuleAdvice> worst(List<ModuleAdvice> modules, int count) {
         return modules.stream()
-                .filter(m -> m.sqnrDb != Double.POSITIVE_INFINITY)
+                .filter(m -> m.sqnrDb != Double.POSITIVE_INFINITY && !m.repairs())
                 // NaN is the worst there is, and would sort last.
                 .sorted(Comparator.comparingDouble(m -> Double.isNaN(m.sqnrDb) ? Double.NEGATIVE_INFINITY : m.sqnrDb))
                 .limit(count)
                 .toList();
     }
 
-    String sqnrText() {
+    /** Whether the module makes up for more noise of earlier modules than it adds; more bits would not help there. */
+    boolean repairs() {
+        return noiseAdded < 0;
+    }
+
+    public String addedText() {
+        return Figures.number(100 * noiseAdded) + " %";
+    }
+
+    public String sqnrText() {
         return Double.isNaN(sqnrDb) ? "not a number" : String.format(Locale.ROOT, "%.1f dB", sqnrDb);
     }
 
-    String bitsText() {
+    public String bitsText() {
         return "W" + weightBits + "A" + activationBits;
     }
 
@@ -56,14 +73,19 @@ record ModuleAdvice(String module, double sqnrDb, int weightBits, int activation
         if (operators.isEmpty()) {
             return "";
         }
+        if (module.noiseAdded() < 0) {
+            return "leave it: it takes more noise of earlier modules out of the stream than it adds";
+        }
         Narrow narrowest = operators.getFirst();
-        String exclude = "leave " + narrowest.operator() + " in float (weight_bits and activation_bits 32 in --plan)";
+        boolean product = model.matmuls().containsKey(narrowest.operator());
+        String floating = "leave " + narrowest.operator() + " in float ("
+                + (product ? "activation_bits 32" : "weight_bits and activation_bits 32") + ")";
         for (int width : WIDTHS) {
             if (width > narrowest.bits()) {
-                return "give it " + width + " bits in --plan, or " + exclude;
+                return "give it " + width + " bits in --plan, or " + floating;
             }
         }
-        return exclude;
+        return floating + " in --plan";
     }
 
     /** The module's quantized operators, narrowest first; of equals the one whose input is hardest to round first. */
