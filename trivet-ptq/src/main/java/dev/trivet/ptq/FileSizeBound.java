@@ -48,7 +48,7 @@ public final class FileSizeBound {
      * @param provenanceBytes upper bound of what provenance takes, {@link #provenanceBytes}
      */
     public FileSizeBound(ModelConfig model, QuantizationPlan base, long provenanceBytes) {
-        config = model.geometry();
+        config = model.vit();
         this.base = base;
         base.check(config);
         modules = BlockModule.of(config, base);

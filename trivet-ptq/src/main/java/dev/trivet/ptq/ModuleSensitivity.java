@@ -64,27 +64,26 @@ public record ModuleSensitivity(List<Module> modules) {
     public record Width(int bits, long codeBytes, double mapOmega, double featureOmega) {}
 
     /**
-     * Measures with the default method.
+     * Measures for a quantization that is about to be made, by its own method.
      *
-     * @see #measure(VitModel, Kernels, CalibrationImages, Function, QuantizationPlan, int[], int, int, SearchListener)
+     * @param quantization the plan says what is quantized at all, the settings how
+     * @param candidateBits widths from 2 to 10, all different
+     * @param mostImages the first calibration images are taken, no more than so many; {@link #IMAGES} will do
+     * @param listener hears of every module and width
+     * @throws IllegalArgumentException if there is no image or no candidate, or a width is not known
+     * @throws dev.trivet.BadInputException if an image cannot be read or the model's activations overflow
      */
     public static ModuleSensitivity measure(
-            VitModel model,
-            Kernels kernels,
-            CalibrationImages images,
-            QuantizationPlan base,
-            int[] candidateBits,
-            int threads,
-            SearchListener listener) {
+            Quantization quantization, int[] candidateBits, int mostImages, SearchListener listener) {
         return measure(
-                model,
-                kernels,
-                images,
-                plan -> new TrivetSearch(plan, line -> {}),
-                base,
+                quantization.start().model(),
+                quantization.kernels(),
+                quantization.images(),
+                plan -> Quantization.search(plan, quantization.settings(), choice -> {}),
+                quantization.plan(),
                 candidateBits,
-                IMAGES,
-                threads,
+                mostImages,
+                quantization.settings().threads(),
                 listener);
     }
 
@@ -113,7 +112,7 @@ public record ModuleSensitivity(List<Module> modules) {
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
-        base.check(model.geometry());
+        base.check(model.vit());
         return new SensitivityRun(model, kernels, images, method, base, candidateBits, mostImages, threads, listener)
                 .measure();
     }

@@ -62,7 +62,7 @@ final class SensitivityRun {
                     "candidate bits " + Arrays.toString(candidateBits) + "; different ones from 2 to 10 expected");
         }
         this.model = model;
-        config = model.geometry();
+        config = model.vit();
         this.kernels = kernels;
         this.images = new First(images, Math.min(mostImages, images.size()));
         this.method = method;
@@ -87,7 +87,7 @@ final class SensitivityRun {
         List<ModuleSensitivity.Module> measured = new ArrayList<>();
         List<ModelUnit> units = ModelUnit.of(config);
         int atOnce = Math.min(threads, AT_ONCE);
-        try (SearchState walk = new SearchState(model, model, kernels, images, threads, () -> {});
+        try (SearchState walk = state(method.apply(base), threads);
                 ExecutorService pool = Executors.newFixedThreadPool(atOnce)) {
             for (ModelUnit unit : units) {
                 if (unit.part().head()) {
@@ -100,6 +100,13 @@ final class SensitivityRun {
             }
         }
         return new ModuleSensitivity(measured);
+    }
+
+    /** The float model with nothing done; its own progress is heard by nobody. */
+    private SearchState state(UnitSearch search, int threadsOfState) {
+        SearchProgress unheard =
+                new SearchProgress(SearchListener.SILENT, ModelUnit.of(config), 0, images.size(), search, config);
+        return new SearchState(model, model, kernels, images, threadsOfState, unheard);
     }
 
     private List<ModuleSensitivity.Module> measure(
@@ -167,12 +174,13 @@ final class SensitivityRun {
     private Errors errors(
             ModelUnit unit, BlockModule module, int bits, SearchState walk, FloatOutputs wanted, int threadsEach) {
         Errors errors = new Errors(new double[images.size()], new double[images.size()]);
-        try (SearchState state = new SearchState(model, model, kernels, images, threadsEach, () -> {})) {
+        UnitSearch search = method.apply(module.alone(base, bits));
+        try (SearchState state = state(search, threadsEach)) {
             for (int i = 0; i < images.size(); i++) {
                 state.referenceTokens.image(i).copyFrom(walk.referenceTokens.image(i));
                 state.quantizedTokens.image(i).copyFrom(walk.referenceTokens.image(i));
             }
-            method.apply(module.alone(base, bits)).quantize(unit, state);
+            search.quantize(unit, state);
             VitModel quantized = state.current();
             state.withWorkers(
                     unit.part(),

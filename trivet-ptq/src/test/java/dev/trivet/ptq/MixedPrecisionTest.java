@@ -30,12 +30,17 @@ class MixedPrecisionTest {
     Path folder;
 
     private static QuantizationPlan base(VitModel model) {
-        return QuantizationPlan.uniform(model.geometry(), 8, 8, 8);
+        return QuantizationPlan.uniform(model.vit(), 8, 8, 8);
     }
 
     private long write(VitModel model, QuantizationPlan plan, Provenance provenance) throws IOException {
-        VitModel quantized = TrivetSearch.quantize(
-                model, new ReferenceKernels(), new Fixtures.Noise(model.geometry(), 2, 3), plan, 1, line -> {});
+        VitModel quantized = new Quantization(
+                        model,
+                        new ReferenceKernels(),
+                        new Fixtures.Noise(model.vit(), 2, 3),
+                        plan,
+                        TrivetSettings.defaults(0, 1))
+                .run(SearchListener.SILENT);
         Path file = folder.resolve("model.safetensors");
         QuantizedModelFile.write(file, quantized, provenance);
         return Files.size(file);
@@ -56,18 +61,18 @@ class MixedPrecisionTest {
     void filesAreNeverLargerThanTheBound(String micro, int bits) throws IOException {
         VitModel model = Fixtures.micro(micro);
         List<String> labels = new ArrayList<>();
-        for (int c = 0; c < model.geometry().classes(); c++) {
+        for (int c = 0; c < model.vit().classes(); c++) {
             labels.add("a \"quoted\" / Käfer \uD83D\uDC1E " + c);
         }
         VitModel named = model.withLabels(labels);
-        QuantizationPlan plan = QuantizationPlan.uniform(model.geometry(), bits, bits, bits);
+        QuantizationPlan plan = QuantizationPlan.uniform(model.vit(), bits, bits, bits);
         Provenance provenance = new Provenance(
                 Map.of("tool", "trivet \"1\"", "seed", "7"), Optional.of("{\"asked\": \"é\"}"), Optional.of("{}"));
         FileSizeBound bound = new FileSizeBound(named.config(), plan, FileSizeBound.provenanceBytes(provenance));
         long size = write(named, plan, provenance);
         assertThat(size).isBetween((long) ((bound.of(plan) - 10_000) / 1.01), bound.of(plan));
         long sum = bound.fixed();
-        for (BlockModule module : BlockModule.of(model.geometry(), plan)) {
+        for (BlockModule module : BlockModule.of(model.vit(), plan)) {
             sum += bound.module(module.name(), bits);
         }
         assertThat(sum).isEqualTo(bound.of(plan));
@@ -93,7 +98,7 @@ class MixedPrecisionTest {
     private static List<BitGroup> groups(VitModel model, int... bits) {
         List<BitGroup> groups = new ArrayList<>();
         double weight = 1;
-        for (BlockModule module : BlockModule.of(model.geometry(), base(model))) {
+        for (BlockModule module : BlockModule.of(model.vit(), base(model))) {
             List<BitOption> options = new ArrayList<>();
             for (int b : bits) {
                 options.add(new BitOption(b, module.codeBytes(b), weight * Math.pow(4, -b)));
@@ -139,7 +144,7 @@ class MixedPrecisionTest {
 
     private static Map<String, Integer> all(VitModel model, int bits) {
         Map<String, Integer> all = new java.util.LinkedHashMap<>();
-        BlockModule.of(model.geometry(), base(model)).forEach(m -> all.put(m.name(), bits));
+        BlockModule.of(model.vit(), base(model)).forEach(m -> all.put(m.name(), bits));
         return all;
     }
 

@@ -134,7 +134,7 @@ class ModuleSensitivityTest {
     @Test
     void equation18ByHand() {
         VitModel model = handmade();
-        QuantizationPlan base = QuantizationPlan.uniform(model.geometry(), 2, 2, 8);
+        QuantizationPlan base = QuantizationPlan.uniform(model.vit(), 2, 2, 8);
         ModuleSensitivity sensitivity = ModuleSensitivity.measure(
                 model, KERNELS, ONES, ModuleSensitivityTest::coarse, base, new int[] {2}, 16, 1, SearchListener.SILENT);
         assertThat(sensitivity.modules())
@@ -162,11 +162,11 @@ class ModuleSensitivityTest {
 
     private static ModuleSensitivity measure(String micro, int images, int[] bits, int threads) {
         VitModel model = Fixtures.micro(micro);
-        QuantizationPlan base = QuantizationPlan.uniform(model.geometry(), 8, 8, 8);
+        QuantizationPlan base = QuantizationPlan.uniform(model.vit(), 8, 8, 8);
         return ModuleSensitivity.measure(
                 model,
                 KERNELS,
-                new Fixtures.Noise(model.geometry(), 6, 5),
+                new Fixtures.Noise(model.vit(), 6, 5),
                 trivet(),
                 base,
                 bits,
@@ -176,7 +176,7 @@ class ModuleSensitivityTest {
     }
 
     private static Function<QuantizationPlan, UnitSearch> trivet() {
-        return plan -> new TrivetSearch(plan, line -> {});
+        return plan -> new TrivetSearch(plan, TrivetSettings.defaults(0, 1), choice -> {});
     }
 
     @ParameterizedTest
@@ -184,7 +184,7 @@ class ModuleSensitivityTest {
     void moreBitsHurtLess(String micro) {
         ModuleSensitivity sensitivity = measure(micro, 4, new int[] {4, 6, 8, 10}, 1);
         assertThat(sensitivity.modules())
-                .hasSize(2 * Fixtures.micro(micro).geometry().depth());
+                .hasSize(2 * Fixtures.micro(micro).vit().depth());
         for (ModuleSensitivity.Module module : sensitivity.modules()) {
             for (int w = 1; w < module.widths().size(); w++) {
                 // Each two bits divide the step by four and the squared error by sixteen.
@@ -208,14 +208,14 @@ class ModuleSensitivityTest {
     @Test
     void aModuleIsMeasuredAlone() {
         VitModel model = Fixtures.micro("vit_gap_micro");
-        QuantizationPlan base = QuantizationPlan.uniform(model.geometry(), 8, 8, 8);
+        QuantizationPlan base = QuantizationPlan.uniform(model.vit(), 8, 8, 8);
         List<QuantizationPlan> plans = Collections.synchronizedList(new ArrayList<>());
         List<Long> progress = new ArrayList<>();
         Function<QuantizationPlan, UnitSearch> method = plan -> {
             plans.add(plan);
             return trivet().apply(plan);
         };
-        Fixtures.Noise images = new Fixtures.Noise(model.geometry(), 6, 5);
+        Fixtures.Noise images = new Fixtures.Noise(model.vit(), 6, 5);
         ModuleSensitivity.measure(
                 model, KERNELS, images, method, base, new int[] {5, 6}, 2, 2, (stage, done, total) -> {
                     assertThat(total).isEqualTo(8);
@@ -231,7 +231,7 @@ class ModuleSensitivityTest {
             String name = quantized.getFirst();
             String module = name.substring(0, name.lastIndexOf('.'));
             assertThat(quantized)
-                    .containsExactlyElementsOf(QuantizationPlan.names(model.geometry()).stream()
+                    .containsExactlyElementsOf(QuantizationPlan.names(model.vit()).stream()
                             .filter(o -> o.startsWith(module + "."))
                             .toList());
         });
@@ -241,18 +241,19 @@ class ModuleSensitivityTest {
     void aModuleLeftInFloatHasNoEntry() {
         VitModel model = Fixtures.micro("vit_gap_micro");
         List<OperatorPlan> operators = new ArrayList<>();
-        for (OperatorPlan o :
-                QuantizationPlan.uniform(model.geometry(), 8, 8, 8).operators()) {
+        for (OperatorPlan o : QuantizationPlan.uniform(model.vit(), 8, 8, 8).operators()) {
             boolean excluded = o.operator().startsWith("blocks.0.mlp");
             operators.add(excluded ? new OperatorPlan(o.operator(), 32, 32) : o);
         }
         ModuleSensitivity sensitivity = ModuleSensitivity.measure(
-                model,
-                KERNELS,
-                new Fixtures.Noise(model.geometry(), 2, 5),
-                new QuantizationPlan(operators),
+                new Quantization(
+                        model,
+                        KERNELS,
+                        new Fixtures.Noise(model.vit(), 2, 5),
+                        new QuantizationPlan(operators),
+                        TrivetSettings.defaults(0, 2)),
                 new int[] {6},
-                2,
+                16,
                 SearchListener.SILENT);
         assertThat(sensitivity.modules())
                 .extracting(ModuleSensitivity.Module::name)
