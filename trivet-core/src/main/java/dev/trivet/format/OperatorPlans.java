@@ -11,12 +11,23 @@ import tools.jackson.databind.node.ObjectNode;
 /** How each operator is quantized, as it stands in a file's metadata. */
 record OperatorPlans(List<Linear> linears, List<Matmul> matmuls) {
     private static final String LEVELS = "levels";
+    private static final String NORMALIZED = "normalized";
 
     /** One linear layer; its weight scales are a tensor of their own. */
     record Linear(String name, int weightBits, ActivationQuantizer input) {}
 
-    /** One attention product. */
-    record Matmul(String name, ActivationQuantizer left, ActivationQuantizer right) {}
+    /**
+     * One attention product.
+     *
+     * @param normalized see {@link dev.trivet.model.MatmulQuantizers}
+     */
+    record Matmul(String name, ActivationQuantizer left, ActivationQuantizer right, boolean normalized) {}
+
+    /** Leaves out what is not used: version 1 does not know it. */
+    abstract static class MatmulFormat {
+        @JsonInclude(JsonInclude.Include.NON_DEFAULT)
+        abstract boolean normalized();
+    }
 
     /** Leaves out the levels of uniform quantizers, which version 1 does not know. */
     abstract static class QuantizerFormat {
@@ -39,6 +50,9 @@ record OperatorPlans(List<Linear> linears, List<Matmul> matmuls) {
         for (JsonNode matmul : plans.path("matmuls")) {
             fillInLevels(matmul.path("left"));
             fillInLevels(matmul.path("right"));
+            if (matmul instanceof ObjectNode object && !object.has(NORMALIZED)) {
+                object.put(NORMALIZED, false);
+            }
         }
     }
 

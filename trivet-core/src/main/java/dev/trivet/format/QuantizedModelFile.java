@@ -49,6 +49,7 @@ public final class QuantizedModelFile {
             .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
             .changeDefaultNullHandling(nulls -> nulls.withContentNulls(Nulls.FAIL))
             .addMixIn(ActivationQuantizer.class, OperatorPlans.QuantizerFormat.class)
+            .addMixIn(OperatorPlans.Matmul.class, OperatorPlans.MatmulFormat.class)
             .build();
 
     private QuantizedModelFile() {}
@@ -107,7 +108,8 @@ public final class QuantizedModelFile {
                         model.floats(name),
                         shape.stream().mapToLong(Long::longValue).toArray())));
         List<OperatorPlans.Matmul> matmuls = new ArrayList<>();
-        model.matmuls().forEach((name, q) -> matmuls.add(new OperatorPlans.Matmul(name, q.left(), q.right())));
+        model.matmuls()
+                .forEach((name, q) -> matmuls.add(new OperatorPlans.Matmul(name, q.left(), q.right(), q.normalized())));
         Map<String, String> metadata = new HashMap<>();
         metadata.put(VERSION_KEY, String.valueOf(VERSION));
         metadata.put(MODEL_KEY, JSON.writeValueAsString(ConfigJson.of(JSON, model.config())));

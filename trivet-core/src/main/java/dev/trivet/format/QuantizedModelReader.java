@@ -41,7 +41,7 @@ final class QuantizedModelReader {
         }
         Set<String> products = new HashSet<>(VitTensors.of(config.geometry()).products());
         for (OperatorPlans.Matmul matmul : plans.matmuls()) {
-            MatmulQuantizers quantizers = new MatmulQuantizers(matmul.left(), matmul.right());
+            MatmulQuantizers quantizers = new MatmulQuantizers(matmul.left(), matmul.right(), matmul.normalized());
             if (!products.contains(matmul.name()) || matmuls.put(matmul.name(), quantizers) != null) {
                 throw new IllegalArgumentException("unknown or repeated product " + matmul.name());
             }

@@ -17,7 +17,7 @@ public record Quantization(
         VitModel model, Kernels kernels, CalibrationImages images, QuantizationPlan plan, MethodSettings settings) {
     /** @throws IllegalArgumentException if the plan does not fit the model, or the model is quantized already */
     public Quantization {
-        plan.check(model.geometry());
+        plan.check(model.vit());
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
@@ -79,7 +79,7 @@ public record Quantization(
 
     /** Upper bound of the memory that {@link #run} takes beside the model, bytes, whatever the number of images. */
     public long memoryBound() {
-        VitConfig config = model.geometry();
+        VitConfig config = model.vit();
         return 2 * TokenStore.IN_MEMORY
                 + search(plan, settings, choice -> {}).memoryBound(config)
                 // Per thread: two sessions with their buffers.
