@@ -48,23 +48,34 @@ final class OperatorOutput {
     }
 
     /**
-     * The left operand of an attention product: for the mixing product the attention map.
+     * The attention map, which the mixing product reads as its left operand.
      *
-     * @param left float32, or codes of one or two bytes
-     * @param values float32, overwritten
+     * @param left {@code [rows, tokens]}, float32, or codes of one or two bytes
+     * @param values float32 {@code [rows, tokens]}, overwritten
      */
-    static void left(Optional<MatmulQuantizers> quantizers, MemorySegment left, long count, MemorySegment values) {
+    static void map(
+            Optional<MatmulQuantizers> quantizers, MemorySegment left, long rows, int tokens, MemorySegment values) {
         if (quantizers.isEmpty()) {
-            MemorySegment.copy(left, 0, values, 0, 4 * count);
+            MemorySegment.copy(left, 0, values, 0, 4 * rows * tokens);
             return;
         }
         ActivationQuantizer quantizer = quantizers.get().left();
-        for (long i = 0; i < count; i++) {
-            int code = quantizer.wide()
-                    ? left.getAtIndex(JAVA_SHORT, i)
-                    : quantizer.signed() ? left.get(JAVA_BYTE, i) : left.get(JAVA_BYTE, i) & 0xff;
-            values.setAtIndex(JAVA_FLOAT, i, quantizer.dequantize(code));
+        for (long r = 0; r < rows; r++) {
+            long sum = 0;
+            for (long i = r * tokens; i < (r + 1) * tokens; i++) {
+                sum += code(quantizer, left, i);
+            }
+            float unit = quantizers.get().normalized() ? 1f / sum : quantizer.scale();
+            for (long i = r * tokens; i < (r + 1) * tokens; i++) {
+                values.setAtIndex(JAVA_FLOAT, i, code(quantizer, left, i) * unit);
+            }
         }
+    }
+
+    private static int code(ActivationQuantizer quantizer, MemorySegment codes, long index) {
+        return quantizer.wide()
+                ? codes.getAtIndex(JAVA_SHORT, index)
+                : quantizer.signed() ? codes.get(JAVA_BYTE, index) : codes.get(JAVA_BYTE, index) & 0xff;
     }
 
     /** {@code ||a - b||^2}. */

@@ -27,6 +27,16 @@ import java.util.function.Function;
 final class SensitivityRun {
     private static final int AT_ONCE = 2;
 
+    private static final UnitSearch NOTHING = new UnitSearch() {
+        @Override
+        public void quantize(ModelUnit unit, SearchState state) {}
+
+        @Override
+        public long memoryBound(VitConfig config) {
+            return 0;
+        }
+    };
+
     private final VitModel model;
     private final VitConfig config;
     private final Kernels kernels;
@@ -87,7 +97,7 @@ final class SensitivityRun {
         List<ModuleSensitivity.Module> measured = new ArrayList<>();
         List<ModelUnit> units = ModelUnit.of(config);
         int atOnce = Math.min(threads, AT_ONCE);
-        try (SearchState walk = state(method.apply(base), threads);
+        try (SearchState walk = state(NOTHING, threads);
                 ExecutorService pool = Executors.newFixedThreadPool(atOnce)) {
             for (ModelUnit unit : units) {
                 if (unit.part().head()) {
@@ -190,7 +200,8 @@ final class SensitivityRun {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
                                 if (module.attention()) {
-                                    OperatorOutput.left(quantizers, left, map, values);
+                                    OperatorOutput.map(
+                                            quantizers, left, map / config.tokens(), config.tokens(), values);
                                     errors.map[image] =
                                             OperatorOutput.squaredDistance(values, wanted.maps.image(image), map);
                                 }
@@ -258,7 +269,7 @@ final class SensitivityRun {
                         worker.runReference(images, walk.referenceTokens, image, new Outputs(model, unit.block()) {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
-                                OperatorOutput.left(quantizers, left, map, maps.image(image));
+                                OperatorOutput.map(quantizers, left, map / tokens, tokens, maps.image(image));
                             }
 
                             @Override
