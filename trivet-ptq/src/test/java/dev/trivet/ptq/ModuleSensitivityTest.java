@@ -97,7 +97,7 @@ class ModuleSensitivityTest {
         }
     };
 
-    /** Quantizes the attention map to quarters or the numerators to sixteenths, and the MLP's hidden values to multiples of 16. */
+    /** Steps of a quarter for the attention map or a sixteenth for its numerators, and of 16 for the hidden values. */
     private static UnitSearch coarse(QuantizationPlan plan, boolean normalized) {
         return new UnitSearch() {
             @Override
@@ -150,7 +150,8 @@ class ModuleSensitivityTest {
         assertThat(sensitivity.modules())
                 .extracting(ModuleSensitivity.Module::name)
                 .containsExactly("blocks.0.attn", "blocks.0.mlp");
-        // The map is [p, 1-p; 1-p, p]; its singular values are 1 and 2p - 1. In quarters p becomes 1 and 1 - p becomes 0;
+        // The map is [p, 1-p; 1-p, p]; its singular values are 1 and 2p - 1. In quarters p becomes 1 and 1 - p becomes
+        // 0;
         // the numerators 1 and 0.059 become 16 and 1 sixteenths, and p becomes 16 / 17.
         double p = 1 / (1 + Math.exp(-4 / Math.sqrt(2)));
         double error = (normalized ? 16.0 / 17 : 1) - p;
