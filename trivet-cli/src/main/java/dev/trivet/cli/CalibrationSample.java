@@ -92,6 +92,43 @@ final class CalibrationSample implements CalibrationImages {
                 Sha256.hex(digest));
     }
 
+    /** Up to so many images that were not drawn, for judging what was calibrated on the drawn ones; without labels. */
+    LabelledImages others(int most) {
+        List<Integer> rest = new ArrayList<>(IntStream.range(0, images.size())
+                .filter(i -> !drawn.contains(i))
+                .boxed()
+                .toList());
+        Collections.shuffle(rest, new Random(seed + 1));
+        return new Unlabelled(images, List.copyOf(rest.subList(0, Math.min(most, rest.size()))));
+    }
+
+    private record Unlabelled(LabelledImages all, List<Integer> chosen) implements LabelledImages {
+        @Override
+        public int size() {
+            return chosen.size();
+        }
+
+        @Override
+        public List<String> classNames() {
+            return all.classNames();
+        }
+
+        @Override
+        public int label(int index) {
+            return 0;
+        }
+
+        @Override
+        public String name(int index) {
+            return all.name(chosen.get(index));
+        }
+
+        @Override
+        public RgbImage read(int index) {
+            return all.read(chosen.get(index));
+        }
+    }
+
     @Override
     public int size() {
         return drawn.size();

@@ -4,6 +4,8 @@ import dev.trivet.BadInputException;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
+import dev.trivet.ptq.ModuleNoise;
+import dev.trivet.ptq.StreamBasis;
 import dev.trivet.runtime.Evaluation;
 import dev.trivet.runtime.LayerNoise;
 import dev.trivet.runtime.TrivetModel;
@@ -67,15 +69,37 @@ final class CompareCommand implements Callable<Integer> {
         try (TrivetModel modelA = new TrivetModel(a.model(), kernels, EvalCommand.BATCH);
                 TrivetModel modelB = new TrivetModel(b.model(), kernels, EvalCommand.BATCH)) {
             Evaluation result = data.evaluate(common, List.of(modelA, modelB), images);
-            List<LayerNoise.Entry> noise = a.model().geometry().equals(b.model().geometry())
-                    ? LayerNoise.measure(modelA, modelB, images, NOISE_IMAGES)
-                    : List.of();
+            Noise noise = a.model().geometry().equals(b.model().geometry())
+                    ? Noise.measure(modelA, modelB, kernels, images)
+                    : new Noise(List.of(), List.of(), "");
             print(a, b, kernels, result, noise);
         }
         return 0;
     }
 
-    private void print(ModelFile a, ModelFile b, Kernels kernels, Evaluation result, List<LayerNoise.Entry> noise) {
+    /**
+     * @param layers after each layer, noise of earlier ones included
+     * @param modules each on the float model's input
+     * @param basis how the two models' tokens are related; empty if they are not comparable at all
+     */
+    private record Noise(List<LayerNoise.Entry> layers, List<ModuleAdvice> modules, String basis) {
+        static Noise measure(TrivetModel a, TrivetModel b, Kernels kernels, LabelledImages images) {
+            ModuleNoise modules = ModuleNoise.measure(
+                    a.model(),
+                    b.model(),
+                    kernels,
+                    ReadableImages.of(images, a.preprocessor(), NOISE_IMAGES),
+                    NOISE_IMAGES);
+            StreamBasis basis = modules.basis();
+            boolean related = basis.relation() != StreamBasis.Relation.UNRELATED;
+            return new Noise(
+                    related ? LayerNoise.measure(a, b, images, NOISE_IMAGES, basis::map) : List.of(),
+                    ModuleAdvice.of(modules, b.model()),
+                    basis.description());
+        }
+    }
+
+    private void print(ModelFile a, ModelFile b, Kernels kernels, Evaluation result, Noise noise) {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("images", result.images());
         fields.put("a", side(a, result, 0));
@@ -85,7 +109,9 @@ final class CompareCommand implements Callable<Integer> {
         fields.put("speedup", speed(result, 1) / speed(result, 0));
         fields.put("threads", common.threads());
         fields.put("kernels", kernels.description());
-        fields.put("layers", noise);
+        fields.put("layers", noise.layers());
+        fields.put("modules", noise.modules());
+        fields.put("modules_basis", noise.basis());
         fields.put("unreadable", result.unreadable());
         common.print(fields, () -> {
             Table table = new Table("", "top-1", "top-5", "MB", "images/s");
@@ -100,12 +126,28 @@ final class CompareCommand implements Callable<Integer> {
                             100 * result.agreement(),
                             logits(result.logitSqnrDb()),
                             speed(result, 1) / speed(result, 0));
-            String worst = worst(noise);
+            String worst = worst(noise.layers());
             if (!worst.isEmpty()) {
-                common.out().println("noisiest layers: " + worst);
+                common.out().println("noisiest layers, with the noise of those before: " + worst);
             }
+            print(noise);
         });
         data.reportUnreadable(common, result);
+    }
+
+    private void print(Noise noise) {
+        List<ModuleAdvice> worst = ModuleAdvice.worst(noise.modules(), WORST);
+        if (worst.isEmpty()) {
+            if (noise.modules().isEmpty() && !noise.basis().isEmpty()) {
+                common.out().println(noise.basis());
+            }
+            return;
+        }
+        common.out().println("worst modules, each on the first model's input:");
+        Table table = new Table("  module", "SQNR", "bits");
+        worst.forEach(m -> table.row("  " + m.module(), m.sqnrText(), m.bitsText()));
+        table.print(common.out());
+        worst.forEach(m -> common.out().println("  " + m.module() + ": " + m.advice()));
     }
 
     private static String logits(double sqnrDb) {

@@ -6,10 +6,9 @@ import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.kernel.Kernels;
-import dev.trivet.ptq.LiuSearch;
-import dev.trivet.ptq.LiuSettings;
+import dev.trivet.ptq.Quantization;
 import dev.trivet.ptq.QuantizationPlan;
-import dev.trivet.ptq.RankReduction;
+import dev.trivet.ptq.TrivetSettings;
 import dev.trivet.runtime.Evaluation;
 import dev.trivet.runtime.TrivetModel;
 import java.io.IOException;
@@ -120,13 +119,16 @@ final class DemoCommand implements Callable<Integer> {
                 0,
                 source.model().config().preprocessing(),
                 true);
-        LiuSettings settings =
-                new LiuSettings(false, false, RankReduction.MEAN, false, true, true, 21, 3, 0, common.threads());
-        QuantizationPlan plan = QuantizationPlan.uniform(source.model().vit(), 8, 8, 8);
+        Quantization quantization = new Quantization(
+                source.model(),
+                kernels,
+                sample,
+                QuantizationPlan.uniform(source.model().vit(), 8, 8, 8),
+                TrivetSettings.defaults(0, common.threads()));
         try (Progress progress = new Progress(common.err())) {
             QuantizedModelFile.write(
                     target,
-                    LiuSearch.quantize(source.model(), kernels, sample, plan, settings, progress::update),
+                    quantization.run(progress::update),
                     new Provenance(Map.of(
                             "tool",
                             "trivet " + TrivetCommand.VERSION + " demo",

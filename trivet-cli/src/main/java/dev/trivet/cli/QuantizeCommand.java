@@ -1,22 +1,17 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
+import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
-import dev.trivet.format.Provenance;
-import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.kernel.Kernels;
-import dev.trivet.model.VitModel;
-import dev.trivet.ptq.LiuSearch;
-import dev.trivet.ptq.LiuSettings;
 import dev.trivet.ptq.QuantizationPlan;
-import dev.trivet.ptq.RankReduction;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
-import java.util.TreeMap;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -31,32 +26,21 @@ import picocli.CommandLine.Parameters;
         mixinStandardHelpOptions = true)
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class QuantizeCommand implements Callable<Integer> {
-    /** How weight scales are shared. */
-    enum Granularity {
-        CHANNEL,
-        TENSOR;
-
-        @Override
-        public String toString() {
-            return name().toLowerCase(Locale.ROOT);
-        }
-    }
-
-    /** Which grid activations are on. */
-    enum Grid {
-        ASYMMETRIC,
-        SYMMETRIC;
-
-        @Override
-        public String toString() {
-            return name().toLowerCase(Locale.ROOT);
-        }
-    }
+    /** Images that seeds are compared on where none are labelled. */
+    private static final int OTHERS = 200;
 
     @Mixin
     CommonOptions common;
 
-    @Parameters(paramLabel = "MODEL", description = "A float model: a folder or a .safetensors file.")
+    @Mixin
+    MethodOptions method;
+
+    @Mixin
+    MixedOptions mixed;
+
+    @Parameters(
+            paramLabel = "MODEL",
+            description = "A float model: a folder, a weights file, or a name on the Hugging Face hub.")
     Path model;
 
     @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
@@ -65,121 +49,192 @@ final class QuantizeCommand implements Callable<Integer> {
 
     @Option(
             names = "--calibration",
-            required = true,
             paramLabel = "DIR",
             description = "Folder of images in any layout, or IDX files; labels are not used.")
+    @Nullable
     Path calibration;
 
     @Option(
             names = "--images",
             paramLabel = "N",
             description = "How many images to calibrate with (default: ${DEFAULT-VALUE}).")
-    int images = 100;
+    int images = 128;
 
     @Option(
             names = "--seed",
             paramLabel = "N",
-            description = "Draws the images; the same seed gives the same file (default: ${DEFAULT-VALUE}).")
+            description = "Draws the images and what the method draws; the same seed gives the same file (default:"
+                    + " ${DEFAULT-VALUE}).")
     long seed;
 
-    @Option(names = "--bits", paramLabel = "N", description = "Bits of weights and activations; only 8 so far.")
-    int bits = 8;
-
     @Option(
-            names = "--weights-per",
-            paramLabel = "UNIT",
-            description = "One weight scale per ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    Granularity granularity = Granularity.CHANNEL;
-
-    @Option(
-            names = "--activations",
-            paramLabel = "GRID",
-            description = "asymmetric, or symmetric as in the paper (default: ${DEFAULT-VALUE}).")
-    Grid grid = Grid.ASYMMETRIC;
-
-    @Option(
-            names = "--candidates",
+            names = "--seeds",
             paramLabel = "N",
-            description = "Scales tried per operand and round (default: ${DEFAULT-VALUE}).")
-    int candidates = 21;
+            description = "Quantize with so many seeds, a file each, and report mean and spread.")
+    @Nullable
+    Integer seeds;
 
     @Option(
-            names = "--rounds",
-            paramLabel = "N",
-            description = "Most rounds of the search, 0 to 20; 0 keeps the first guess (default: ${DEFAULT-VALUE}).")
-    int rounds = 3;
+            names = "--data",
+            paramLabel = "DIR",
+            description = "Labelled images that --seeds and --report measure on; they are never calibrated on.")
+    @Nullable
+    Path data;
+
+    @Option(names = "--plan", paramLabel = "FILE", description = "Take the widths of all operators from there (JSON).")
+    @Nullable
+    Path planFile;
+
+    @Option(
+            names = "--plan-only",
+            description = "Print what would be done with each operator, and stop; with --json in the form that --plan"
+                    + " takes.")
+    boolean planOnly;
+
+    @Option(names = "--resume", description = "Continue a run that was cut off; its state is in OUTPUT.partial.")
+    boolean resume;
+
+    @Option(names = "--report", paramLabel = "FILE", description = "Write a page (HTML) about the result.")
+    @Nullable
+    Path report;
 
     @Option(names = "--strict", description = "Stop at the first image that cannot be read.")
     boolean strict;
 
     @Option(
             names = {"-o", "--output"},
-            required = true,
             paramLabel = "FILE",
             description = "The quantized file; missing folders are made.")
+    @Nullable
     Path output;
 
     @Override
     public Integer call() {
-        LiuSettings settings = settings();
+        mixed.check();
+        checkNumbers();
         ModelFile file = ModelArgument.read(common, model, architecture);
         if (file.model().isQuantized()) {
             throw new BadInputException(model, "is quantized already", "quantize the float model");
         }
-        checkWritable(file.file());
-        CalibrationSample sample = CalibrationSample.draw(
-                calibration, images, seed, file.model().config().preprocessing(), strict);
-        sample.unreadable().forEach(line -> common.err().println("left out: " + line));
-        Kernels kernels = common.kernels();
-        common.err()
-                .printf(
-                        Locale.ROOT,
-                        "%d calibration images; the search takes up to %d MB of memory, whatever their number%n",
-                        sample.size(),
-                        LiuSearch.memoryBound(file.model().vit(), settings) >> 20);
-        long start = System.nanoTime();
-        VitModel quantized;
-        try (Progress progress = new Progress(common.err())) {
-            quantized = LiuSearch.quantize(
-                    file.model().withLabels(ModelArgument.labels(file.model().config())),
-                    kernels,
-                    sample,
-                    QuantizationPlan.uniform(file.model().vit(), bits, bits, bits),
-                    settings,
-                    progress::update);
+        QuantizationPlan plan = plan(file);
+        if (planOnly) {
+            new PlanListing(file.model(), plan, method).print(common);
+            return 0;
         }
-        double seconds = (System.nanoTime() - start) / 1e9;
-        QuantizedModelFile.write(output, quantized, provenance(file, sample, settings));
-        report(file, quantized, sample, kernels, seconds);
+        Path target = required(output, "the quantized file goes", "-o FILE");
+        Path folder = required(calibration, "the calibration images are", "--calibration DIR");
+        checkWritable(target, file.file());
+        if (report != null) {
+            checkWritable(report, file.file());
+        }
+        Optional<LabelledImages> labelled = Optional.ofNullable(data)
+                .map(root -> Dataset.open(root, file.model().config(), null));
+        Kernels kernels = common.kernels();
+        if (seeds == null) {
+            long start = System.nanoTime();
+            CalibrationSample sample = sample(file, folder, seed);
+            quantize(file, kernels, plan, sample, target);
+            double seconds = (System.nanoTime() - start) / 1e9;
+            ModelFile quantized = ModelFile.read(target, Optional.empty());
+            print(file, quantized, sample, kernels, seconds);
+        } else {
+            runSeeds(file, folder, kernels, plan, target, labelled);
+        }
         return 0;
     }
 
-    private LiuSettings settings() {
-        if (bits != 8) {
-            throw new BadInputException("--bits " + bits + ": this version writes 8 bits; leave the option out");
+    private static Path required(@Nullable Path path, String what, String option) {
+        if (path == null) {
+            throw new BadInputException("where " + what + " is not said; give " + option);
         }
+        return path;
+    }
+
+    private void checkNumbers() {
         if (images < 1) {
             throw new BadInputException("--images " + images + ": give at least 1");
         }
-        try {
-            return new LiuSettings(
-                    false,
-                    false,
-                    RankReduction.MEAN,
-                    false,
-                    granularity == Granularity.CHANNEL,
-                    grid == Grid.ASYMMETRIC,
-                    candidates,
-                    rounds,
-                    seed,
-                    common.threads());
-        } catch (IllegalArgumentException e) {
-            throw new BadInputException(e.getMessage() + "; correct --candidates, --rounds or --threads", e);
+        if (seeds != null && (seeds < 1 || seeds > 1000)) {
+            throw new BadInputException("--seeds " + seeds + " is not between 1 and 1000; correct it");
+        }
+        if (planFile != null && mixed.mixed) {
+            throw new BadInputException("--plan and --mixed both choose widths; leave one of them out");
+        }
+        if (data != null && seeds == null && report == null) {
+            throw new BadInputException("--data is for --seeds and --report; use trivet eval for a file");
+        }
+        if (report != null && seeds != null) {
+            throw new BadInputException("--report is about one file; leave --seeds out");
         }
     }
 
+    private QuantizationPlan plan(ModelFile file) {
+        return planFile == null
+                ? method.plan(file.model().vit())
+                : PlanFile.read(planFile, file.model().vit());
+    }
+
+    private CalibrationSample sample(ModelFile file, Path folder, long drawn) {
+        CalibrationSample sample = CalibrationSample.draw(
+                folder, images, drawn, file.model().config().preprocessing(), strict);
+        sample.unreadable().forEach(line -> common.err().println("left out: " + line));
+        return sample;
+    }
+
+    private void quantize(
+            ModelFile file, Kernels kernels, QuantizationPlan plan, CalibrationSample sample, Path target) {
+        QuantizationRun run = new QuantizationRun(common, file, kernels, method, mixed, plan, sample, target);
+        common.err()
+                .printf(
+                        Locale.ROOT,
+                        "%d calibration images; the search takes up to %d MB of memory beside the model, whatever their"
+                                + " number%n",
+                        sample.size(),
+                        run.quantization(plan).memoryBound() >> 20);
+        try (Progress progress = new Progress(common.err())) {
+            run.run(resume, progress);
+        }
+    }
+
+    private void runSeeds(
+            ModelFile file,
+            Path folder,
+            Kernels kernels,
+            QuantizationPlan plan,
+            Path target,
+            Optional<LabelledImages> labelled) {
+        SeedRuns runs = new SeedRuns(labelled.isPresent());
+        int count = seeds == null ? 1 : seeds;
+        int judged = 0;
+        for (int s = 0; s < count; s++) {
+            CalibrationSample sample = sample(file, folder, seed + s);
+            LabelledImages judges = labelled.orElseGet(() -> sample.others(OTHERS));
+            if (judges.size() == 0) {
+                throw new BadInputException(
+                        folder, "has no images left to judge by", "lower --images or give labelled ones with --data");
+            }
+            judged = judges.size();
+            Path one = s == 0 ? target : ofSeed(target, seed + s);
+            common.err().println("seed " + (seed + s) + " to " + one);
+            quantize(file, kernels, plan, sample, one);
+            runs.add(seed + s, file, ModelFile.read(one, Optional.empty()), judges, kernels, common.threads());
+        }
+        int measured = judged;
+        Map<String, Object> fields = new LinkedHashMap<>(runs.fields());
+        fields.put("images", measured);
+        fields.put("kernels", kernels.description());
+        common.print(fields, () -> runs.print(common, measured));
+    }
+
+    private static Path ofSeed(Path target, long seed) {
+        String name = target.getFileName().toString();
+        int dot = name.lastIndexOf('.');
+        String stem = dot > 0 ? name.substring(0, dot) : name;
+        return target.resolveSibling(stem + "-seed" + seed + (dot > 0 ? name.substring(dot) : ""));
+    }
+
     /** Finds out before the work, not after it. */
-    private void checkWritable(Path source) {
+    private static void checkWritable(Path output, Path source) {
         String otherName = "give the name of a file to write";
         if (Files.isDirectory(output)) {
             throw new BadInputException(output, "is a folder", otherName);
@@ -207,34 +262,15 @@ final class QuantizeCommand implements Callable<Integer> {
         }
     }
 
-    private Provenance provenance(ModelFile file, CalibrationSample sample, LiuSettings settings) {
-        Map<String, String> facts = new TreeMap<>();
-        facts.put("tool", "trivet " + TrivetCommand.VERSION);
-        facts.put("source_sha256", Sha256.of(file.files()));
-        facts.put("calibration_sha256", sample.sha256());
-        facts.put("calibration_images", String.valueOf(sample.size()));
-        facts.put("seed", String.valueOf(sample.seed()));
-        facts.put("weights", bits + " bits per " + (settings.perChannel() ? "channel" : "tensor"));
-        facts.put("activations", bits + " bits " + (settings.asymmetric() ? "asymmetric" : "symmetric"));
-        facts.put("search", settings.candidates() + " candidates, at most " + settings.rounds() + " rounds, Pearson");
-        return new Provenance(facts);
-    }
-
-    private void report(ModelFile file, VitModel quantized, CalibrationSample sample, Kernels kernels, double seconds) {
-        long bytes;
-        try {
-            bytes = Files.size(output);
-        } catch (IOException e) {
-            throw new BadInputException(
-                    output, "cannot be read back (" + BadInputException.reason(e) + ")", "write it again", e);
-        }
+    private void print(ModelFile file, ModelFile quantized, CalibrationSample sample, Kernels kernels, double seconds) {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("model", file.file().toString());
-        fields.put("output", output.toString());
-        fields.put("architecture", quantized.config().architecture());
-        fields.put("precision", ModelArgument.precision(quantized));
+        fields.put("output", quantized.file().toString());
+        fields.put("architecture", quantized.model().config().architecture());
+        fields.put("method", method.method.toString());
+        fields.put("precision", ModelArgument.precision(quantized.model()));
         fields.put("source_bytes", file.bytes());
-        fields.put("bytes", bytes);
+        fields.put("bytes", quantized.bytes());
         fields.put("calibration_images", sample.size());
         fields.put("seed", sample.seed());
         fields.put("seconds", seconds);
@@ -247,9 +283,9 @@ final class QuantizeCommand implements Callable<Integer> {
                         .printf(
                                 Locale.ROOT,
                                 "%s: %s, %.2f MB from %.2f MB in %s%n",
-                                output,
-                                ModelArgument.describe(quantized),
-                                bytes / 1e6,
+                                quantized.file(),
+                                ModelArgument.describe(quantized.model()),
+                                quantized.bytes() / 1e6,
                                 file.bytes() / 1e6,
                                 Progress.duration(seconds)));
     }

@@ -42,4 +42,11 @@ final class Sha256 {
         files.forEach(file -> add(digest, file));
         return hex(digest);
     }
+
+    /** Of a text. */
+    static String of(String text) {
+        MessageDigest digest = digest();
+        digest.update(text.getBytes(java.nio.charset.StandardCharsets.UTF_8));
+        return hex(digest);
+    }
 }

@@ -342,8 +342,24 @@ class ResultTest {
         for (JsonNode layer : both.path("layers")) {
             assertThat(layer.path("sqnr_db").isNumber()).isTrue();
         }
+        // Embedding, attention and MLP of three blocks, head.
+        assertThat(both.path("modules")).hasSize(8);
+        for (JsonNode module : both.path("modules")) {
+            assertThat(module.path("sqnr_db").asDouble()).isBetween(20.0, 70.0);
+            assertThat(module.path("weight_bits").asInt()).isEqualTo(8);
+            assertThat(module.path("activation_bits").asInt()).isEqualTo(8);
+            assertThat(module.path("advice").asString()).contains("in float (weight_bits and activation_bits 32");
+        }
+        assertThat(both.path("modules_basis").asString()).contains("the same basis");
         CommandRun text = CommandRun.of("compare", MODEL, alone, "--data", data).good();
-        assertThat(text.out()).contains("top-1", "30 images: agreement ", "noisiest layers: ");
+        assertThat(text.out())
+                .contains(
+                        "top-1",
+                        "30 images: agreement ",
+                        "noisiest layers",
+                        "worst modules, each on the first",
+                        "W8A8",
+                        "leave blocks.");
     }
 
     @Test

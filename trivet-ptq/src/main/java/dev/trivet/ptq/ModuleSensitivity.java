@@ -64,30 +64,6 @@ public record ModuleSensitivity(List<Module> modules) {
     public record Width(int bits, long codeBytes, double mapOmega, double featureOmega) {}
 
     /**
-     * Measures for a quantization that is about to be made, by its own method.
-     *
-     * @param quantization the plan says what is quantized at all, the settings how
-     * @param candidateBits widths from 2 to 10, all different
-     * @param mostImages the first calibration images are taken, no more than so many; {@link #IMAGES} will do
-     * @param listener hears of every module and width
-     * @throws IllegalArgumentException if there is no image or no candidate, or a width is not known
-     * @throws dev.trivet.BadInputException if an image cannot be read or the model's activations overflow
-     */
-    public static ModuleSensitivity measure(
-            Quantization quantization, int[] candidateBits, int mostImages, SearchListener listener) {
-        return measure(
-                quantization.start().model(),
-                quantization.kernels(),
-                quantization.images(),
-                plan -> Quantization.search(plan, quantization.settings(), choice -> {}),
-                quantization.plan(),
-                candidateBits,
-                mostImages,
-                quantization.settings().threads(),
-                listener);
-    }
-
-    /**
      * Quantizes every module of the float model at every width, alone and on the float model's own inputs, and compares what
      * comes out. The result does not depend on the number of threads.
      *

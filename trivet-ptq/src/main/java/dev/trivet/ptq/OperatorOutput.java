@@ -48,34 +48,39 @@ final class OperatorOutput {
     }
 
     /**
-     * The attention map, which the mixing product reads as its left operand.
+     * The left operand of an attention product: for the mixing product the attention map.
      *
-     * @param left {@code [rows, tokens]}, float32, or codes of one or two bytes
-     * @param values float32 {@code [rows, tokens]}, overwritten
+     * @param left float32, or codes of one or two bytes, {@code [count / columns, columns]}
+     * @param values float32, overwritten
      */
-    static void map(
-            Optional<MatmulQuantizers> quantizers, MemorySegment left, long rows, int tokens, MemorySegment values) {
+    static void left(
+            Optional<MatmulQuantizers> quantizers, MemorySegment left, long count, int columns, MemorySegment values) {
         if (quantizers.isEmpty()) {
-            MemorySegment.copy(left, 0, values, 0, 4 * rows * tokens);
+            MemorySegment.copy(left, 0, values, 0, 4 * count);
             return;
         }
         ActivationQuantizer quantizer = quantizers.get().left();
-        for (long r = 0; r < rows; r++) {
-            long sum = 0;
-            for (long i = r * tokens; i < (r + 1) * tokens; i++) {
-                sum += code(quantizer, left, i);
-            }
-            float unit = quantizers.get().normalized() ? 1f / sum : quantizer.scale();
-            for (long i = r * tokens; i < (r + 1) * tokens; i++) {
-                values.setAtIndex(JAVA_FLOAT, i, code(quantizer, left, i) * unit);
+        for (long i = 0; i < count; i++) {
+            int code = quantizer.wide()
+                    ? left.getAtIndex(JAVA_SHORT, i)
+                    : quantizer.signed() ? left.get(JAVA_BYTE, i) : left.get(JAVA_BYTE, i) & 0xff;
+            values.setAtIndex(JAVA_FLOAT, i, quantizer.dequantize(code));
+        }
+        if (quantizers.get().normalized()) {
+            for (long row = 0; row < count; row += columns) {
+                normalize(values, row, columns);
             }
         }
     }
 
-    private static int code(ActivationQuantizer quantizer, MemorySegment codes, long index) {
-        return quantizer.wide()
-                ? codes.getAtIndex(JAVA_SHORT, index)
-                : quantizer.signed() ? codes.get(JAVA_BYTE, index) : codes.get(JAVA_BYTE, index) & 0xff;
+    private static void normalize(MemorySegment values, long from, int count) {
+        float sum = 0;
+        for (long i = from; i < from + count; i++) {
+            sum += values.getAtIndex(JAVA_FLOAT, i);
+        }
+        for (long i = from; i < from + count; i++) {
+            values.setAtIndex(JAVA_FLOAT, i, values.getAtIndex(JAVA_FLOAT, i) / sum);
+        }
     }
 
     /** {@code ||a - b||^2}. */

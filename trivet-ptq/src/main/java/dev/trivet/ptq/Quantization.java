@@ -65,6 +65,29 @@ public record Quantization(
                 checkpoint);
     }
 
+    /**
+     * Measures, with the same method, what each module loses at each width; see {@link ModuleSensitivity}.
+     *
+     * @param candidateBits widths from 2 to 10, all different
+     */
+    public ModuleSensitivity sensitivity(int[] candidateBits, SearchListener listener) {
+        return ModuleSensitivity.measure(
+                prepared(),
+                kernels,
+                images,
+                asked -> search(asked, settings, choice -> {}),
+                plan,
+                candidateBits,
+                ModuleSensitivity.IMAGES,
+                settings.threads(),
+                listener);
+    }
+
+    /** The same with another plan. */
+    public Quantization withPlan(QuantizationPlan other) {
+        return new Quantization(model, kernels, images, other, settings);
+    }
+
     /** Quantizes from the start. */
     public VitModel run(SearchListener listener) {
         return run(start(), listener, choice -> {}, SearchCheckpoint.NONE);

@@ -36,6 +36,20 @@ final class SearchProgress {
         }
     }
 
+    /** Tells nobody. */
+    static SearchProgress silent(VitConfig config) {
+        UnitSearch nothing = new UnitSearch() {
+            @Override
+            public void quantize(ModelUnit unit, SearchState state) {}
+
+            @Override
+            public long memoryBound(VitConfig geometry) {
+                return 0;
+            }
+        };
+        return new SearchProgress(SearchListener.SILENT, ModelUnit.of(config), 0, 1, nothing, config);
+    }
+
     synchronized void unit(int next) {
         index = next;
         unit = units.get(next).name();

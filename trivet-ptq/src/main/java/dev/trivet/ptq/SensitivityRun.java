@@ -27,16 +27,6 @@ import java.util.function.Function;
 final class SensitivityRun {
     private static final int AT_ONCE = 2;
 
-    private static final UnitSearch NOTHING = new UnitSearch() {
-        @Override
-        public void quantize(ModelUnit unit, SearchState state) {}
-
-        @Override
-        public long memoryBound(VitConfig config) {
-            return 0;
-        }
-    };
-
     private final VitModel model;
     private final VitConfig config;
     private final Kernels kernels;
@@ -97,7 +87,7 @@ final class SensitivityRun {
         List<ModuleSensitivity.Module> measured = new ArrayList<>();
         List<ModelUnit> units = ModelUnit.of(config);
         int atOnce = Math.min(threads, AT_ONCE);
-        try (SearchState walk = state(NOTHING, threads);
+        try (SearchState walk = new SearchState(model, model, kernels, images, threads, SearchProgress.silent(config));
                 ExecutorService pool = Executors.newFixedThreadPool(atOnce)) {
             for (ModelUnit unit : units) {
                 if (unit.part().head()) {
@@ -110,13 +100,6 @@ final class SensitivityRun {
             }
         }
         return new ModuleSensitivity(measured);
-    }
-
-    /** The float model with nothing done; its own progress is heard by nobody. */
-    private SearchState state(UnitSearch search, int threadsOfState) {
-        SearchProgress unheard =
-                new SearchProgress(SearchListener.SILENT, ModelUnit.of(config), 0, images.size(), search, config);
-        return new SearchState(model, model, kernels, images, threadsOfState, unheard);
     }
 
     private List<ModuleSensitivity.Module> measure(
@@ -184,13 +167,13 @@ final class SensitivityRun {
     private Errors errors(
             ModelUnit unit, BlockModule module, int bits, SearchState walk, FloatOutputs wanted, int threadsEach) {
         Errors errors = new Errors(new double[images.size()], new double[images.size()]);
-        UnitSearch search = method.apply(module.alone(base, bits));
-        try (SearchState state = state(search, threadsEach)) {
+        try (SearchState state =
+                new SearchState(model, model, kernels, images, threadsEach, SearchProgress.silent(config))) {
             for (int i = 0; i < images.size(); i++) {
                 state.referenceTokens.image(i).copyFrom(walk.referenceTokens.image(i));
                 state.quantizedTokens.image(i).copyFrom(walk.referenceTokens.image(i));
             }
-            search.quantize(unit, state);
+            method.apply(module.alone(base, bits)).quantize(unit, state);
             VitModel quantized = state.current();
             state.withWorkers(
                     unit.part(),
@@ -200,8 +183,7 @@ final class SensitivityRun {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
                                 if (module.attention()) {
-                                    OperatorOutput.map(
-                                            quantizers, left, map / config.tokens(), config.tokens(), values);
+                                    OperatorOutput.left(quantizers, left, map, config.tokens(), values);
                                     errors.map[image] =
                                             OperatorOutput.squaredDistance(values, wanted.maps.image(image), map);
                                 }
@@ -269,7 +251,7 @@ final class SensitivityRun {
                         worker.runReference(images, walk.referenceTokens, image, new Outputs(model, unit.block()) {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
-                                OperatorOutput.map(quantizers, left, map / tokens, tokens, maps.image(image));
+                                OperatorOutput.left(quantizers, left, map, config.tokens(), maps.image(image));
                             }
 
                             @Override

@@ -257,16 +257,13 @@ class ModuleSensitivityTest {
             boolean excluded = o.operator().startsWith("blocks.0.mlp");
             operators.add(excluded ? new OperatorPlan(o.operator(), 32, 32) : o);
         }
-        ModuleSensitivity sensitivity = ModuleSensitivity.measure(
-                new Quantization(
+        ModuleSensitivity sensitivity = new Quantization(
                         model,
                         KERNELS,
                         new Fixtures.Noise(model.vit(), 2, 5),
                         new QuantizationPlan(operators),
-                        TrivetSettings.defaults(0, 2)),
-                new int[] {6},
-                16,
-                SearchListener.SILENT);
+                        TrivetSettings.defaults(0, 2))
+                .sensitivity(new int[] {6}, SearchListener.SILENT);
         assertThat(sensitivity.modules())
                 .extracting(ModuleSensitivity.Module::name)
                 .containsExactly("blocks.0.attn", "blocks.1.attn", "blocks.1.mlp");

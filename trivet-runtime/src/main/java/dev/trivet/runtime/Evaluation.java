@@ -76,8 +76,8 @@ public record Evaluation(
         return model.config().geometry().classes();
     }
 
-    /** Infinite where nothing differs, even if both are zero. */
-    static double sqnrDb(double signal, double noise) {
+    /** {@code 10 log10(signal / noise)} of two energies; infinite where nothing differs, even if both are zero. */
+    public static double sqnrDb(double signal, double noise) {
         return noise == 0 ? Double.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
     }
 

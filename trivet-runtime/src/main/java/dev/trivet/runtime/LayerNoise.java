@@ -4,18 +4,24 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.data.LabelledImages;
 import dev.trivet.image.RgbImage;
+import dev.trivet.model.VitConfig;
+import dev.trivet.model.VitNames;
 import java.lang.foreign.MemorySegment;
+import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 
 /**
  * Where two models of the same geometry drift apart: the signal-to-noise ratio of the second against the first after each
  * block, noise of earlier blocks included.
  */
 public final class LayerNoise {
+    private static final String NORM = "norm";
+
     private LayerNoise() {}
 
     /**
@@ -26,9 +32,14 @@ public final class LayerNoise {
 
     /**
      * @param count how many images to look at, from the first readable one on
-     * @return one entry per activation, in execution order
+     * @param basis what the first model's tokens {@code [rows, width]} are in the second model's residual stream, which may
+     *     stand in another basis
+     * @return one entry per activation, in execution order; without the last LayerNorm's where its parameters differ, as the
+     *     layer that reads it then differs with it
      */
-    public static List<Entry> measure(TrivetModel first, TrivetModel second, LabelledImages images, int count) {
+    public static List<Entry> measure(
+            TrivetModel first, TrivetModel second, LabelledImages images, int count, UnaryOperator<float[]> basis) {
+        boolean sameNorm = finalNorms(first).equals(finalNorms(second));
         Map<String, double[]> sums = new LinkedHashMap<>();
         try (ModelSession a = first.executor().openSession();
                 ModelSession b = second.executor().openSession()) {
@@ -48,7 +59,7 @@ public final class LayerNoise {
                 Map<String, float[]> kept = new LinkedHashMap<>();
                 first.preprocessor().apply(image, inA, 0);
                 second.preprocessor().apply(image, inB, 0);
-                a.run(inA, 1, outA, Optional.of(keep(kept)));
+                a.run(inA, 1, outA, Optional.of(keep(kept, basis, sameNorm)));
                 b.run(inB, 1, outB, Optional.of(compare(kept, sums)));
             }
         }
@@ -57,11 +68,22 @@ public final class LayerNoise {
         return entries;
     }
 
-    private static LayerObserver keep(Map<String, float[]> kept) {
+    private static List<FloatBuffer> finalNorms(TrivetModel model) {
+        String norm = model.config().geometry() instanceof VitConfig vit ? VitNames.finalNorm(vit) : NORM;
+        return List.of(
+                FloatBuffer.wrap(model.model().floats(norm + ".weight")),
+                FloatBuffer.wrap(model.model().floats(norm + ".bias")));
+    }
+
+    private static LayerObserver keep(Map<String, float[]> kept, UnaryOperator<float[]> basis, boolean sameNorm) {
         return new LayerObserver() {
             @Override
             public void activation(String name, MemorySegment values, int images, int rows, int width) {
-                kept.put(name, values.asSlice(0, 4L * rows * width).toArray(JAVA_FLOAT));
+                if (sameNorm || !name.equals(NORM)) {
+                    kept.put(
+                            name,
+                            basis.apply(values.asSlice(0, 4L * rows * width).toArray(JAVA_FLOAT)));
+                }
             }
         };
     }

@@ -143,6 +143,31 @@ public final class VitSession implements ModelSession {
     }
 
     /**
+     * Runs the attention of one block alone, with its LayerNorm and its residual addition.
+     *
+     * @param block its number in the model; the executor's part must hold it
+     * @param tokens float32 {@code [images, tokens, width]}, replaced by themselves plus what attention makes of them
+     */
+    public void runAttention(int block, MemorySegment tokens, int images) {
+        workspace.enter();
+        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
+        attention(compiledBlock(block), images, null);
+        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
+    }
+
+    /** The same for the block's MLP. */
+    public void runMlp(int block, MemorySegment tokens, int images) {
+        workspace.enter();
+        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
+        mlp(compiledBlock(block), images, null);
+        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
+    }
+
+    private BlockOperators compiledBlock(int block) {
+        return executor.blocks.get(block - executor.part.firstBlock());
+    }
+
+    /**
      * Runs the final LayerNorm and the heads alone.
      *
      * @param tokens float32 {@code [images, tokens, width]}

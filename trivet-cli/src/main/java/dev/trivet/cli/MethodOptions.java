@@ -1,0 +1,219 @@
+package dev.trivet.cli;
+
+import dev.trivet.BadInputException;
+import dev.trivet.model.VitConfig;
+import dev.trivet.ptq.LiuSettings;
+import dev.trivet.ptq.MethodSettings;
+import dev.trivet.ptq.QuantizationPlan;
+import dev.trivet.ptq.RankReduction;
+import dev.trivet.ptq.TrivetSettings;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+
+/** Which method quantizes, at which widths, and its switches. */
+@SuppressWarnings("NullAway.Init") // picocli sets the fields
+final class MethodOptions {
+    /** Names as typed. */
+    enum Method {
+        TRIVET,
+        LIU2021;
+
+        @Override
+        public String toString() {
+            return name().toLowerCase(Locale.ROOT);
+        }
+    }
+
+    /** How weight scales are shared. */
+    enum Granularity {
+        CHANNEL,
+        TENSOR;
+
+        @Override
+        public String toString() {
+            return name().toLowerCase(Locale.ROOT);
+        }
+    }
+
+    /** Which grid activations are on. */
+    enum Grid {
+        ASYMMETRIC,
+        SYMMETRIC;
+
+        @Override
+        public String toString() {
+            return name().toLowerCase(Locale.ROOT);
+        }
+    }
+
+    /** What an operator sees while it is calibrated. */
+    enum Inputs {
+        PARALLEL,
+        SEQUENTIAL;
+
+        @Override
+        public String toString() {
+            return name().toLowerCase(Locale.ROOT);
+        }
+    }
+
+    @Option(
+            names = "--method",
+            paramLabel = "NAME",
+            description = "trivet, or liu2021: the paper's (default: ${DEFAULT-VALUE}).")
+    Method method = Method.TRIVET;
+
+    @Option(
+            names = "--bits",
+            paramLabel = "N",
+            description = "Bits of weights and activations, 2 to 10 (default: ${DEFAULT-VALUE}).")
+    int bits = 8;
+
+    @Option(names = "--weight-bits", paramLabel = "N", description = "Bits of weights, where they differ.")
+    @Nullable
+    Integer weightBits;
+
+    @Option(names = "--activation-bits", paramLabel = "N", description = "Bits of activations, where they differ.")
+    @Nullable
+    Integer activationBits;
+
+    @Option(
+            names = "--edge-bits",
+            paramLabel = "N",
+            description =
+                    "Bits of the patch embedding and the head (default: at least 8 with trivet, as everywhere with"
+                            + " liu2021).")
+    @Nullable
+    Integer edgeBits;
+
+    @Option(names = "--no-rotation", description = "trivet: leave the residual stream in the checkpoint's basis.")
+    boolean noRotation;
+
+    @Option(names = "--no-head-bases", description = "trivet: leave q, k and v in the checkpoint's bases.")
+    boolean noHeadBases;
+
+    @Option(names = "--no-levels", description = "trivet: uniform activation quantizers only.")
+    boolean noLevels;
+
+    @Option(names = "--no-compensation", description = "trivet: weights do not move before they are rounded.")
+    boolean noCompensation;
+
+    @Option(names = "--no-ranking", description = "liu2021: judge attention by correlation alone.")
+    boolean noRanking;
+
+    @Option(names = "--no-bias-correction", description = "liu2021: leave biases alone.")
+    boolean noBiasCorrection;
+
+    @Option(
+            names = "--rank-reduction",
+            paramLabel = "HOW",
+            description = "liu2021: mean or sum of the ranking losses (default: ${DEFAULT-VALUE}).")
+    RankReduction reduction = RankReduction.MEAN;
+
+    @Option(
+            names = "--inputs",
+            paramLabel = "WHICH",
+            description = "liu2021: calibrate on the float model's inputs (parallel) or on what the quantized beginning"
+                    + " gives (sequential) (default: ${DEFAULT-VALUE}).")
+    Inputs inputs = Inputs.PARALLEL;
+
+    @Option(
+            names = "--weights-per",
+            paramLabel = "UNIT",
+            description = "liu2021: one weight scale per tensor or channel (default: ${DEFAULT-VALUE}).")
+    Granularity granularity = Granularity.TENSOR;
+
+    @Option(
+            names = "--activations",
+            paramLabel = "GRID",
+            description = "liu2021: symmetric or asymmetric (default: ${DEFAULT-VALUE}).")
+    Grid grid = Grid.SYMMETRIC;
+
+    @Option(
+            names = "--candidates",
+            paramLabel = "N",
+            description = "liu2021: scales tried per operand and round (default: ${DEFAULT-VALUE}).")
+    int candidates = 21;
+
+    @Option(
+            names = "--rounds",
+            paramLabel = "N",
+            description = "liu2021: most rounds of the search, 0 to 20; 0 keeps the first guess (default:"
+                    + " ${DEFAULT-VALUE}).")
+    int rounds = LiuSettings.MOST_ROUNDS;
+
+    /** @throws BadInputException if a number is out of range */
+    MethodSettings settings(long seed, int threads) {
+        try {
+            return switch (method) {
+                case TRIVET -> new TrivetSettings(!noRotation, !noHeadBases, !noLevels, !noCompensation, seed, threads);
+                case LIU2021 ->
+                    new LiuSettings(
+                            !noRanking,
+                            !noBiasCorrection,
+                            reduction,
+                            inputs == Inputs.SEQUENTIAL,
+                            granularity == Granularity.CHANNEL,
+                            grid == Grid.ASYMMETRIC,
+                            candidates,
+                            rounds,
+                            seed,
+                            threads);
+            };
+        } catch (IllegalArgumentException e) {
+            throw new BadInputException(e.getMessage() + "; correct --candidates, --rounds or --threads", e);
+        }
+    }
+
+    int weightBits() {
+        return weightBits == null ? bits : weightBits;
+    }
+
+    int activationBits() {
+        return activationBits == null ? bits : activationBits;
+    }
+
+    private int edgeBits() {
+        if (edgeBits != null) {
+            return edgeBits;
+        }
+        int widest = Math.max(weightBits(), activationBits());
+        return method == Method.TRIVET ? Math.max(8, widest) : widest;
+    }
+
+    /** @throws BadInputException if a width is not known */
+    QuantizationPlan plan(VitConfig config) {
+        try {
+            return QuantizationPlan.uniform(config, weightBits(), activationBits(), edgeBits());
+        } catch (IllegalArgumentException e) {
+            throw new BadInputException(
+                    "widths are 2 to 10 bits; correct --bits, --weight-bits, --activation-bits or" + " --edge-bits", e);
+        }
+    }
+
+    /** What a run's result depends on beside widths, seed and images. */
+    String description() {
+        Map<String, Object> facts = new TreeMap<>();
+        switch (method) {
+            case TRIVET -> {
+                facts.put("rotation", !noRotation);
+                facts.put("head bases", !noHeadBases);
+                facts.put("levels", !noLevels);
+                facts.put("compensation", !noCompensation);
+            }
+            case LIU2021 -> {
+                facts.put("ranking", noRanking ? "off" : reduction.toString().toLowerCase(Locale.ROOT));
+                facts.put("bias correction", !noBiasCorrection);
+                facts.put("inputs", inputs);
+                facts.put("weights per", granularity);
+                facts.put("activations", grid);
+                facts.put("candidates", candidates);
+                facts.put("rounds", rounds);
+            }
+        }
+        return method + " " + facts;
+    }
+}

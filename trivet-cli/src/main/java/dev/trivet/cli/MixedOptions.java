@@ -1,0 +1,106 @@
+package dev.trivet.cli;
+
+import dev.trivet.BadInputException;
+import dev.trivet.ptq.BitGroup;
+import dev.trivet.ptq.FileSizeBound;
+import dev.trivet.ptq.MixedPrecision;
+import dev.trivet.ptq.ModuleSensitivity;
+import java.util.List;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+
+/** What mixed precision is asked for. */
+@SuppressWarnings("NullAway.Init") // picocli sets the fields
+final class MixedOptions {
+    @Option(
+            names = "--mixed",
+            description = "Choose a width per attention and MLP module, for --target-size or --average-bits.")
+    boolean mixed;
+
+    @Option(
+            names = "--target-size",
+            paramLabel = "MB",
+            description = "With --mixed: the file is never larger than this many million bytes.")
+    @Nullable
+    Double targetSize;
+
+    @Option(
+            names = "--average-bits",
+            paramLabel = "N",
+            description = "With --mixed: as many weight bytes as if every module had N bits.")
+    @Nullable
+    Double averageBits;
+
+    @Option(
+            names = "--candidate-bits",
+            paramLabel = "N",
+            split = ",",
+            description = "With --mixed: widths to choose from (default: 4 to 8 below 8 bits, 6 to 10 at 8).")
+    int @Nullable [] candidateBits;
+
+    @Option(
+            names = "--sensitivity",
+            paramLabel = "OF",
+            description = "With --mixed: what attention's loss is measured on, attention_map as in the paper or"
+                    + " output_feature (default: ${DEFAULT-VALUE}).")
+    ModuleSensitivity.Perturbation perturbation = ModuleSensitivity.Perturbation.ATTENTION_MAP;
+
+    /** @throws BadInputException if the options do not fit together */
+    void check() {
+        boolean targets = targetSize != null || averageBits != null;
+        if (mixed && (targetSize == null) == (averageBits == null)) {
+            throw new BadInputException("--mixed needs a target; give --target-size MB or --average-bits N, not both");
+        }
+        if (!mixed && (targets || candidateBits != null)) {
+            throw new BadInputException(
+                    "--target-size, --average-bits and --candidate-bits choose widths per module; add --mixed");
+        }
+        if (averageBits != null && !(averageBits >= 2 && averageBits <= 10)) {
+            throw new BadInputException("--average-bits " + averageBits + " is not between 2 and 10; correct it");
+        }
+        if (targetSize != null && !(targetSize > 0 && targetSize < 1e6)) {
+            throw new BadInputException("--target-size " + targetSize + " is no size in MB; correct it");
+        }
+        if (candidateBits != null) {
+            for (int bits : candidateBits) {
+                if (bits < 2 || bits > 10) {
+                    throw new BadInputException("--candidate-bits " + bits + " is not between 2 and 10; correct it");
+                }
+            }
+        }
+    }
+
+    int[] candidates(FileSizeBound bound) {
+        if (candidateBits != null) {
+            return java.util.Arrays.stream(candidateBits).distinct().sorted().toArray();
+        }
+        return averageBits != null
+                ? MixedPrecision.candidates(averageBits)
+                : MixedPrecision.candidates(bound, targetBytes());
+    }
+
+    private long targetBytes() {
+        return targetSize == null ? Long.MAX_VALUE : (long) (targetSize * 1e6);
+    }
+
+    MixedPrecision choose(ModuleSensitivity sensitivity, FileSizeBound bound) {
+        List<BitGroup> groups = sensitivity.groups(perturbation);
+        return averageBits != null
+                ? MixedPrecision.ofAverageBits(groups, bound, averageBits)
+                : MixedPrecision.ofFileSize(groups, bound, targetBytes());
+    }
+
+    /** What a run's result depends on. */
+    String description() {
+        if (!mixed) {
+            return "none";
+        }
+        return String.format(
+                Locale.ROOT,
+                "target %s, candidates %s, %s",
+                targetSize != null ? targetSize + " MB" : averageBits + " bits",
+                candidateBits == null ? "default" : java.util.Arrays.toString(candidateBits),
+                perturbation.toString().toLowerCase(Locale.ROOT));
+    }
+}

@@ -1,0 +1,94 @@
+package dev.trivet.cli;
+
+import dev.trivet.BadInputException;
+import dev.trivet.model.VitConfig;
+import dev.trivet.ptq.OperatorPlan;
+import dev.trivet.ptq.QuantizationPlan;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/** A plan as JSON: what {@code quantize --plan-only --json} prints and {@code quantize --plan} takes back. */
+final class PlanFile {
+    private static final JsonMapper JSON = JsonMapper.builder().build();
+    private static final String OPERATOR = "operator";
+    private static final String WEIGHTS = "weight_bits";
+    private static final String ACTIVATIONS = "activation_bits";
+
+    private PlanFile() {}
+
+    /** The plan's operators, ready to be printed as JSON. */
+    static List<Map<String, Object>> rows(QuantizationPlan plan) {
+        List<Map<String, Object>> rows = new ArrayList<>();
+        for (OperatorPlan operator : plan.operators()) {
+            Map<String, Object> row = new LinkedHashMap<>();
+            row.put(OPERATOR, operator.operator());
+            row.put(WEIGHTS, operator.weightBits());
+            row.put(ACTIVATIONS, operator.activationBits());
+            rows.add(row);
+        }
+        return rows;
+    }
+
+    /** One JSON object on one line. */
+    static String json(String method, QuantizationPlan plan) {
+        Map<String, Object> document = new LinkedHashMap<>();
+        document.put("method", method);
+        document.put("operators", rows(plan));
+        return JSON.writeValueAsString(document);
+    }
+
+    /**
+     * Reads a plan for a model. Members that it does not know (kernels, granularity: what a printed plan says beside the bits)
+     * are left alone.
+     *
+     * @throws BadInputException if the file is no plan, or not one for this model
+     */
+    static QuantizationPlan read(Path file, VitConfig config) {
+        try {
+            return parse(Files.readString(file), config);
+        } catch (IOException e) {
+            throw new BadInputException(
+                    file, "cannot be read (" + BadInputException.reason(e) + ")", "check the path", e);
+        } catch (JacksonException | IllegalArgumentException e) {
+            String reason = e instanceof JacksonException json
+                    ? String.valueOf(json.getOriginalMessage())
+                    : String.valueOf(e.getMessage());
+            throw new BadInputException(
+                    file,
+                    "is no plan for this model (" + reason + ")",
+                    "start from what quantize --plan-only --json prints",
+                    e);
+        }
+    }
+
+    /** @throws IllegalArgumentException if the document is no plan for the model */
+    static QuantizationPlan parse(String document, VitConfig config) {
+        JsonNode operators = JSON.readTree(document).path("operators");
+        if (!operators.isArray()) {
+            throw new IllegalArgumentException("it has no list of operators");
+        }
+        List<OperatorPlan> plans = new ArrayList<>();
+        for (JsonNode row : operators) {
+            if (!row.path(OPERATOR).isString()
+                    || !row.path(ACTIVATIONS).isInt()
+                    || !(row.path(WEIGHTS).isInt() || row.path(WEIGHTS).isMissingNode())) {
+                throw new IllegalArgumentException("an operator lacks its name or its bits: " + row);
+            }
+            plans.add(new OperatorPlan(
+                    row.path(OPERATOR).asString(),
+                    row.path(WEIGHTS).asInt(0),
+                    row.path(ACTIVATIONS).asInt()));
+        }
+        QuantizationPlan plan = new QuantizationPlan(plans);
+        plan.check(config);
+        return plan;
+    }
+}
