@@ -28,7 +28,7 @@ class ModuleNoiseTest {
             "head");
 
     private static ModuleNoise measure(VitModel a, VitModel b) {
-        return ModuleNoise.measure(a, b, new VectorKernels(), new Fixtures.Noise(a.geometry(), 6, 3), 4);
+        return ModuleNoise.measure(a, b, new VectorKernels(), new Fixtures.Noise(a.vit(), 6, 3), 4);
     }
 
     /** Weights rounded to {@code bits} by the largest magnitude; the input to 8 bits of a range that holds it. */
