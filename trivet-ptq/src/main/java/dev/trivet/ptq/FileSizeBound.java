@@ -129,7 +129,8 @@ public final class FileSizeBound {
         if (QuantizationPlan.isProduct(name)) {
             return operator.isFloat()
                     ? 0
-                    : escaped("{\"name\":\"" + name + "\",\"left\":" + QUANTIZER + ",\"right\":" + QUANTIZER + "},")
+                    : escaped("{\"name\":\"" + name + "\",\"left\":" + QUANTIZER + ",\"right\":" + QUANTIZER
+                                    + ",\"normalized\":true},")
                             + 2 * levels(bits);
         }
         VitTensors.Linear linear = linears.get(name);

@@ -97,8 +97,8 @@ class ModuleSensitivityTest {
         }
     };
 
-    /** Quantizes the attention map to quarters, or the MLP's bias by a known amount. */
-    private static UnitSearch coarse(QuantizationPlan plan) {
+    /** Steps of a quarter for the attention map or a sixteenth for its numerators, and of 16 for the hidden values. */
+    private static UnitSearch coarse(QuantizationPlan plan, boolean normalized) {
         return new UnitSearch() {
             @Override
             public void quantize(ModelUnit unit, SearchState state) {
@@ -106,8 +106,9 @@ class ModuleSensitivityTest {
                     state.put(
                             VitNames.mixing(0),
                             new MatmulQuantizers(
-                                    new ActivationQuantizer(0.25f, 0, 0, 15),
-                                    new ActivationQuantizer(0.25f, 0, -8, 7)));
+                                    new ActivationQuantizer(normalized ? 1f / 16 : 0.25f, 0, 0, 31),
+                                    new ActivationQuantizer(0.25f, 0, -8, 7),
+                                    normalized));
                 }
                 if (!plan.operator(VitNames.output(0)).isFloat()) {
                     // Codes 1 and steps of 16: GELU(30) = 30 and GELU(40) = 40 become 32 (twice, ties to even).
@@ -131,25 +132,36 @@ class ModuleSensitivityTest {
         };
     }
 
-    @Test
-    void equation18ByHand() {
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void equation18ByHand(boolean normalized) {
         VitModel model = handmade();
         QuantizationPlan base = QuantizationPlan.uniform(model.vit(), 2, 2, 8);
         ModuleSensitivity sensitivity = ModuleSensitivity.measure(
-                model, KERNELS, ONES, ModuleSensitivityTest::coarse, base, new int[] {2}, 16, 1, SearchListener.SILENT);
+                model,
+                KERNELS,
+                ONES,
+                plan -> coarse(plan, normalized),
+                base,
+                new int[] {2},
+                16,
+                1,
+                SearchListener.SILENT);
         assertThat(sensitivity.modules())
                 .extracting(ModuleSensitivity.Module::name)
                 .containsExactly("blocks.0.attn", "blocks.0.mlp");
         // The map is [p, 1-p; 1-p, p]; its singular values are 1 and 2p - 1. In quarters p becomes 1 and 1 - p becomes
-        // 0.
+        // 0;
+        // the numerators 1 and 0.059 become 16 and 1 sixteenths, and p becomes 16 / 17.
         double p = 1 / (1 + Math.exp(-4 / Math.sqrt(2)));
-        double map = 2 * p * (4 * (1 - p) * (1 - p));
+        double error = (normalized ? 16.0 / 17 : 1) - p;
+        double map = 2 * p * 4 * error * error;
         // Both rows of the MLP's output are (30, 40), one singular value sqrt(2) * 50; errors are 2 and 8 in each row.
         double output = 50 * Math.sqrt(2) * 2 * (2 * 2 + 8 * 8);
         ModuleSensitivity.Width attention =
                 sensitivity.modules().getFirst().widths().getFirst();
         ModuleSensitivity.Width mlp = sensitivity.modules().getLast().widths().getFirst();
-        assertThat(attention.mapOmega()).isCloseTo(map, within(1e-5));
+        assertThat(attention.mapOmega()).isCloseTo(map, within(1e-3 * map));
         assertThat(attention.featureOmega()).isZero(); // the projection is zero
         assertThat(mlp.mapOmega()).isCloseTo(output, within(1e-2));
         assertThat(mlp.featureOmega()).isEqualTo(mlp.mapOmega());
@@ -245,16 +257,13 @@ class ModuleSensitivityTest {
             boolean excluded = o.operator().startsWith("blocks.0.mlp");
             operators.add(excluded ? new OperatorPlan(o.operator(), 32, 32) : o);
         }
-        ModuleSensitivity sensitivity = ModuleSensitivity.measure(
-                model,
-                KERNELS,
-                new Fixtures.Noise(model.vit(), 2, 5),
-                trivet(),
-                new QuantizationPlan(operators),
-                new int[] {6},
-                2,
-                2,
-                SearchListener.SILENT);
+        ModuleSensitivity sensitivity = new Quantization(
+                        model,
+                        KERNELS,
+                        new Fixtures.Noise(model.vit(), 2, 5),
+                        new QuantizationPlan(operators),
+                        TrivetSettings.defaults(0, 2))
+                .sensitivity(new int[] {6}, SearchListener.SILENT);
         assertThat(sensitivity.modules())
                 .extracting(ModuleSensitivity.Module::name)
                 .containsExactly("blocks.0.attn", "blocks.1.attn", "blocks.1.mlp");
