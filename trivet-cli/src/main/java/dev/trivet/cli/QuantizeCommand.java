@@ -1,6 +1,8 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
+import dev.trivet.cli.report.HtmlReport;
+import dev.trivet.cli.report.ReportInput;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
@@ -9,10 +11,12 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -137,6 +141,7 @@ final class QuantizeCommand implements Callable<Integer> {
             double seconds = (System.nanoTime() - start) / 1e9;
             ModelFile quantized = ModelFile.read(target, Optional.empty());
             print(file, quantized, sample, kernels, seconds);
+            writeReport(file, quantized, sample, labelled, kernels);
         } else {
             runSeeds(file, folder, kernels, plan, target, labelled);
         }
@@ -288,5 +293,29 @@ final class QuantizeCommand implements Callable<Integer> {
                                 quantized.bytes() / 1e6,
                                 file.bytes() / 1e6,
                                 Progress.duration(seconds)));
+    }
+
+    private void writeReport(
+            ModelFile file,
+            ModelFile quantized,
+            CalibrationSample sample,
+            Optional<LabelledImages> labelled,
+            Kernels kernels) {
+        if (report == null) {
+            return;
+        }
+        String command = ReportCommand.line(Stream.concat(
+                        Stream.of("trivet", "quantize"),
+                        common.spec.commandLine().getParseResult().originalArgs().stream())
+                .toArray(String[]::new));
+        try (Progress progress = new Progress(common.err())) {
+            HtmlReport.write(
+                    report,
+                    new ReportInput(file, quantized, sample, labelled, List.of(command)),
+                    kernels,
+                    common.threads(),
+                    progress::update);
+        }
+        common.err().println("report: " + report);
     }
 }

@@ -38,7 +38,7 @@ public record Quantization(
 
     private VitModel prepared() {
         return switch (settings) {
-            case TrivetSettings s when s.rotation() -> ResidualRotation.apply(model, s.seed());
+            case TrivetSettings s when s.rotation() -> ResidualRotation.apply(model, ResidualRotation.SEED);
             case TrivetSettings _ -> model;
             case LiuSettings _ -> model;
         };

@@ -28,8 +28,6 @@ import org.ejml.interfaces.decomposition.SingularValueDecomposition_F64;
 public final class StreamBasis {
     /** Positions that agree to float rounding, relative to the largest. */
     private static final double SAME = 1e-5;
-    /** What Trivet's own quantizer rotates with; tried first, because a fit through a rounded embedding ends at about 40 dB. */
-    private static final long USUAL_SEED = 0;
     /** Below this the two models' tokens are not the same ones in another basis. */
     private static final double POOR_FIT_DB = 20;
 
@@ -75,7 +73,7 @@ public final class StreamBasis {
         if (isSame(start)) {
             return new StreamBasis(Relation.SAME, width, new float[0], asTheyAre);
         }
-        float[] usual = floats(ResidualRotation.matrix(width, USUAL_SEED));
+        float[] usual = floats(ResidualRotation.matrix(width, ResidualRotation.SEED));
         if (isSame(new Rows(times(start.a(), usual, width), start.b()))) {
             return new StreamBasis(Relation.ROTATED, width, usual, sqnrDb(tokens, times(tokens.a(), usual, width)));
         }

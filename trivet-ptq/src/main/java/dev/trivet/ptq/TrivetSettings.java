@@ -7,7 +7,7 @@ package dev.trivet.ptq;
  * @param headBases whether q, k and v are put in balanced bases, {@link HeadBasis}
  * @param levels whether activations below 8 bits may use picked levels, {@link LevelHistogram}
  * @param compensation whether weights move by ridge regression before they are rounded, {@link CompensatedRounding}
- * @param seed draws the rotation
+ * @param seed stands in the file; the method itself draws nothing
  * @param threads worker threads; the result does not depend on them
  */
 public record TrivetSettings(

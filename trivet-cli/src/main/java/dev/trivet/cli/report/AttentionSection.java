@@ -18,7 +18,7 @@ final class AttentionSection {
     }
 
     void write() {
-        VitConfig config = model.geometry();
+        VitConfig config = model.vit();
         page.open("section", "id", "attention").leaf("h2", "Attention maps");
         page.leaf(
                 "p",

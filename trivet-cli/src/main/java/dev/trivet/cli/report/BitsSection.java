@@ -31,9 +31,7 @@ final class BitsSection {
         page.leaf(
                 "p",
                 "Patch embedding: " + edge(VitNames.PATCH_EMBEDDING) + ". Head: " + edge(VitNames.HEAD)
-                        + (model.geometry().distilled()
-                                ? ", distillation head: " + edge(VitNames.DISTILLATION_HEAD)
-                                : "")
+                        + (model.vit().distilled() ? ", distillation head: " + edge(VitNames.DISTILLATION_HEAD) : "")
                         + ".");
         page.close();
     }
@@ -49,13 +47,13 @@ final class BitsSection {
     private void table(String caption, List<String> rows, boolean weights) {
         page.open("div", "class", "scroll").open("table", "class", "bits").leaf("caption", caption);
         page.open("thead").open("tr").leaf("th", "block", "scope", "col");
-        for (int b = 0; b < model.geometry().depth(); b++) {
+        for (int b = 0; b < model.vit().depth(); b++) {
             page.leaf("th", String.valueOf(b), "scope", "col");
         }
         page.close().close().open("tbody");
         for (String row : rows) {
             page.open("tr").leaf("th", row, "scope", "row");
-            for (int b = 0; b < model.geometry().depth(); b++) {
+            for (int b = 0; b < model.vit().depth(); b++) {
                 cell(bits(VitNames.block(b) + "." + row, weights));
             }
             page.close();

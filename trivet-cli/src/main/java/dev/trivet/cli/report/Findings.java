@@ -5,8 +5,8 @@ import dev.trivet.model.VitModel;
 import dev.trivet.ptq.CalibrationImages;
 import dev.trivet.ptq.ModuleNoise;
 import dev.trivet.runtime.Evaluation;
+import dev.trivet.runtime.ModelSession;
 import dev.trivet.runtime.TrivetModel;
-import dev.trivet.runtime.VitSession;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
@@ -90,8 +90,8 @@ record Findings(
 
         Agreement run(CalibrationImages images, ReportListener listener) {
             int observed = Math.min(OBSERVED, images.size());
-            try (VitSession sessionA = a.executor().openSession();
-                    VitSession sessionB = b.executor().openSession()) {
+            try (ModelSession sessionA = a.executor().openSession();
+                    ModelSession sessionB = b.executor().openSession()) {
                 MemorySegment input = sessionA.allocateInput();
                 MemorySegment logitsA = sessionA.allocateLogits();
                 MemorySegment logitsB = sessionB.allocateLogits();

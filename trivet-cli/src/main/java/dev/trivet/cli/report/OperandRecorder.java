@@ -38,7 +38,7 @@ final class OperandRecorder {
 
     OperandRecorder(VitModel quantized) {
         this.quantized = quantized;
-        config = quantized.geometry();
+        config = quantized.vit();
     }
 
     /** By operator, then in the operator's own order. */
@@ -100,6 +100,9 @@ final class OperandRecorder {
                                 for (int i = 0; i < count; i++) {
                                     values[i] = q.left().dequantize(code(q.left(), left, i));
                                 }
+                                if (q.normalized()) {
+                                    normalizeRows(values, config.tokens());
+                                }
                                 return values;
                             })
                             .orElseGet(() -> floats(left, count));
@@ -107,6 +110,19 @@ final class OperandRecorder {
                 }
             }
         };
+    }
+
+    /** Numerators of softmax to probabilities. */
+    private static void normalizeRows(float[] values, int columns) {
+        for (int row = 0; row < values.length; row += columns) {
+            float sum = 0;
+            for (int i = row; i < row + columns; i++) {
+                sum += values[i];
+            }
+            for (int i = row; i < row + columns; i++) {
+                values[i] /= sum;
+            }
+        }
     }
 
     private int inputs(String name) {

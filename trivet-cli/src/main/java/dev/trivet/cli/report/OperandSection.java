@@ -44,7 +44,7 @@ final class OperandSection {
                 .leaf("span", "float values", "class", "key f");
         page.leaf("span", "interval", "class", "key e").close();
         module("patch_embed", List.of(VitNames.PATCH_EMBEDDING));
-        for (int b = 0; b < quantized.geometry().depth(); b++) {
+        for (int b = 0; b < quantized.vit().depth(); b++) {
             module(
                     VitNames.block(b) + ".attn",
                     List.of(VitNames.qkv(b), VitNames.scores(b), VitNames.mixing(b), VitNames.projection(b)));
@@ -52,7 +52,7 @@ final class OperandSection {
         }
         module(
                 "head",
-                quantized.geometry().distilled()
+                quantized.vit().distilled()
                         ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD)
                         : List.of(VitNames.HEAD));
         page.close();
