@@ -7,11 +7,13 @@ import dev.trivet.ptq.MethodSettings;
 import dev.trivet.ptq.QuantizationPlan;
 import dev.trivet.ptq.RankReduction;
 import dev.trivet.ptq.TrivetSettings;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParseResult;
 
 /** Which method quantizes, at which widths, and its switches. */
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
@@ -144,6 +146,29 @@ final class MethodOptions {
             description = "liu2021: most rounds of the search, 0 to 20; 0 keeps the first guess (default:"
                     + " ${DEFAULT-VALUE}).")
     int rounds = LiuSettings.MOST_ROUNDS;
+
+    private static final List<String> OF_TRIVET =
+            List.of("--no-rotation", "--no-head-bases", "--no-levels", "--no-compensation");
+
+    private static final List<String> OF_LIU2021 = List.of(
+            "--no-ranking",
+            "--no-bias-correction",
+            "--rank-reduction",
+            "--inputs",
+            "--weights-per",
+            "--activations",
+            "--candidates",
+            "--rounds");
+
+    /** @throws BadInputException if a switch of the other method was given, which would do nothing */
+    void check(ParseResult given) {
+        Method other = method == Method.TRIVET ? Method.LIU2021 : Method.TRIVET;
+        for (String option : other == Method.TRIVET ? OF_TRIVET : OF_LIU2021) {
+            if (given.hasMatchedOption(option)) {
+                throw new BadInputException(option + " is for --method " + other + "; leave it out");
+            }
+        }
+    }
 
     /** @throws BadInputException if a number is out of range */
     MethodSettings settings(long seed, int threads) {

@@ -116,6 +116,8 @@ final class QuantizeCommand implements Callable<Integer> {
     public Integer call() {
         mixed.check();
         checkNumbers();
+        method.check(common.spec.commandLine().getParseResult());
+        method.settings(seed, common.threads());
         ModelFile file = ModelArgument.read(common, model, architecture);
         if (file.model().isQuantized()) {
             throw new BadInputException(model, "is quantized already", "quantize the float model");

@@ -20,11 +20,16 @@ class BadOptionTest {
 
     @ParameterizedTest
     @CsvSource({
-        "--bits,5,leave the option out",
+        "--bits,11,correct --bits",
+        "--bits,1,correct --bits",
+        "--edge-bits,33,--edge-bits",
+        "--average-bits,6,add --mixed",
+        "--method,gptq,--help",
+        "--seeds,0,correct it",
         "--images,0,give at least 1",
         "--threads,0,leave it out",
-        "--candidates,0,correct --candidates",
-        "--rounds,21,correct --candidates",
+        "--candidates,9,is for --method liu2021",
+        "--rounds,3,is for --method liu2021",
         "--images,many,--help",
         "--weights-per,row,--help",
         "--frobnicate,1,--help",
@@ -35,6 +40,23 @@ class BadOptionTest {
         CommandRun.of("quantize", MODEL, "--calibration", temp.resolve("images"), "-o", output, option, value)
                 .refused(option, mend);
         assertThat(output).doesNotExist();
+    }
+
+    @ParameterizedTest
+    @CsvSource({"--candidates,0", "--rounds,21"})
+    void thePapersMethodChecksItsNumbers(String option, String value) {
+        Path images = Fixtures.imageFolder(temp.resolve("images"), 2, 1);
+        Path output = temp.resolve("q.safetensors");
+        CommandRun.of("quantize", MODEL, "--calibration", images, "-o", output, "--method", "liu2021", option, value)
+                .refused("candidates 2 to 1000, rounds 0 to 20", "correct " + "--candidates");
+        assertThat(output).doesNotExist();
+    }
+
+    @Test
+    void switchesOfTheOtherMethodAreRefused() {
+        CommandRun.of("quantize", MODEL, "--plan-only", "--no-ranking").refused("--no-ranking", "liu2021");
+        CommandRun.of("quantize", MODEL, "--plan-only", "--method", "liu2021", "--no-levels")
+                .refused("--no-levels", "--method trivet");
     }
 
     @ParameterizedTest

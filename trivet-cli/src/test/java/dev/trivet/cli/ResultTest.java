@@ -351,7 +351,7 @@ class ResultTest {
             assertThat(module.path("noise_added").isNumber()).isTrue();
             assertThat(module.path("advice").asString()).startsWith("leave ");
         }
-        assertThat(both.path("modules_basis").asString()).contains("the same basis");
+        assertThat(both.path("modules_basis").asString()).contains("rotated");
         CommandRun text = CommandRun.of("compare", MODEL, alone, "--data", data).good();
         assertThat(text.out())
                 .contains(
