@@ -76,6 +76,52 @@ class QuantizedModelFileTest {
     void whatIsWrittenIsRead() {
         isRead(SmallModel.quantized());
         isRead(SmallModel.mixed());
+        isRead(SmallModel.normalized());
+    }
+
+    /** The field stands only where it is true; a file without it, as all were before, means false. */
+    @Test
+    void normalizedRowsStandInThePlan() {
+        QuantizedModelFile.write(file, SmallModel.normalized(), ORIGIN);
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            assertThat(source.metadata().get("trivet.plan"))
+                    .contains("\"levels\":[0,1,3,8,21,55,144,254]}")
+                    .contains("\"levels\":[-128,-9,7,100]},\"normalized\":true}")
+                    .doesNotContain("\"normalized\":false");
+        }
+        Map<String, MatmulQuantizers> products = read(file).model().matmuls();
+        assertThat(products.values()).extracting(MatmulQuantizers::normalized).containsExactly(true, false);
+        Path without = changed(
+                t -> {},
+                m -> m.compute(
+                        "trivet.plan", (key, plan) -> replaceFirst(String.valueOf(plan), ",\"normalized\":true", "")));
+        Map<String, MatmulQuantizers> plain = read(without).model().matmuls();
+        assertThat(plain.values()).extracting(MatmulQuantizers::normalized).containsExactly(false, false);
+        assertThat(plain.get("blocks.0.attn.av"))
+                .extracting(
+                        q -> q.left().levels().size(), q -> q.right().levels().size())
+                .containsExactly(8, 4);
+        for (String text : new String[] {"null", "\"yes\"", "[]"}) {
+            refused(
+                    changed(
+                            t -> {},
+                            m -> m.compute(
+                                    "trivet.plan",
+                                    (key, plan) -> replaceFirst(
+                                            String.valueOf(plan), "\"normalized\":true", "\"normalized\":" + text))),
+                    "is not a sound quantized model");
+        }
+        // Queries are signed: their rows have no sum to be divided by.
+        refused(
+                changed(
+                        t -> {},
+                        m -> m.compute(
+                                "trivet.plan",
+                                (key, plan) -> replaceFirst(
+                                        String.valueOf(plan),
+                                        "{\"name\":\"blocks.0.attn.qk\",",
+                                        "{\"name\":\"blocks.0.attn.qk\",\"normalized\":true,"))),
+                "rows of signed codes cannot be normalized");
     }
 
     private void isRead(VitModel written) {

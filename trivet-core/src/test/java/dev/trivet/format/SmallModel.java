@@ -49,6 +49,17 @@ final class SmallModel {
                 });
     }
 
+    /** As {@link #quantized}, with attention weights coded as softmax's numerators, in eight levels. */
+    static VitModel normalized() {
+        VitModel model = quantized();
+        Map<String, MatmulQuantizers> matmuls = new LinkedHashMap<>(model.matmuls());
+        ActivationQuantizer levels =
+                new ActivationQuantizer(1 / 255f, 0, 0, 254, List.of(0, 1, 3, 8, 21, 55, 144, 254));
+        ActivationQuantizer signedLevels = new ActivationQuantizer(0.5f, 0, -128, 100, List.of(-128, -9, 7, 100));
+        matmuls.put(VitNames.mixing(0), new MatmulQuantizers(levels, signedLevels, true));
+        return new VitModel(model.config(), model.linears(), matmuls, model.floats());
+    }
+
     private static VitModel quantized(ToIntFunction<String> bits, Function<String, ActivationQuantizer> input) {
         VitConfig geometry = new VitConfig(4, 2, 3, 4, 1, 2, 8, 3, Pooling.TOKEN, true, false, false, 1e-6f);
         ModelConfig config = new ModelConfig(

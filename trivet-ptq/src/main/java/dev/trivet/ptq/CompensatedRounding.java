@@ -83,6 +83,13 @@ final class CompensatedRounding {
 
     private static double[] factor(DMatrixRMaj matrix) {
         int size = matrix.numRows;
+        for (double v : matrix.data) {
+            if (!Double.isFinite(v)) {
+                // No damping would mend it.
+                throw new dev.trivet.BadInputException(
+                        "the model's activations overflow on a calibration image; check the weights and the preprocessing");
+            }
+        }
         for (double extra = 0; ; extra = extra == 0 ? 1e-9 : extra * 10) {
             DMatrixRMaj copy = matrix.copy();
             double largest = 0;

@@ -14,7 +14,7 @@ import java.util.List;
  *
  * <p>{@link #levels}: {@code 2^b} of the 256 codes of a byte grid. For a given grid the best choice is found exactly by dynamic
  * programming, {@code D[m][j] = min_i D[m - 1][i] + cost(i, j)}, where {@code cost(i, j)} is the error of everything between
- * two neighbouring levels, each value going to the nearer one: optimal scalar quantization (Lloyd 1957, Max 1960) with levels
+ * two neighbouring levels, each value going where the quantizer will put it: optimal scalar quantization (Lloyd 1957, Max 1960) with levels
  * on an integer grid, where twin ranges (PTQ4ViT) and log-base grids (RepQ-ViT, AdaLog) are special cases that fix the shape
  * beforehand.
  *
@@ -23,6 +23,7 @@ import java.util.List;
 final class LevelHistogram {
     private static final int BINS = 4096;
     private static final int CODES = 256;
+    private static final double[] UNKNOWN = {};
     private static final double[] FRACTIONS = {1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.32, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05};
 
     private final double low;
@@ -35,10 +36,10 @@ final class LevelHistogram {
     private final double[] squares = new double[BINS];
 
     /** Prefix sums over bins, made on first use. */
-    private double[] prefixWeight = new double[0];
+    private double[] prefixWeight = UNKNOWN;
 
-    private double[] prefixSum = new double[0];
-    private double[] prefixSquares = new double[0];
+    private double[] prefixSum = UNKNOWN;
+    private double[] prefixSquares = UNKNOWN;
 
     /**
      * @param low smallest value, at most 0
@@ -55,7 +56,7 @@ final class LevelHistogram {
         java.util.Arrays.fill(weight, 0);
         java.util.Arrays.fill(sum, 0);
         java.util.Arrays.fill(squares, 0);
-        prefixWeight = new double[0];
+        prefixWeight = UNKNOWN;
     }
 
     /** An empty histogram over the same range. */
@@ -68,6 +69,7 @@ final class LevelHistogram {
         weight[bin] += importance;
         sum[bin] += importance * value;
         squares[bin] += importance * value * value;
+        prefixWeight = UNKNOWN;
     }
 
     /** @param values float32 {@code [count]}, each of weight 1 */
@@ -84,6 +86,7 @@ final class LevelHistogram {
             sum[b] += other.sum[b];
             squares[b] += other.squares[b];
         }
+        prefixWeight = UNKNOWN;
     }
 
     private void prefixes() {
@@ -129,12 +132,22 @@ final class LevelHistogram {
             int to = BINS;
             if (i + 1 < count) {
                 double above = value(quantizer, codes.isEmpty() ? quantizer.lowest() + i + 1 : codes.get(i + 1));
-                to = binAt((level + above) / 2);
+                int gap = codes.isEmpty() ? 1 : codes.get(i + 1) - codes.get(i);
+                to = binAt(boundary(level, above, gap));
             }
             total += error(from, to, level);
             from = Math.max(from, to);
         }
         return total;
+    }
+
+    /**
+     * Where values begin to go to the upper of two neighbouring levels: a value becomes a code first and its code a level
+     * then, so a code half way between, which there is where the gap is even, takes all its values upwards.
+     */
+    private static double boundary(double below, double above, int gap) {
+        double middle = (below + above) / 2;
+        return gap % 2 == 0 ? middle - (above - below) / gap / 2 : middle;
     }
 
     private static double value(ActivationQuantizer quantizer, int code) {
@@ -187,8 +200,8 @@ final class LevelHistogram {
         double least = Double.POSITIVE_INFINITY;
         for (double top : FRACTIONS) {
             double bottom = low < 0 ? Math.max(low, -top * Math.max(high, -low)) : 0;
-            ActivationQuantizer byteGrid = grid(8, signed, signed ? bottom : bottom, top * high);
-            Picked picked = pick(byteGrid, 1 << bits);
+            ActivationQuantizer byteGrid = grid(8, signed, bottom, top * high);
+            Picked picked = pick(byteGrid, 1 << bits, signed);
             if (best == null || picked.error < least) {
                 best = new ActivationQuantizer(
                         byteGrid.scale(),
@@ -204,24 +217,26 @@ final class LevelHistogram {
 
     private record Picked(List<Integer> codes, double error) {}
 
-    private Picked pick(ActivationQuantizer grid, int count) {
+    private Picked pick(ActivationQuantizer grid, int count, boolean signed) {
         double[] values = new double[CODES];
         for (int i = 0; i < CODES; i++) {
             values[i] = value(grid, grid.lowest() + i);
         }
         // The zero code stays in use where it must be: its quantizer's zero point has to lie within the levels.
         int zero = grid.zeroPoint() - grid.lowest();
+        // Signed codes have a negative one, or they would not be signed, even where no value is negative.
+        int highestFirst = signed ? zero - 1 : zero;
         double[][] between = new double[CODES][CODES];
         for (int i = 0; i < CODES; i++) {
             for (int j = i + 1; j < CODES; j++) {
-                int middle = binAt((values[i] + values[j]) / 2);
+                int middle = binAt(boundary(values[i], values[j], j - i));
                 between[i][j] = error(binAt(values[i]), middle, values[i]) + error(middle, binAt(values[j]), values[j]);
             }
         }
         double[][] cost = new double[count][CODES];
         int[][] previous = new int[count][CODES];
         for (int j = 0; j < CODES; j++) {
-            cost[0][j] = j <= zero ? error(0, binAt(values[j]), values[j]) : Double.POSITIVE_INFINITY;
+            cost[0][j] = j <= highestFirst ? error(0, binAt(values[j]), values[j]) : Double.POSITIVE_INFINITY;
         }
         for (int m = 1; m < count; m++) {
             for (int j = 0; j < CODES; j++) {

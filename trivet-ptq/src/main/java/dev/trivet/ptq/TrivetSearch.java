@@ -4,6 +4,7 @@ import dev.trivet.model.LinearLayer;
 import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
+import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
 import java.util.function.Consumer;
 
@@ -89,9 +90,15 @@ final class TrivetSearch implements UnitSearch {
         }
     }
 
+    /** Whether at least one of a block's products is. */
     private boolean attentionIsQuantized(int b) {
         return !plan.operator(VitNames.scores(b)).isFloat()
-                && !plan.operator(VitNames.mixing(b)).isFloat();
+                || !plan.operator(VitNames.mixing(b)).isFloat();
+    }
+
+    /** A product that stays in float is tried with the finest codes there are, and then left alone. */
+    private static int triedBits(OperatorPlan product) {
+        return product.isFloat() ? ActivationQuantizer.MOST_BITS : product.activationBits();
     }
 
     private void linear(
@@ -141,24 +148,26 @@ final class TrivetSearch implements UnitSearch {
         if (!attentionIsQuantized(b)) {
             return;
         }
-        state.progress.stage(VitNames.mixing(b));
-        AttentionStage stage = new AttentionStage(
-                state,
-                b,
-                plan.operator(VitNames.scores(b)).activationBits(),
-                plan.operator(VitNames.mixing(b)).activationBits(),
-                settings.levels());
+        OperatorPlan scores = plan.operator(VitNames.scores(b));
+        OperatorPlan mixing = plan.operator(VitNames.mixing(b));
+        String name = mixing.isFloat() ? scores.operator() : mixing.operator();
+        state.progress.stage(name);
+        AttentionStage stage = new AttentionStage(state, b, triedBits(scores), triedBits(mixing), settings.levels());
         state.withWorkers(unit.part(), workers -> rewrite(b, state, stage.rewrite(workers)));
         state.withWorkers(unit.part(), workers -> {
             AttentionStage.Choice choice = stage.choose(workers);
-            state.put(VitNames.scores(b), choice.scores());
-            state.put(VitNames.mixing(b), choice.mixing());
-            choices.accept(
-                    new OperatorChoice(VitNames.mixing(b), choice.description(), choice.error(), choice.tried()));
+            if (!scores.isFloat()) {
+                state.put(scores.operator(), choice.scores());
+            }
+            if (!mixing.isFloat()) {
+                state.put(mixing.operator(), choice.mixing());
+            }
+            choices.accept(new OperatorChoice(name, choice.description(), choice.error(), choice.tried()));
         });
     }
 
-    private static void rewrite(int b, SearchState state, AttentionStage.Rewrite rewrite) {
+    /** Lets the projections around a block's products absorb the change of q, k and v. */
+    static void rewrite(int b, SearchState state, AttentionStage.Rewrite rewrite) {
         switch (state.layer(VitNames.qkv(b))) {
             case LinearLayer.Quantized qkv -> state.put(rewritten(qkv, rewrite));
             case LinearLayer.Float32 qkv -> state.put(rewritten(qkv, rewrite));

@@ -92,6 +92,12 @@ class HotPointwiseTest {
             p.addTo(sums, ROWS, integer, out);
         });
         passes.put("splitHeads", (p, out) -> p.splitHeads(sums, third, split, operands, out, key, value));
+        // The factors stand behind the codes.
+        passes.put(
+                "softmaxNumerators",
+                (p, out) -> p.softmaxNumerators(
+                        sums, true, ROWS, WIDTH, 3e-5f, probability, out, out.asSlice(3L * ROWS * WIDTH)));
+        passes.put("mergeNormalizedHeads", (p, out) -> p.mergeNormalizedHeads(sums, shape, 1e-3f, beta, code, out));
         passes.put("mergeHeads", (p, out) -> p.mergeHeads(sums, true, shape, 1e-5f, code, out));
         // One image of one window of two positions, of which one is padding; then two heads' scores of four positions.
         WindowShape one = new WindowShape(1, 1, 1, WIDTH / 3, 1, 2, new int[] {0, -1});

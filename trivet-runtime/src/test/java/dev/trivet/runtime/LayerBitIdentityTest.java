@@ -1,14 +1,18 @@
 package dev.trivet.runtime;
 
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.ReferenceKernels;
 import dev.trivet.model.VitModel;
 import dev.trivet.tensor.SafetensorsFile;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -39,6 +43,33 @@ class LayerBitIdentityTest {
         compare(MaxScaling.quantize(Fixtures.load(folder), image, bits, levels), image);
     }
 
+    /** Attention rows normalized by their codes; at 8 bits and more the result stays near the float model's. */
+    @ParameterizedTest
+    @CsvSource({
+        "vit_micro, 8, false",
+        "vit_micro, 4, true",
+        "vit_micro, 10, false",
+        "vit_micro, 2, false",
+        "deit_distilled_micro, 8, true",
+        "deit_distilled_micro, 10, false",
+        "vit_gap_micro, 4, true",
+        "vit_gap_micro, 9, false"
+    })
+    void normalizedRows(String name, int bits, boolean levels) {
+        Path folder = Fixtures.golden(name);
+        float[] image = firstInput(folder);
+        VitModel model = Fixtures.load(folder);
+        VitModel quantized = MaxScaling.quantize(model, image, bits, levels, true);
+        assertThat(quantized.matmuls().values())
+                .filteredOn(q -> q.normalized())
+                .hasSize(model.vit().depth());
+        Recording expected = compare(quantized, image);
+        if (bits >= 8 && !levels) {
+            float[] wanted = floatLogits(model, image);
+            assertThat(sqnrDb(wanted, expected.logits())).isGreaterThan(20);
+        }
+    }
+
     /** As above; a patch merging has two buffers and an activation. */
     @ParameterizedTest
     @CsvSource({"swin_micro, 4, 1", "swin_micro_window4, 6, 2", "swin_padded_micro, 6, 2"})
@@ -66,6 +97,28 @@ class LayerBitIdentityTest {
         VitModel model = MaxScaling.quantize(Fixtures.load(folder), image);
         Recording expected = compare(model, image);
         assertThat(expected.names()).hasSize(3 + 12 * PER_BLOCK + 1 + 2 + 1);
+    }
+
+    private static float[] floatLogits(VitModel model, float[] image) {
+        try (ModelExecutor executor = ModelExecutor.compile(model, new ReferenceKernels(), 1);
+                ModelSession session = executor.openSession()) {
+            MemorySegment in = session.allocateInput();
+            MemorySegment.copy(image, 0, in, JAVA_FLOAT, 0, image.length);
+            MemorySegment logits = session.allocateLogits();
+            session.run(in, 1, logits, Optional.empty());
+            return logits.toArray(JAVA_FLOAT);
+        }
+    }
+
+    private static double sqnrDb(float[] wanted, byte[] bytes) {
+        float[] actual = MemorySegment.ofArray(bytes).toArray(ValueLayout.JAVA_FLOAT_UNALIGNED);
+        double signal = 0;
+        double noise = 0;
+        for (int i = 0; i < wanted.length; i++) {
+            signal += (double) wanted[i] * wanted[i];
+            noise += (double) (wanted[i] - actual[i]) * (wanted[i] - actual[i]);
+        }
+        return 10 * Math.log10(signal / noise);
     }
 
     private static Recording compare(VitModel model, float[] image) {

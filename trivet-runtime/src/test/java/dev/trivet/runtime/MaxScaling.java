@@ -24,13 +24,15 @@ final class MaxScaling implements LayerObserver {
     private final VitModel model;
     private final int bits;
     private final boolean levels;
+    private final boolean normalized;
     private final Map<String, LinearLayer> linears = new LinkedHashMap<>();
     private final Map<String, MatmulQuantizers> matmuls = new LinkedHashMap<>();
 
-    private MaxScaling(VitModel model, int bits, boolean levels) {
+    private MaxScaling(VitModel model, int bits, boolean levels, boolean normalized) {
         this.model = model;
         this.bits = bits;
         this.levels = levels;
+        this.normalized = normalized;
     }
 
     /** @param input float32 {@code [channels, imageSize, imageSize]}, the image that gives the ranges */
@@ -43,7 +45,12 @@ final class MaxScaling implements LayerObserver {
      * @param levels whether unsigned activations use every third code only
      */
     static VitModel quantize(VitModel model, float[] input, int bits, boolean levels) {
-        MaxScaling scaling = new MaxScaling(model, bits, levels);
+        return quantize(model, input, bits, levels, false);
+    }
+
+    /** @param normalized whether attention weights are coded as softmax's numerators */
+    static VitModel quantize(VitModel model, float[] input, int bits, boolean levels, boolean normalized) {
+        MaxScaling scaling = new MaxScaling(model, bits, levels, normalized);
         try (ModelExecutor executor = ModelExecutor.compile(model, new VectorKernels(), 1);
                 ModelSession session = executor.openSession()) {
             MemorySegment in = session.allocateInput();
@@ -115,13 +122,14 @@ final class MaxScaling implements LayerObserver {
         boolean probabilities = name.endsWith(".av");
         long rightCount = (long) batch * block.groupTokens() * block.headWidth();
         long leftCount = probabilities ? (long) batch * block.groupTokens() * block.groupTokens() : rightCount;
-        float leftMost = most(left, leftCount);
+        // The largest numerator of a row is 1.
+        float leftMost = probabilities && normalized ? 1 : most(left, leftCount);
         int half = 1 << (bits - 1);
         ActivationQuantizer l = probabilities
                 ? unsigned(leftMost / (2 * half - 1), 0)
                 : new ActivationQuantizer(leftMost / (half - 1), 0, -half, half - 1);
         ActivationQuantizer r = new ActivationQuantizer(most(right, rightCount) / (half - 1), 0, -half, half - 1);
-        matmuls.put(name, new MatmulQuantizers(l, r));
+        matmuls.put(name, new MatmulQuantizers(l, r, probabilities && normalized));
     }
 
     private static float most(MemorySegment values, long count) {
