@@ -89,7 +89,8 @@ public final class QuantizedModelFile {
         VitTensors wanted = VitTensors.of(model.geometry());
         for (VitTensors.Linear spec : wanted.linears()) {
             LinearLayer layer = model.linear(spec.name());
-            if (spec.bias()) {
+            // Quantizing may give a bias to a layer that had none.
+            if (spec.bias() || hasNonzero(layer.bias())) {
                 tensors.add(Tensor.ofFloats(spec.biasName(), layer.bias(), spec.outputs()));
             }
             switch (layer) {
@@ -132,6 +133,15 @@ public final class QuantizedModelFile {
                         outputs,
                         BitPacking.bytesPerRow(inputs, bits))
                 : new Tensor(name, DType.I8, List.of((long) outputs, (long) inputs), layer.codes());
+    }
+
+    private static boolean hasNonzero(float[] values) {
+        for (float v : values) {
+            if (v != 0) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /**

@@ -70,8 +70,9 @@ final class QuantizedModelReader {
     }
 
     private LinearLayer linear(VitTensors.Linear spec) {
-        float[] bias =
-                spec.bias() ? floats(spec.biasName(), List.of((long) spec.outputs())) : new float[spec.outputs()];
+        float[] bias = spec.bias() || file.find(spec.biasName()).isPresent()
+                ? floats(spec.biasName(), List.of((long) spec.outputs()))
+                : new float[spec.outputs()];
         OperatorPlans.Linear plan = linearPlans.get(spec.name());
         if (plan == null) {
             List<Long> shape = List.of((long) spec.outputs(), (long) spec.inputs());

@@ -73,6 +73,16 @@ final class ImagePass implements AutoCloseable {
         DatasetRun.await(futures);
     }
 
+    /** Does independent jobs on the same threads; results in the order of the jobs. */
+    <T> List<T> all(List<Callable<T>> jobs) {
+        List<Future<T>> futures = new ArrayList<>();
+        for (Callable<T> job : jobs) {
+            futures.add(pool.submit(job));
+        }
+        DatasetRun.await(futures);
+        return futures.stream().map(Future::resultNow).toList();
+    }
+
     /** Whose turn it is to merge. */
     private static final class Turn {
         private int image;

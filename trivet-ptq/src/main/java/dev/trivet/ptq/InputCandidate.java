@@ -22,6 +22,11 @@ import java.util.function.Supplier;
  */
 record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantizer) {
     private static final double[] POWERS = {0.5, 1};
+    /** Below so many calibration rows (a head has one an image) ranges get {@link #HEADROOM}. */
+    private static final int FEW_ROWS = 4096;
+
+    private static final float HEADROOM = 1.25f;
+
     private static final String[] NAMES = {"", "half-folded ", "folded "};
     /** Least and largest factor between channels' scales. */
     private static final double NARROWEST = 1e-3;
@@ -39,11 +44,19 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
         }
         List<LevelHistogram> histograms = histograms(samples, workers, statistics, folds);
         List<InputCandidate> candidates = new ArrayList<>();
+        // Few rows have not seen the range; what lies beyond would be clipped.
+        float room = (long) samples.rows * samples.pass.images() < FEW_ROWS ? HEADROOM : 1f;
         for (int f = 0; f < folds.size(); f++) {
             LevelHistogram histogram = histograms.get(f);
-            candidates.add(new InputCandidate(NAMES[f] + "uniform", folds.get(f), histogram.uniform(bits, false)));
+            candidates.add(new InputCandidate(
+                    NAMES[f] + "uniform",
+                    folds.get(f),
+                    histogram.uniform(bits, false).scaledBy(room)));
             if (levels && bits < 8) {
-                candidates.add(new InputCandidate(NAMES[f] + "levels", folds.get(f), histogram.levels(bits, false)));
+                candidates.add(new InputCandidate(
+                        NAMES[f] + "levels",
+                        folds.get(f),
+                        histogram.levels(bits, false).scaledBy(room)));
             }
         }
         return candidates;

@@ -14,6 +14,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.function.Supplier;
 
 /**
@@ -66,9 +67,11 @@ final class LinearStage {
                 InputCandidate.of(samples, workers, foldable, bits.activationBits(), settings.levels());
         List<Moments> moments = moments(candidates);
         List<LinearFit> fits = new ArrayList<>();
+        List<Callable<List<LinearFit>>> jobs = new ArrayList<>();
         for (Moments m : moments) {
-            fits.addAll(fits(m.input, m.fitted));
+            jobs.add(() -> fits(m.input, m.fitted));
         }
+        samples.pass.all(jobs).forEach(fits::addAll);
         double[] errors = heldOutErrors(fits);
         int best = 0;
         List<OperatorChoice.Tried> tried = new ArrayList<>();

@@ -119,9 +119,9 @@ class TrivetSearchTest {
                 .isEqualTo(first);
         assertThat(bytes(quantize(model, plan, 6, TrivetSettings.defaults(3, 3))))
                 .isEqualTo(first);
+        // The method draws nothing: its seed is that of the images.
         assertThat(bytes(quantize(model, plan, 6, TrivetSettings.defaults(4, 1))))
-                .as("another seed rotates otherwise")
-                .isNotEqualTo(first);
+                .isEqualTo(first);
     }
 
     /** After every unit the search is given up, and taken up again from what a file kept of it. */
