@@ -1,0 +1,186 @@
+package dev.trivet.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.trivet.format.ModelFile;
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.VitNames;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
+
+/** Plans, mixed precision, seeds and resuming, from the command line. */
+class QuantizeControlTest {
+    private static final Path MODEL = Fixtures.golden("vit_micro");
+
+    @TempDir
+    Path temp;
+
+    private Path images;
+
+    @BeforeEach
+    void calibration() {
+        images = Fixtures.imageFolder(temp.resolve("images"), 2, 6);
+    }
+
+    private Object[] quantize(Path output, Object... more) {
+        List<Object> words = new ArrayList<>(
+                List.of("quantize", MODEL, "--calibration", images, "--images", 8, "--threads", 2, "-o", output));
+        words.addAll(Arrays.asList(more));
+        return words.toArray();
+    }
+
+    @Test
+    void aPrintedPlanCanBeEditedAndTakenBack() throws IOException {
+        CommandRun listed =
+                CommandRun.of("quantize", MODEL, "--plan-only", "--bits", 6).good();
+        assertThat(listed.out()).contains("blocks.0.attn.qkv", "u8s8", "asymmetric or levels", "channel");
+        String json = CommandRun.of("quantize", MODEL, "--plan-only", "--bits", 6, "--json")
+                .good()
+                .out();
+        // blocks.1.mlp.fc1 stays in float, everything else in six bits, the ends in eight.
+        String edited = json.replaceAll(
+                "(?<a>\"operator\" : \"blocks.1.mlp.fc1\",\\s+\"weight_bits\" : )6(?<b>,\\s+\"activation_bits\" : )6",
+                "${a}32${b}32");
+        assertThat(edited).isNotEqualTo(json);
+        Path plan = Files.writeString(temp.resolve("plan.json"), edited);
+        Path output = temp.resolve("q.safetensors");
+        CommandRun.of(quantize(output, "--plan", plan)).good();
+        ModelFile written = ModelFile.read(output, Optional.empty());
+        assertThat(written.model().linear(VitNames.hidden(1))).isInstanceOf(LinearLayer.Float32.class);
+        assertThat(written.model().linear(VitNames.hidden(0)))
+                .isInstanceOfSatisfying(
+                        LinearLayer.Quantized.class, q -> assertThat(q.bits()).isEqualTo(6));
+        assertThat(written.provenance().orElseThrow().plan().orElseThrow())
+                .contains("\"operator\":\"blocks.1.mlp.fc1\",\"weight_bits\":32,\"activation_bits\":32");
+        assertThat(written.provenance().orElseThrow().facts())
+                .containsEntry("seed", "0")
+                .containsEntry("calibration_images", "8")
+                .containsKeys("source_sha256", "calibration_sha256", "settings", "plan_sha256", "tool");
+        assertThat(CommandRun.of("inspect", output).good().out()).contains("calibration_sha256", "blocks.1.mlp.fc1");
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{}",
+                "[",
+                "{\"operators\":[]}",
+                "{\"operators\":[{\"operator\":\"blocks.0.attn.qkv\",\"weight_bits\":1,\"activation_bits\":4}]}",
+                "{\"operators\":[{\"operator\":\"nonsense\",\"weight_bits\":4,\"activation_bits\":4}]}",
+                "{\"operators\":[{\"operator\":7,\"weight_bits\":4,\"activation_bits\":4}]}"
+            })
+    void aFileThatIsNoPlanIsRefused(String text) throws IOException {
+        Path plan = Files.writeString(temp.resolve("plan.json"), text);
+        Path output = temp.resolve("q.safetensors");
+        CommandRun.of(quantize(output, "--plan", plan))
+                .refused(plan, "is no plan for this model", "--plan-only --json");
+        assertThat(output).doesNotExist();
+    }
+
+    @Test
+    void mixedPrecisionKeepsBelowTheTarget() throws IOException {
+        Path six = temp.resolve("six.safetensors");
+        CommandRun.of(quantize(six, "--bits", 6)).good();
+        Path output = temp.resolve("mixed.safetensors");
+        double megabytes = Files.size(six) / 1e6;
+        CommandRun run = CommandRun.of(quantize(output, "--bits", 6, "--mixed", "--target-size", megabytes));
+        assertThat(run.exit()).as(run.err()).isZero();
+        assertThat(run.err()).contains("Pareto frontier", "blocks.0.attn", "omega");
+        assertThat(Files.size(output)).isLessThanOrEqualTo((long) (megabytes * 1e6));
+        String report = ModelFile.read(output, Optional.empty())
+                .provenance()
+                .orElseThrow()
+                .report()
+                .orElseThrow();
+        assertThat(report).contains("\"sensitivity\"", "\"frontier\"", "\"chosen_bits\"", "\"reason\"");
+    }
+
+    @Test
+    void seedsGiveAFileEachAndTheirSpread() {
+        Path output = temp.resolve("q.safetensors");
+        CommandRun run = CommandRun.of(quantize(output, "--seeds", 2, "--json", "--method", "liu2021"));
+        assertThat(run.exit()).as(run.err()).isZero();
+        JsonNode json = run.json();
+        assertThat(json.path("seeds")).hasSize(2);
+        assertThat(json.path("images").asInt()).isEqualTo(4);
+        double first = json.path("seeds").get(0).path("logit_sqnr_db").asDouble();
+        double second = json.path("seeds").get(1).path("logit_sqnr_db").asDouble();
+        double mean = (first + second) / 2;
+        assertThat(json.path("logit_sqnr_db").path("mean").asDouble()).isEqualTo(mean);
+        // Of two values the sample deviation is their distance over the root of two.
+        assertThat(json.path("logit_sqnr_db").path("standard_deviation").asDouble())
+                .isCloseTo(Math.abs(first - second) / Math.sqrt(2), org.assertj.core.api.Assertions.within(1e-9));
+        assertThat(output).exists();
+        assertThat(temp.resolve("q-seed1.safetensors")).exists();
+    }
+
+    /** Keeps a copy of every state that a run leaves on disk, as a kill at that moment would. */
+    private List<Path> statesOf(Runnable run, Path partial) throws InterruptedException {
+        List<Path> states = new ArrayList<>();
+        AtomicBoolean done = new AtomicBoolean();
+        Thread watcher = Thread.ofPlatform().start(() -> {
+            long last = -1;
+            while (!done.get()) {
+                try {
+                    long now = Files.getLastModifiedTime(partial).toMillis() * 31 + Files.size(partial);
+                    if (now != last) {
+                        Path copy = temp.resolve("state" + states.size());
+                        Files.copy(partial, copy, StandardCopyOption.REPLACE_EXISTING);
+                        states.add(copy);
+                        last = now;
+                    }
+                } catch (NoSuchFileException e) {
+                    Thread.onSpinWait();
+                } catch (IOException e) {
+                    throw new java.io.UncheckedIOException(e);
+                }
+            }
+        });
+        run.run();
+        done.set(true);
+        watcher.join();
+        return states;
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"trivet", "liu2021"})
+    void aRunThatWasKilledGivesTheSameBytes(String method) throws Exception {
+        Path output = temp.resolve("q.safetensors");
+        Path partial = temp.resolve("q.safetensors.partial");
+        List<Path> states = statesOf(
+                () -> CommandRun.of(quantize(output, "--bits", 5, "--method", method))
+                        .good(),
+                partial);
+        assertThat(states).hasSizeGreaterThan(1);
+        assertThat(partial).doesNotExist();
+        byte[] unbroken = Files.readAllBytes(output);
+        for (Path state : states) {
+            Files.delete(output);
+            Files.copy(state, partial);
+            CommandRun run = CommandRun.of(quantize(output, "--bits", 5, "--method", method, "--resume"));
+            assertThat(run.exit()).as(run.err()).isZero();
+            assertThat(run.err()).contains("taken up after ");
+            assertThat(Files.readAllBytes(output)).isEqualTo(unbroken);
+            assertThat(partial).doesNotExist();
+        }
+        Files.copy(states.getLast(), partial);
+        CommandRun.of(quantize(output, "--bits", 5, "--method", method, "--resume", "--seed", 1))
+                .refused(partial, "belongs to a run with another", "--resume");
+        CommandRun.of(quantize(output, "--bits", 6, "--method", method, "--resume"))
+                .refused(partial, "another plan sha256", "--resume");
+    }
+}
