@@ -42,9 +42,10 @@ final class MixedOptions {
     @Option(
             names = "--sensitivity",
             paramLabel = "OF",
-            description = "With --mixed: what attention's loss is measured on, attention_map as in the paper or"
-                    + " output_feature (default: ${DEFAULT-VALUE}).")
-    ModuleSensitivity.Perturbation perturbation = ModuleSensitivity.Perturbation.ATTENTION_MAP;
+            description =
+                    "With --mixed: what attention's loss is measured on, attention_map as in the paper (default of"
+                            + " liu2021) or output_feature (default of trivet).")
+    ModuleSensitivity.@Nullable Perturbation perturbation;
 
     /** @throws BadInputException if the options do not fit together */
     void check() {
@@ -84,15 +85,24 @@ final class MixedOptions {
         return targetSize == null ? Long.MAX_VALUE : (long) (targetSize * 1e6);
     }
 
-    MixedPrecision choose(ModuleSensitivity sensitivity, FileSizeBound bound) {
-        List<BitGroup> groups = sensitivity.groups(perturbation);
+    ModuleSensitivity.Perturbation perturbation(MethodOptions.Method method) {
+        if (perturbation != null) {
+            return perturbation;
+        }
+        return method == MethodOptions.Method.TRIVET
+                ? ModuleSensitivity.Perturbation.OUTPUT_FEATURE
+                : ModuleSensitivity.Perturbation.ATTENTION_MAP;
+    }
+
+    MixedPrecision choose(ModuleSensitivity sensitivity, FileSizeBound bound, MethodOptions.Method method) {
+        List<BitGroup> groups = sensitivity.groups(perturbation(method));
         return averageBits != null
                 ? MixedPrecision.ofAverageBits(groups, bound, averageBits)
                 : MixedPrecision.ofFileSize(groups, bound, targetBytes());
     }
 
     /** What a run's result depends on. */
-    String description() {
+    String description(MethodOptions.Method method) {
         if (!mixed) {
             return "none";
         }
@@ -101,6 +111,6 @@ final class MixedOptions {
                 "target %s, candidates %s, %s",
                 targetSize != null ? targetSize + " MB" : averageBits + " bits",
                 candidateBits == null ? "default" : java.util.Arrays.toString(candidateBits),
-                perturbation.toString().toLowerCase(Locale.ROOT));
+                perturbation(method).toString().toLowerCase(Locale.ROOT));
     }
 }

@@ -58,7 +58,7 @@ final class QuantizationRun {
         facts.put("calibration_images", String.valueOf(sample.size()));
         facts.put("seed", String.valueOf(sample.seed()));
         facts.put("settings", method.description());
-        facts.put("mixed", mixed.description());
+        facts.put("mixed", mixed.description(method.method));
         facts.put("plan_sha256", Sha256.of(PlanFile.json(method.method.toString(), plan)));
         facts.put("kernels", kernels.description());
     }
@@ -119,8 +119,8 @@ final class QuantizationRun {
                 .sensitivity(
                         mixed.candidates(bound),
                         (what, done, total) -> progress.update("sensitivity, " + what, done, total));
-        MixedPrecision choice = mixed.choose(sensitivity, bound);
-        report.add(sensitivity, choice);
+        MixedPrecision choice = mixed.choose(sensitivity, bound, method.method);
+        report.add(sensitivity, choice, mixed.perturbation(method.method));
         List<String> lines = choice.lines();
         lines.forEach(common.err()::println);
         return base.withModuleBits(choice.bits());

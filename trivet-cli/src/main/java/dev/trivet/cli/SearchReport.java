@@ -55,7 +55,7 @@ final class SearchReport {
         return Double.isFinite(error) ? (float) error : -1;
     }
 
-    void add(ModuleSensitivity sensitivity, MixedPrecision mixed) {
+    void add(ModuleSensitivity sensitivity, MixedPrecision mixed, ModuleSensitivity.Perturbation perturbation) {
         Map<String, MixedPrecision.Choice> chosen = new LinkedHashMap<>();
         mixed.choices().forEach(choice -> chosen.put(choice.module(), choice));
         ArrayNode modules = document.putArray("sensitivity");
@@ -67,7 +67,12 @@ final class SearchReport {
                 options.addObject()
                         .put("bits", width.bits())
                         .put("bytes", width.codeBytes())
-                        .put("omega", rounded(width.mapOmega()));
+                        .put(
+                                "omega",
+                                rounded(
+                                        perturbation == ModuleSensitivity.Perturbation.ATTENTION_MAP
+                                                ? width.mapOmega()
+                                                : width.featureOmega()));
             }
             MixedPrecision.Choice choice = chosen.get(module.name());
             if (choice != null) {

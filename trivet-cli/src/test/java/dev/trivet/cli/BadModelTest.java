@@ -230,7 +230,19 @@ class BadModelTest {
     private Path quantized() {
         Path images = Fixtures.imageFolder(temp.resolve("images"), 2, 1);
         Path output = temp.resolve("quantized.safetensors");
-        CommandRun.of("quantize", model, "--calibration", images, "--images", 2, "--rounds", 0, "-o", output)
+        CommandRun.of(
+                        "quantize",
+                        model,
+                        "--calibration",
+                        images,
+                        "--images",
+                        2,
+                        "--method",
+                        "liu2021",
+                        "--rounds",
+                        0,
+                        "-o",
+                        output)
                 .good();
         return output;
     }

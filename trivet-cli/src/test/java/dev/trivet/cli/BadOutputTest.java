@@ -33,8 +33,19 @@ class BadOutputTest {
     /** The announcement of the calibration images comes just before the search. */
     private void refusedBeforeTheWork(Path output, Object... parts) throws IOException {
         List<Path> before = Fixtures.files(temp).toList();
-        CommandRun run =
-                CommandRun.of("quantize", MODEL, "--calibration", images, "--images", 2, "--rounds", 0, "-o", output);
+        CommandRun run = CommandRun.of(
+                "quantize",
+                MODEL,
+                "--calibration",
+                images,
+                "--images",
+                2,
+                "--method",
+                "liu2021",
+                "--rounds",
+                0,
+                "-o",
+                output);
         run.refused(parts);
         assertThat(run.err()).doesNotContain("calibration images");
         assertThat(Fixtures.files(temp).toList()).isEqualTo(before);
@@ -75,7 +86,19 @@ class BadOutputTest {
         Path model = Fixtures.model(temp, Fixtures.VIT);
         Path weights = model.resolve("model.safetensors");
         byte[] before = Files.readAllBytes(weights);
-        CommandRun.of("quantize", model, "--calibration", images, "--images", 2, "--rounds", 0, "-o", weights)
+        CommandRun.of(
+                        "quantize",
+                        model,
+                        "--calibration",
+                        images,
+                        "--images",
+                        2,
+                        "--method",
+                        "liu2021",
+                        "--rounds",
+                        0,
+                        "-o",
+                        weights)
                 .refused(weights, "is the model itself", "give another name");
         assertThat(weights).hasBinaryContent(before);
     }
@@ -94,7 +117,8 @@ class BadOutputTest {
         command.addAll(List.of("-XX:-UsePerfData", "-XX:+UseSerialGC", "--add-modules", "jdk.incubator.vector"));
         command.addAll(List.of("-Dtrivet.kernels=vector", "-cp", System.getProperty("java.class.path")));
         command.addAll(List.of(TrivetCommand.class.getName(), "quantize", MODEL.toString()));
-        command.addAll(List.of("--calibration", images.toString(), "--images", "2", "--rounds", "0"));
+        command.addAll(
+                List.of("--calibration", images.toString(), "--images", "2", "--method", "liu2021", "--rounds", "0"));
         command.addAll(List.of("-o", output.toString()));
         Process process = new ProcessBuilder(command).start();
         String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
