@@ -5,6 +5,9 @@ import dev.trivet.ptq.BitGroup;
 import dev.trivet.ptq.FileSizeBound;
 import dev.trivet.ptq.MixedPrecision;
 import dev.trivet.ptq.ModuleSensitivity;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -99,6 +102,27 @@ final class MixedOptions {
         return averageBits != null
                 ? MixedPrecision.ofAverageBits(groups, bound, averageBits)
                 : MixedPrecision.ofFileSize(groups, bound, targetBytes());
+    }
+
+    /**
+     * Counts on disk what was promised beforehand.
+     *
+     * @throws BadInputException if the file is larger than the target, and then it is gone
+     */
+    void checkSize(Path file) {
+        try {
+            if (targetSize != null && Files.size(file) > targetBytes()) {
+                long bytes = Files.size(file);
+                Files.delete(file);
+                throw new BadInputException(
+                        file,
+                        "would have " + bytes + " bytes where the target is " + targetBytes(),
+                        "ask for " + (bytes - targetBytes()) + " bytes less");
+            }
+        } catch (IOException e) {
+            throw new BadInputException(
+                    file, "cannot be read back (" + BadInputException.reason(e) + ")", "check the disk", e);
+        }
     }
 
     /** What a run's result depends on. */

@@ -54,7 +54,7 @@ final class PartialModel {
             return Optional.empty();
         }
         ModelFile left = ModelFile.read(file, Optional.empty());
-        Provenance provenance = left.provenance().orElseThrow();
+        Provenance provenance = left.provenance().orElseThrow(this::noCheckpoint);
         Map<String, String> then = new TreeMap<>(provenance.facts());
         String units = then.remove(UNITS);
         for (Map.Entry<String, String> fact : facts.entrySet()) {
@@ -67,15 +67,25 @@ final class PartialModel {
                         "give what the first run was given, or leave --resume out to start again");
             }
         }
-        try {
-            return Optional.of(new Found(
-                    left.model(),
-                    Integer.parseInt(String.valueOf(units)),
-                    provenance.plan().orElse("{}"),
-                    provenance.report().orElse("{}")));
-        } catch (NumberFormatException e) {
-            throw new BadInputException(file, "is no checkpoint", "leave --resume out to start again", e);
+        // The embedding, the blocks, the head.
+        int most = left.model().vit().depth() + 2;
+        if (units == null || !units.matches("\\d{1,5}") || Integer.parseInt(units) > most) {
+            throw noCheckpoint();
         }
+        return Optional.of(new Found(
+                left.model(),
+                Integer.parseInt(units),
+                provenance.plan().orElseThrow(this::noCheckpoint),
+                provenance.report().orElseThrow(this::noCheckpoint)));
+    }
+
+    private BadInputException noCheckpoint() {
+        return new BadInputException(file, "is no checkpoint", "leave --resume out to start again");
+    }
+
+    /** Whether an earlier run has left something. */
+    boolean exists() {
+        return Files.exists(file);
     }
 
     void write(int units, VitModel model, String plan, String report) {

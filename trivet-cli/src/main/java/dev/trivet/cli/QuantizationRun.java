@@ -71,6 +71,10 @@ final class QuantizationRun {
     QuantizationPlan run(boolean resume, Progress progress) {
         PartialModel partial = new PartialModel(output, facts);
         Optional<PartialModel.Found> found = resume ? partial.find() : Optional.empty();
+        if (!resume && partial.exists()) {
+            common.err()
+                    .println(partial.file() + " of an unfinished run is replaced; --resume would have continued it");
+        }
         String name = method.method.toString();
         SearchReport report = found.map(f -> SearchReport.parse(f.report())).orElseGet(() -> SearchReport.of(name));
         QuantizationPlan plan = found.map(f -> parse(partial.file(), f.plan())).orElseGet(() -> plan(report, progress));
@@ -90,6 +94,7 @@ final class QuantizationRun {
                 (units, reached) -> partial.write(units, reached, document, report.json()));
         Provenance provenance = new Provenance(facts, Optional.of(document), Optional.of(report.json()));
         QuantizedModelFile.write(output, quantized, provenance);
+        mixed.checkSize(output);
         partial.delete();
         return plan;
     }
@@ -124,9 +129,5 @@ final class QuantizationRun {
         List<String> lines = choice.lines();
         lines.forEach(common.err()::println);
         return base.withModuleBits(choice.bits());
-    }
-
-    Map<String, String> facts() {
-        return facts;
     }
 }

@@ -3,11 +3,8 @@ package dev.trivet.cli;
 import dev.trivet.ptq.MixedPrecision;
 import dev.trivet.ptq.ModuleSensitivity;
 import dev.trivet.ptq.OperatorChoice;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
-import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
@@ -97,11 +94,5 @@ final class SearchReport {
     /** Upper bound of the finished document's bytes. */
     static long bound(int operators, int modules, int widths) {
         return 1000 + (long) operators * OPERATOR_BYTES + (long) modules * (400 + 80L * widths) + 20 * 120;
-    }
-
-    List<JsonNode> operators() {
-        List<JsonNode> rows = new ArrayList<>();
-        document.get("operators").forEach(rows::add);
-        return rows;
     }
 }

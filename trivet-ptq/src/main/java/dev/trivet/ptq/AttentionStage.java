@@ -28,7 +28,7 @@ import java.util.function.Supplier;
  * between a channel of q and of k; a constant and a factor of each value channel pass through the mixing, whose rows sum to
  * one, into the projection after it. The projection to q, k, v absorbs them in its output scales and bias.
  *
- * <p>Then uniform quantizers compete with picked levels for (q, k), for the probabilities and for v: all eight combinations are
+ * <p>Then uniform quantizers compete with picked levels for (q, k), for the attention weights and for v: all eight combinations are
  * run on the integer kernels over the held-out images, against the float products of the same q, k and v.
  */
 final class AttentionStage {

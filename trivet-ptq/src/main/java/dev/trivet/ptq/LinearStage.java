@@ -20,8 +20,9 @@ import java.util.function.Supplier;
 /**
  * Quantizes one linear layer of a model whose earlier operators are quantized already. Candidates differ in how the input is
  * quantized ({@link InputCandidate}) and in how far the weights move before they are rounded ({@link CompensatedRounding}).
- * They are fitted on most of the calibration images; each is then run on the integer kernel over the held-out rest, and the
- * one whose output is closest to the wanted one is taken and fitted once more, on all images.
+ * Weights are fitted on most of the calibration images (input ranges and levels, which look at no output, on all of them); each
+ * candidate is then run on the integer kernel over the held-out rest, and the one whose output is closest to the wanted one is
+ * taken and its weights fitted once more, on all images.
  */
 final class LinearStage {
     /** Pulls of the ridge step that are tried, relative to the inputs' mean energy; infinity leaves the weights alone. */
@@ -83,9 +84,7 @@ final class LinearStage {
         }
         int variants = fits.size() / moments.size();
         Moments chosen = moments.get(best / variants);
-        if (samples.pass.images() > 1 && chosen.heldOut.rows < chosen.fitted.rows) {
-            chosen.fitted.add(chosen.heldOut);
-        }
+        chosen.fitted.add(chosen.heldOut);
         return new Choice(fits(chosen.input, chosen.fitted).get(best % variants), errors[best], tried);
     }
 

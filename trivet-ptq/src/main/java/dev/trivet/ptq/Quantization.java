@@ -83,11 +83,6 @@ public record Quantization(
                 listener);
     }
 
-    /** The same with another plan. */
-    public Quantization withPlan(QuantizationPlan other) {
-        return new Quantization(model, kernels, images, other, settings);
-    }
-
     /** Quantizes from the start. */
     public VitModel run(SearchListener listener) {
         return run(start(), listener, choice -> {}, SearchCheckpoint.NONE);
