@@ -46,8 +46,8 @@ final class MixedOptions {
             names = "--sensitivity",
             paramLabel = "OF",
             description =
-                    "With --mixed: what attention's loss is measured on, attention_map as in the paper (default of"
-                            + " liu2021) or output_feature (default of trivet).")
+                    "With --mixed: what a module's loss is measured on: attention_map (and MLP output) as in the paper"
+                            + " (default of liu2021), output_feature, or logits (default of trivet).")
     ModuleSensitivity.@Nullable Perturbation perturbation;
 
     /** @throws BadInputException if the options do not fit together */
@@ -93,7 +93,7 @@ final class MixedOptions {
             return perturbation;
         }
         return method == MethodOptions.Method.TRIVET
-                ? ModuleSensitivity.Perturbation.OUTPUT_FEATURE
+                ? ModuleSensitivity.Perturbation.LOGITS
                 : ModuleSensitivity.Perturbation.ATTENTION_MAP;
     }
 

@@ -64,12 +64,7 @@ final class SearchReport {
                 options.addObject()
                         .put("bits", width.bits())
                         .put("bytes", width.codeBytes())
-                        .put(
-                                "omega",
-                                rounded(
-                                        perturbation == ModuleSensitivity.Perturbation.ATTENTION_MAP
-                                                ? width.mapOmega()
-                                                : width.featureOmega()));
+                        .put("omega", rounded(width.omega(perturbation)));
             }
             MixedPrecision.Choice choice = chosen.get(module.name());
             if (choice != null) {

@@ -7,6 +7,7 @@ import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.SafetensorsWriter;
@@ -41,6 +42,9 @@ public final class QuantizedModelFile {
 
     /** A layer's scales are named after it. */
     static final String SCALE = ".weight_scale";
+
+    static final String FACTOR = ".input_factor";
+    static final String OFFSET = ".input_offset";
 
     private static final JsonMapper JSON = JsonMapper.builder()
             .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
@@ -99,6 +103,12 @@ public final class QuantizedModelFile {
                 case LinearLayer.Quantized l -> {
                     tensors.add(codes(spec.weight(), l));
                     tensors.add(Tensor.ofFloats(l.name() + SCALE, l.scales(), l.scales().length));
+                    l.equalization().ifPresent(all -> {
+                        // The inputs of a patch embedding are pixels of few colours.
+                        ChannelAffine change = all.grouped(model.geometry().channels());
+                        tensors.add(Tensor.ofFloats(l.name() + FACTOR, change.factor(), change.channels()));
+                        tensors.add(Tensor.ofFloats(l.name() + OFFSET, change.offset(), change.channels()));
+                    });
                     linears.add(new OperatorPlans.Linear(l.name(), l.bits(), l.input()));
                 }
             }

@@ -6,6 +6,7 @@ import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.Tensor;
@@ -93,7 +94,23 @@ final class QuantizedModelReader {
                 codes,
                 positive(scales),
                 bias,
-                plan.input());
+                plan.input(),
+                equalization(spec));
+    }
+
+    private Optional<ChannelAffine> equalization(VitTensors.Linear spec) {
+        String factor = spec.name() + QuantizedModelFile.FACTOR;
+        String offset = spec.name() + QuantizedModelFile.OFFSET;
+        if (version == 1 || (file.find(factor).isEmpty() && file.find(offset).isEmpty())) {
+            return Optional.empty();
+        }
+        float[] factors = finite(tensor(factor, DType.F32, Optional.empty()));
+        float[] offsets = finite(tensor(offset, DType.F32, Optional.empty()));
+        if (factors.length == 0 || spec.inputs() % factors.length != 0) {
+            throw new IllegalArgumentException(
+                    "tensor " + factor + " has " + factors.length + " values for " + spec.inputs() + " inputs");
+        }
+        return Optional.of(new ChannelAffine(factors, offsets).repeated(spec.inputs() / factors.length));
     }
 
     private float[] floats(String name, List<Long> shape) {

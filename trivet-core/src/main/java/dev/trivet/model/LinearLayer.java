@@ -3,8 +3,10 @@ package dev.trivet.model;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Optional;
 
 /** One linear layer with its parameters, float or quantized. Arrays are shared, not copied; nobody writes to them. */
 public sealed interface LinearLayer {
@@ -36,6 +38,8 @@ public sealed interface LinearLayer {
      * @param codes signed {@code [outputs, inputs]}: bytes, or two bytes each in native order if {@code bits} is above 8
      * @param scales {@code [outputs]}, or one value for the whole tensor
      * @param input quantizer of the layer's input, unsigned codes
+     * @param equalization what happens to the input before it is quantized; the weights are for the result. Only a patch
+     *     embedding may have it: everywhere else what comes before can do it for nothing
      */
     @SuppressWarnings("ArrayRecordComponent") // parameters, never compared
     record Quantized(
@@ -46,7 +50,8 @@ public sealed interface LinearLayer {
             MemorySegment codes,
             float[] scales,
             float[] bias,
-            ActivationQuantizer input)
+            ActivationQuantizer input,
+            Optional<ChannelAffine> equalization)
             implements LinearLayer {
         /** Heap segments over bytes are not aligned for more. */
         public static final ValueLayout.OfShort CODE = ValueLayout.JAVA_SHORT_UNALIGNED;
@@ -63,6 +68,23 @@ public sealed interface LinearLayer {
             if (input.signed()) {
                 throw new IllegalArgumentException("the input of a linear layer has unsigned codes");
             }
+            int channels = equalization.map(ChannelAffine::channels).orElse(inputs);
+            if (channels != inputs) {
+                throw new IllegalArgumentException(channels + " equalized channels for " + inputs + " inputs");
+            }
+        }
+
+        /** A layer that reads its input as it is. */
+        public Quantized(
+                String name,
+                int outputs,
+                int inputs,
+                int bits,
+                MemorySegment codes,
+                float[] scales,
+                float[] bias,
+                ActivationQuantizer input) {
+            this(name, outputs, inputs, bits, codes, scales, bias, input, Optional.empty());
         }
 
         public boolean perChannel() {

@@ -30,6 +30,13 @@ public record VitModel(
                 throw new IllegalArgumentException("layer " + spec.name() + " is missing or has the wrong shape");
             }
         }
+        for (LinearLayer layer : linears.values()) {
+            if (layer instanceof LinearLayer.Quantized q
+                    && q.equalization().isPresent()
+                    && !q.name().equals(VitNames.PATCH_EMBEDDING)) {
+                throw new IllegalArgumentException("the input of " + q.name() + " cannot be equalized at run time");
+            }
+        }
         boolean normalized = matmuls.values().stream().anyMatch(MatmulQuantizers::normalized);
         if (normalized && !(config.geometry() instanceof VitConfig)) {
             throw new IllegalArgumentException("normalized attention rows are not known for " + config.architecture());

@@ -10,7 +10,9 @@ import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.model.SwinNames;
 import dev.trivet.model.VitModel;
+import dev.trivet.model.VitNames;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.SafetensorsWriter;
@@ -77,6 +79,39 @@ class QuantizedModelFileTest {
         isRead(SmallModel.quantized());
         isRead(SmallModel.mixed());
         isRead(SmallModel.normalized());
+        isRead(SmallModel.equalized(VitNames.PATCH_EMBEDDING, true));
+        isRead(SmallModel.equalized(VitNames.PATCH_EMBEDDING, false));
+    }
+
+    /** An input that something before the layer could equalize has no run-time means for it. */
+    @Test
+    void onlySomeInputsAreEqualized() {
+        assertThatThrownBy(() -> SmallModel.equalized("blocks.0.attn.qkv", true))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("blocks.0.attn.qkv cannot be equalized");
+        Tensor factor = Tensor.ofFloats("blocks.0.attn.qkv.input_factor", new float[] {1, 1}, 2);
+        Tensor offset = Tensor.ofFloats("blocks.0.attn.qkv.input_offset", new float[] {0, 1}, 2);
+        refused(
+                changed(
+                        t -> {
+                            t.put(factor.name(), factor);
+                            t.put(offset.name(), offset);
+                        },
+                        m -> {}),
+                "blocks.0.attn.qkv cannot be equalized");
+    }
+
+    @Test
+    void damagedFactorsAreNamed() {
+        QuantizedModelFile.write(file, SmallModel.equalized(VitNames.PATCH_EMBEDDING, true), ORIGIN);
+        String name = "patch_embed.proj.input_factor";
+        Tensor zeros = Tensor.ofFloats(name, new float[3], 3);
+        refused(changed(t -> t.put(name, zeros), m -> {}), "channel 0 becomes x * 0.0");
+        Tensor odd = Tensor.ofFloats(name, new float[] {1, 1, 1, 1, 1}, 5);
+        refused(changed(t -> t.put(name, odd), m -> {}), name + " has 5 values for 12 inputs");
+        Tensor few = Tensor.ofFloats(name, new float[] {1}, 1);
+        refused(changed(t -> t.put(name, few), m -> {}), "1 factors with 3 offsets");
+        refused(changed(t -> t.remove(name), m -> {}), name + " is missing");
     }
 
     /** The field stands only where it is true; a file without it, as all were before, means false. */
@@ -151,6 +186,12 @@ class QuantizedModelFileTest {
                 assertThat(a.scales()).isEqualTo(e.scales());
                 assertThat(a.input()).isEqualTo(e.input());
                 assertThat(a.bits()).isEqualTo(e.bits());
+                assertThat(a.equalization().map(ChannelAffine::factor))
+                        .usingRecursiveComparison()
+                        .isEqualTo(e.equalization().map(ChannelAffine::factor));
+                assertThat(a.equalization().map(ChannelAffine::offset))
+                        .usingRecursiveComparison()
+                        .isEqualTo(e.equalization().map(ChannelAffine::offset));
             }
         }
     }

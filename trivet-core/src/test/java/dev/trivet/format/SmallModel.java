@@ -11,11 +11,13 @@ import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SplittableRandom;
 import java.util.function.Function;
 import java.util.function.ToIntFunction;
@@ -58,6 +60,44 @@ final class SmallModel {
         ActivationQuantizer signedLevels = new ActivationQuantizer(0.5f, 0, -128, 100, List.of(-128, -9, 7, 100));
         matmuls.put(VitNames.mixing(0), new MatmulQuantizers(levels, signedLevels, true));
         return new VitModel(model.config(), model.linears(), matmuls, model.floats());
+    }
+
+    /** As {@link #quantized}, with channels of a layer's input equalized. */
+    static VitModel equalized(String name, boolean byColour) {
+        VitModel model = quantized();
+        LinearLayer plain = model.linear(name);
+        LinearLayer.Quantized q = plain instanceof LinearLayer.Quantized quantized
+                ? quantized
+                : new LinearLayer.Quantized(
+                        name,
+                        plain.outputs(),
+                        plain.inputs(),
+                        8,
+                        MemorySegment.ofArray(new byte[plain.outputs() * plain.inputs()]),
+                        new float[] {1},
+                        plain.bias(),
+                        BYTE);
+        float[] factor = new float[q.inputs()];
+        float[] offset = new float[q.inputs()];
+        for (int c = 0; c < factor.length; c++) {
+            int kind = byColour ? c / Math.max(1, factor.length / 3) : c;
+            factor[c] = 1f / (1 + kind);
+            offset[c] = kind - 2;
+        }
+        Map<String, LinearLayer> linears = new LinkedHashMap<>(model.linears());
+        linears.put(
+                name,
+                new LinearLayer.Quantized(
+                        name,
+                        q.outputs(),
+                        q.inputs(),
+                        q.bits(),
+                        q.codes(),
+                        q.scales(),
+                        q.bias(),
+                        q.input(),
+                        Optional.of(new ChannelAffine(factor, offset))));
+        return new VitModel(model.config(), linears, model.matmuls(), model.floats());
     }
 
     private static VitModel quantized(ToIntFunction<String> bits, Function<String, ActivationQuantizer> input) {

@@ -39,6 +39,8 @@ final class AttentionStage {
     /** Largest magnitudes of q, k and v after the rewrite. */
     private final double[] most = new double[PARTS.length];
 
+    private static final float[] ONE = {1};
+
     private final CalibrationImages images;
     private final ImagePass pass;
     private final Kernels kernels;
@@ -48,8 +50,10 @@ final class AttentionStage {
     private final int scoreBits;
     private final int mixingBits;
     private final boolean levels;
+    private final float[] gains;
 
-    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits, boolean levels) {
+    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits, boolean levels, float[] gains) {
+        this.gains = gains;
         images = state.images;
         pass = state.pass;
         kernels = state.kernels;
@@ -238,8 +242,11 @@ final class AttentionStage {
                 for (int part = 0; part <= PARTS.length; part++) {
                     own.histograms[part].clear();
                     boolean probabilities = part == PARTS.length;
+                    MemorySegment operand = own.worker.buffers.get(probabilities ? "p" : PARTS[part], 0);
+                    // A row of q or of weights belongs to one token's output; keys and values serve all.
+                    int row = probabilities ? config.tokens() : part == 0 ? config.headWidth() : values;
                     own.histograms[part].add(
-                            own.worker.buffers.get(probabilities ? "p" : PARTS[part], 0), probabilities ? map : values);
+                            operand, probabilities ? map : values, row, part == 0 || probabilities ? gains : ONE);
                 }
             }
 
@@ -324,14 +331,14 @@ final class AttentionStage {
                     for (long j = 0; j < values; j++) {
                         float unit = factors.getAtIndex(JAVA_FLOAT, j / headWidth) * c.v.scale();
                         double d = raw.getAtIndex(JAVA_INT, j) * unit - mixed.getAtIndex(JAVA_FLOAT, j);
-                        error += d * d;
+                        error += gains[(int) (j / headWidth % tokens)] * d * d;
                     }
                     results.setAtIndex(JAVA_DOUBLE, i, error);
                 }
                 double squares = 0;
                 for (long j = 0; j < values; j++) {
                     double d = mixed.getAtIndex(JAVA_FLOAT, j);
-                    squares += d * d;
+                    squares += gains[(int) (j / headWidth % tokens)] * d * d;
                 }
                 results.setAtIndex(JAVA_DOUBLE, combinations.size(), squares);
             }

@@ -1,5 +1,7 @@
 package dev.trivet.ptq;
 
+import dev.trivet.quant.ChannelAffine;
+
 /**
  * A change of variables of a linear layer's input, {@code x' = (x - shift) / scale} per channel, which the layer before it and
  * the layer's own weights absorb: {@code W x + b = (W diag(scale)) x' + (b + W shift)}. It lets one quantizer for the whole
@@ -28,5 +30,16 @@ record ChannelFold(float[] shift, float[] scale) {
     /** {@code x'} of one value. */
     float apply(float x, int channel) {
         return (x - shift[channel]) / scale[channel];
+    }
+
+    /** The fold as something that is done at run time. */
+    ChannelAffine equalization() {
+        float[] factor = new float[scale.length];
+        float[] offset = new float[scale.length];
+        for (int c = 0; c < factor.length; c++) {
+            factor[c] = 1 / scale[c];
+            offset[c] = -shift[c] / scale[c];
+        }
+        return new ChannelAffine(factor, offset);
     }
 }

@@ -4,6 +4,7 @@ import dev.trivet.format.BitPacking;
 import dev.trivet.format.Provenance;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitConfig;
+import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
@@ -150,7 +151,14 @@ public final class FileSizeBound {
                 + 4 * outputs
                 + entry(name + ".weight_scale", List.of(outputs))
                 + escaped("{\"name\":\"" + name + "\",\"weightBits\":10,\"input\":" + QUANTIZER + "},")
-                + levels(bits);
+                + levels(bits)
+                + (name.equals(VitNames.PATCH_EMBEDDING) ? equalization(name) : 0);
+    }
+
+    /** A factor and an offset for each colour. */
+    private long equalization(String name) {
+        List<Long> shape = List.of((long) config.channels());
+        return 8L * config.channels() + entry(name + ".input_factor", shape) + entry(name + ".input_offset", shape);
     }
 
     /** Most bytes that a quantizer's list of levels takes. */

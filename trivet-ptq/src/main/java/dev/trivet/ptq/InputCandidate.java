@@ -14,68 +14,63 @@ import java.util.function.Supplier;
 /**
  * One way to quantize a layer's input: a channel fold and a quantizer for what it leaves.
  *
- * <p>Folds are tried where a LayerNorm before the layer can absorb them: none, one that gives every channel the same mean and
- * standard deviation (RepQ-ViT's channel-wise quantizer, folded), and one half way, which costs the weights less (as
- * SmoothQuant trades). Quantizers are of least squared error, an element counting as much as the weights carry it on.
+ * <p>Quantizers are of least squared error, an element counting as much as the weights carry it on.
  *
  * @param name for reports
  */
 record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantizer) {
-    private static final double[] POWERS = {0.5, 1};
     /** Below so many calibration rows (a head has one an image) ranges get {@link #HEADROOM}. */
     private static final int FEW_ROWS = 4096;
 
     private static final float HEADROOM = 1.25f;
 
-    private static final String[] NAMES = {"", "half-folded ", "folded "};
-    /** Least and largest factor between channels' scales. */
-    private static final double NARROWEST = 1e-3;
-
+    /** @param folds what may be done to the input's channels; the first of them is tried first */
     static List<InputCandidate> of(
-            LayerSamples samples, Supplier<SampleWorker> workers, boolean foldable, int bits, boolean levels) {
-        int inputs = samples.layer.inputs();
-        ChannelStatistics statistics = ChannelStatistics.of(samples, workers);
-        List<ChannelFold> folds = new ArrayList<>();
-        folds.add(ChannelFold.identity(inputs));
-        if (foldable) {
-            for (double power : POWERS) {
-                folds.add(fold(statistics, power));
-            }
-        }
-        List<LevelHistogram> histograms = histograms(samples, workers, statistics, folds);
+            LayerSamples samples,
+            Supplier<SampleWorker> workers,
+            ChannelStatistics statistics,
+            List<InputFold> folds,
+            int bits,
+            boolean levels) {
+        List<LevelHistogram> histograms = histograms(
+                samples,
+                workers,
+                statistics,
+                folds.stream().map(InputFold::fold).toList());
         List<InputCandidate> candidates = new ArrayList<>();
         // Few rows have not seen the range; what lies beyond would be clipped.
-        float room = (long) samples.rows * samples.pass.images() < FEW_ROWS ? HEADROOM : 1f;
+        float room = rowsThatCount(samples) < FEW_ROWS ? HEADROOM : 1f;
         for (int f = 0; f < folds.size(); f++) {
             LevelHistogram histogram = histograms.get(f);
+            InputFold fold = folds.get(f);
+            if (fold.grid().isPresent()) {
+                candidates.add(
+                        new InputCandidate(fold.name(), fold.fold(), fold.grid().get()));
+                continue;
+            }
             candidates.add(new InputCandidate(
-                    NAMES[f] + "uniform",
-                    folds.get(f),
+                    fold.name() + "uniform",
+                    fold.fold(),
                     histogram.uniform(bits, false).scaledBy(room)));
             if (levels && bits < 8) {
                 candidates.add(new InputCandidate(
-                        NAMES[f] + "levels",
-                        folds.get(f),
+                        fold.name() + "levels",
+                        fold.fold(),
                         histogram.levels(bits, false).scaledBy(room)));
             }
         }
         return candidates;
     }
 
-    private static ChannelFold fold(ChannelStatistics statistics, double power) {
-        int inputs = statistics.channels();
-        double logs = 0;
-        for (int c = 0; c < inputs; c++) {
-            logs += Math.log(statistics.deviation(c));
+    /** How many equal rows would tell as much: (sum of gains)^2 / sum of their squares. */
+    private static double rowsThatCount(LayerSamples samples) {
+        double sum = 0;
+        double squares = 0;
+        for (float gain : samples.gains) {
+            sum += gain;
+            squares += (double) gain * gain;
         }
-        double typical = Math.exp(logs / inputs);
-        float[] shift = new float[inputs];
-        float[] scale = new float[inputs];
-        for (int c = 0; c < inputs; c++) {
-            shift[c] = (float) statistics.mean(c);
-            scale[c] = (float) Math.pow(Math.max(statistics.deviation(c) / typical, NARROWEST), power);
-        }
-        return new ChannelFold(shift, scale);
+        return sum * sum / squares * samples.pass.images();
     }
 
     private static List<LevelHistogram> histograms(
@@ -107,7 +102,7 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
                     for (int r = 0; r < samples.rows; r++) {
                         for (int c = 0; c < inputs; c++) {
                             float v = x.getAtIndex(JAVA_FLOAT, (long) r * inputs + c);
-                            histogram.add(folds.get(f).apply(v, c), importance[f][c]);
+                            histogram.add(folds.get(f).apply(v, c), samples.gains[r] * importance[f][c]);
                         }
                     }
                 }
@@ -158,21 +153,10 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
 
     /** Writes one image's codes to the worker's buffer {@code codes}. */
     MemorySegment encode(LayerSamples samples, SampleWorker worker, int image) {
-        int inputs = samples.layer.inputs();
-        int count = samples.rows * inputs;
-        MemorySegment x = samples.x(image);
-        MemorySegment folded = x;
-        if (!fold.isIdentity()) {
-            folded = worker.buffers.get("folded", 4L * count);
-            for (int r = 0; r < samples.rows; r++) {
-                for (int c = 0; c < inputs; c++) {
-                    long i = (long) r * inputs + c;
-                    folded.setAtIndex(JAVA_FLOAT, i, fold.apply(x.getAtIndex(JAVA_FLOAT, i), c));
-                }
-            }
-        }
+        int count = samples.rows * samples.layer.inputs();
         MemorySegment codes = worker.buffers.get("codes", 2L * count);
-        worker.workspace.pointwise().encode(folded, count, Operand.of(quantizer), codes);
+        Operand operand = fold.isIdentity() ? Operand.of(quantizer) : Operand.of(quantizer, fold.equalization());
+        worker.workspace.pointwise().encode(samples.x(image), count, operand, codes);
         return codes;
     }
 
@@ -180,9 +164,10 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
      * Turns codes back to values.
      *
      * @param values float32 {@code [rows, inputs]}
-     * @param transposed float32 {@code [inputs, rows]}
+     * @param transposed float32 {@code [inputs, rows]}, each row times its gain
      */
-    void decode(LayerSamples samples, MemorySegment codes, MemorySegment values, MemorySegment transposed) {
+    void decode(
+            LayerSamples samples, MemorySegment codes, MemorySegment values, MemorySegment transposed, float[] gains) {
         int inputs = samples.layer.inputs();
         for (int r = 0; r < samples.rows; r++) {
             for (int c = 0; c < inputs; c++) {
@@ -190,7 +175,7 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
                 int code = quantizer.wide() ? codes.getAtIndex(JAVA_SHORT, i) : codes.get(JAVA_BYTE, i) & 0xff;
                 float v = quantizer.dequantize(code);
                 values.setAtIndex(JAVA_FLOAT, i, v);
-                transposed.setAtIndex(JAVA_FLOAT, (long) c * samples.rows + r, v);
+                transposed.setAtIndex(JAVA_FLOAT, (long) c * samples.rows + r, gains[r] * v);
             }
         }
     }

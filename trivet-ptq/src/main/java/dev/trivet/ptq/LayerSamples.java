@@ -27,13 +27,17 @@ final class LayerSamples implements AutoCloseable {
     final LinearLayer.Float32 layer;
     final ImagePass pass;
     final int rows;
+    /** What a squared error counts in each row of an image, {@code [rows]}. */
+    final float[] gains;
+
     private final TokenStore inputs;
     private final TokenStore wanted;
 
-    private LayerSamples(LinearLayer.Float32 layer, ImagePass pass, int rows) {
+    private LayerSamples(LinearLayer.Float32 layer, ImagePass pass, float[] gains) {
         this.layer = layer;
         this.pass = pass;
-        this.rows = rows;
+        this.gains = gains;
+        rows = gains.length;
         inputs = new TokenStore(pass.images(), 4L * rows * layer.inputs());
         wanted = new TokenStore(pass.images(), 4L * rows * layer.outputs());
     }
@@ -42,11 +46,11 @@ final class LayerSamples implements AutoCloseable {
      * Runs the unit once for every image.
      *
      * @param layer the layer, still float
-     * @param rows rows that one image gives
+     * @param gains what a squared error counts in each row that one image gives
      */
     static LayerSamples capture(
-            SearchState state, Supplier<UnitWorker> workers, LinearLayer.Float32 layer, Target target, int rows) {
-        LayerSamples samples = new LayerSamples(layer, state.pass, rows);
+            SearchState state, Supplier<UnitWorker> workers, LinearLayer.Float32 layer, Target target, float[] gains) {
+        LayerSamples samples = new LayerSamples(layer, state.pass, gains);
         try {
             state.pass.run(workers, (worker, image) -> samples.capture(state, worker, target, image));
         } catch (RuntimeException | Error e) {

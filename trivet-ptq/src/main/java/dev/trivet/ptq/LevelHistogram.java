@@ -72,10 +72,16 @@ final class LevelHistogram {
         prefixWeight = UNKNOWN;
     }
 
-    /** @param values float32 {@code [count]}, each of weight 1 */
-    void add(MemorySegment values, int count) {
-        for (long i = 0; i < count; i++) {
-            add(values.getAtIndex(JAVA_FLOAT, i), 1);
+    /**
+     * Adds values in rows.
+     *
+     * @param values float32 {@code [count]}
+     * @param row values of a row
+     * @param gains weights of rows, over and over
+     */
+    void add(MemorySegment values, int count, int row, float[] gains) {
+        for (int i = 0; i < count; i++) {
+            add(values.getAtIndex(JAVA_FLOAT, i), gains[i / row % gains.length]);
         }
     }
 

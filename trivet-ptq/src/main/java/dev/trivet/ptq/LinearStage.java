@@ -39,6 +39,10 @@ final class LinearStage {
     private final int rows;
     private final int inputs;
     private final int outputs;
+    /** A few rows must not outweigh all others where weights are fitted: there are too few of them to say so much. */
+    private final float[] fitGains;
+
+    private static final float MOST_GAIN = 64;
 
     LinearStage(LayerSamples samples, Kernels kernels, OperatorPlan bits, TrivetSettings settings) {
         this.samples = samples;
@@ -49,6 +53,10 @@ final class LinearStage {
         rows = samples.rows;
         inputs = samples.layer.inputs();
         outputs = samples.layer.outputs();
+        fitGains = new float[rows];
+        for (int r = 0; r < rows; r++) {
+            fitGains[r] = Math.min(samples.gains[r], MOST_GAIN);
+        }
     }
 
     /**
@@ -62,10 +70,12 @@ final class LinearStage {
     /** Moments of one input candidate. */
     private record Moments(InputCandidate input, SecondMoments fitted, SecondMoments heldOut) {}
 
-    /** @param foldable whether a LayerNorm before the layer can absorb a change of variables */
-    Choice choose(boolean foldable) {
+    /** @param absorber what can absorb a change of variables of the input */
+    Choice choose(InputFold.Absorber absorber) {
+        ChannelStatistics statistics = ChannelStatistics.of(samples, workers);
+        List<InputFold> folds = InputFold.of(absorber, statistics, bits.activationBits());
         List<InputCandidate> candidates =
-                InputCandidate.of(samples, workers, foldable, bits.activationBits(), settings.levels());
+                InputCandidate.of(samples, workers, statistics, folds, bits.activationBits(), settings.levels());
         List<Moments> moments = moments(candidates);
         List<LinearFit> fits = new ArrayList<>();
         List<Callable<List<LinearFit>>> jobs = new ArrayList<>();
@@ -110,7 +120,7 @@ final class LinearStage {
                     InputCandidate candidate = candidates.get(i);
                     MemorySegment codes = candidate.encode(samples, worker, image);
                     MemorySegment v = values.asSlice(xBytes * i, xBytes);
-                    candidate.decode(samples, codes, v, transposed);
+                    candidate.decode(samples, codes, v, transposed, fitGains);
                     square.run(worker.workspace, transposed, v, 1, squares.asSlice(squareBytes * i, squareBytes));
                     cross.run(worker.workspace, transposed, y, 1, crosses.asSlice(crossBytes * i, crossBytes));
                 }
@@ -122,7 +132,7 @@ final class LinearStage {
                     Moments m = moments.get(i);
                     (samples.isFitted(image) ? m.fitted : m.heldOut)
                             .add(
-                                    rows,
+                                    fitGains,
                                     worker.buffers.get("values", 0).asSlice(xBytes * i, xBytes),
                                     samples.y(image),
                                     worker.buffers.get("squares", 0).asSlice(squareBytes * i, squareBytes),
@@ -245,7 +255,7 @@ final class LinearStage {
                 float value = (sums.getAtIndex(JAVA_INT, i) - correction[n]) * (quantizer.scale() * fit.scales()[n])
                         + (fit.bias()[n] - samples.layer.bias()[n]);
                 double d = (double) value - y.getAtIndex(JAVA_FLOAT, i);
-                error += d * d;
+                error += samples.gains[r] * d * d;
             }
         }
         return error;
@@ -256,7 +266,7 @@ final class LinearStage {
         for (int r = 0; r < rows; r++) {
             for (int n = 0; n < outputs; n++) {
                 double v = y.getAtIndex(JAVA_FLOAT, (long) r * outputs + n);
-                energy += v * v;
+                energy += samples.gains[r] * v * v;
             }
         }
         return energy;

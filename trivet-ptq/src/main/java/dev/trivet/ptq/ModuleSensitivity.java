@@ -18,8 +18,9 @@ import java.util.function.Function;
  * an MLP module. The value is worked out per image and averaged over a few.
  *
  * <p>An attention map shows nothing of what v and the projection lose, though they share the module's width. The paper takes it
- * nevertheless, and it is the default; {@link Perturbation#OUTPUT_FEATURE} takes the module's output instead. Both are measured
- * at once.
+ * nevertheless; {@link Perturbation#OUTPUT_FEATURE} takes the module's output instead. Neither is comparable between an attention map
+ * and an MLP, or between a block early and late. {@link Perturbation#LOGITS} therefore asks the rest of the float model what becomes
+ * of the error: {@code Omega_i(k) = ||logits with module i at k bits - logits||_2^2}, no nuclear norm. All are measured at once.
  *
  * <p>Immutable and safe for use by many threads.
  *
@@ -33,12 +34,14 @@ public record ModuleSensitivity(List<Module> modules) {
         modules = List.copyOf(modules);
     }
 
-    /** What an attention module's error is measured on. */
+    /** What a module's error is measured on. */
     public enum Perturbation {
-        /** The softmax output, as in the paper. */
+        /** An attention module's softmax output and an MLP module's output, as in the paper. */
         ATTENTION_MAP,
-        /** The module's output after the projection, as for MLP modules. */
-        OUTPUT_FEATURE
+        /** The module's output, an attention module's after the projection. */
+        OUTPUT_FEATURE,
+        /** The model's output, with everything else in float. */
+        LOGITS
     }
 
     /**
@@ -60,8 +63,17 @@ public record ModuleSensitivity(List<Module> modules) {
      * @param codeBytes bytes of the module's weight codes in a file
      * @param mapOmega eq. (18) on the attention map; of an MLP module, which has none, the same as {@code featureOmega}
      * @param featureOmega eq. (18) on the module's output feature
+     * @param logitsOmega squared distance of the model's logits
      */
-    public record Width(int bits, long codeBytes, double mapOmega, double featureOmega) {}
+    public record Width(int bits, long codeBytes, double mapOmega, double featureOmega, double logitsOmega) {
+        public double omega(Perturbation perturbation) {
+            return switch (perturbation) {
+                case ATTENTION_MAP -> mapOmega;
+                case OUTPUT_FEATURE -> featureOmega;
+                case LOGITS -> logitsOmega;
+            };
+        }
+    }
 
     /**
      * Quantizes every module of the float model at every width, alone and on the float model's own inputs, and compares what
@@ -99,10 +111,7 @@ public record ModuleSensitivity(List<Module> modules) {
         for (Module module : modules) {
             List<BitOption> options = new ArrayList<>();
             for (Width width : module.widths()) {
-                options.add(new BitOption(
-                        width.bits(),
-                        width.codeBytes(),
-                        perturbation == Perturbation.ATTENTION_MAP ? width.mapOmega() : width.featureOmega()));
+                options.add(new BitOption(width.bits(), width.codeBytes(), width.omega(perturbation)));
             }
             groups.add(new BitGroup(module.name(), options));
         }

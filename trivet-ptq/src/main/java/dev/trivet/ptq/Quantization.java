@@ -60,7 +60,7 @@ public record Quantization(
                 kernels,
                 images,
                 settings.threads(),
-                search(plan, settings, choices),
+                search(plan, settings, gains(), choices),
                 listener,
                 checkpoint);
     }
@@ -71,11 +71,12 @@ public record Quantization(
      * @param candidateBits widths from 2 to 10, all different
      */
     public ModuleSensitivity sensitivity(int[] candidateBits, SearchListener listener) {
+        TokenGains gains = gains();
         return ModuleSensitivity.measure(
                 prepared(),
                 kernels,
                 images,
-                asked -> search(asked, settings, choice -> {}),
+                asked -> search(asked, settings, gains, choice -> {}),
                 plan,
                 candidateBits,
                 ModuleSensitivity.IMAGES,
@@ -88,9 +89,14 @@ public record Quantization(
         return run(start(), listener, choice -> {}, SearchCheckpoint.NONE);
     }
 
-    static UnitSearch search(QuantizationPlan plan, MethodSettings settings, Consumer<OperatorChoice> choices) {
+    private TokenGains gains() {
+        return new TokenGains(prepared(), settings.threads());
+    }
+
+    static UnitSearch search(
+            QuantizationPlan plan, MethodSettings settings, TokenGains gains, Consumer<OperatorChoice> choices) {
         return switch (settings) {
-            case TrivetSettings s -> new TrivetSearch(plan, s, choices);
+            case TrivetSettings s -> new TrivetSearch(plan, s, gains, choices);
             case LiuSettings s -> new LiuSearch(plan, s, LiuSearch.CANDIDATE_BUDGET, LiuSearch.OPERAND_BUDGET);
         };
     }
@@ -99,7 +105,7 @@ public record Quantization(
     public long memoryBound() {
         VitConfig config = model.vit();
         return 2 * TokenStore.IN_MEMORY
-                + search(plan, settings, choice -> {}).memoryBound(config)
+                + search(plan, settings, gains(), choice -> {}).memoryBound(config)
                 // Per thread: two sessions with their buffers.
                 + 2L * settings.threads() * sessionBytes(config);
     }

@@ -36,16 +36,18 @@ final class SecondMoments {
     /**
      * Adds one image.
      *
-     * @param count rows
+     * @param gains what each row counts, {@code [rows]}
      * @param values float32 {@code [rows, inputs]}
      * @param wanted float32 {@code [rows, outputs]}
-     * @param squares float32 {@code [inputs, inputs]}: values^T values
-     * @param cross float32 {@code [inputs, outputs]}: values^T wanted
+     * @param squares float32 {@code [inputs, inputs]}: values^T values, each row counted so often
+     * @param cross float32 {@code [inputs, outputs]}: values^T wanted, likewise
      */
-    void add(int count, MemorySegment values, MemorySegment wanted, MemorySegment squares, MemorySegment cross) {
-        rows += count;
-        addColumns(x, values, count);
-        addColumns(y, wanted, count);
+    void add(float[] gains, MemorySegment values, MemorySegment wanted, MemorySegment squares, MemorySegment cross) {
+        for (float gain : gains) {
+            rows += gain;
+        }
+        addColumns(x, values, gains);
+        addColumns(y, wanted, gains);
         for (int i = 0; i < xx.length; i++) {
             xx[i] += squares.getAtIndex(JAVA_FLOAT, i);
         }
@@ -54,10 +56,10 @@ final class SecondMoments {
         }
     }
 
-    private static void addColumns(double[] sums, MemorySegment values, int rows) {
-        for (int r = 0; r < rows; r++) {
+    private static void addColumns(double[] sums, MemorySegment values, float[] gains) {
+        for (int r = 0; r < gains.length; r++) {
             for (int c = 0; c < sums.length; c++) {
-                sums[c] += values.getAtIndex(JAVA_FLOAT, (long) r * sums.length + c);
+                sums[c] += gains[r] * values.getAtIndex(JAVA_FLOAT, (long) r * sums.length + c);
             }
         }
     }

@@ -1,5 +1,7 @@
 package dev.trivet.ptq;
 
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
@@ -109,7 +111,8 @@ final class SensitivityRun {
         if (own.isEmpty()) {
             return List.of();
         }
-        try (FloatOutputs wanted = new FloatOutputs()) {
+        try (ModelTail tail = new ModelTail(model, kernels, unit.block() + 1);
+                FloatOutputs wanted = new FloatOutputs(tail)) {
             wanted.capture(unit, walk);
             Errors[][] errors = new Errors[own.size()][candidateBits.length];
             List<Future<?>> jobs = new ArrayList<>();
@@ -120,7 +123,7 @@ final class SensitivityRun {
                     jobs.add(pool.submit(() -> {
                         BlockModule module = own.get(at);
                         int bits = candidateBits[candidate];
-                        errors[at][candidate] = errors(unit, module, bits, walk, wanted, threadsEach);
+                        errors[at][candidate] = errors(unit, module, bits, walk, wanted, tail, threadsEach);
                         progress(module, bits);
                     }));
                 }
@@ -135,7 +138,9 @@ final class SensitivityRun {
                     double onFeature =
                             mean(module.attention() ? wanted.attentionNorms : wanted.mlpNorms, errors[m][c].feature);
                     double onMap = module.attention() ? mean(wanted.mapNorms, errors[m][c].map) : onFeature;
-                    widths.add(new ModuleSensitivity.Width(bits, module.codeBytes(bits), onMap, onFeature));
+                    double onLogits =
+                            Arrays.stream(errors[m][c].logits).average().orElse(0);
+                    widths.add(new ModuleSensitivity.Width(bits, module.codeBytes(bits), onMap, onFeature, onLogits));
                 }
                 measured.add(new ModuleSensitivity.Module(module.name(), widths));
             }
@@ -162,14 +167,21 @@ final class SensitivityRun {
 
     /** Squared errors by image. */
     @SuppressWarnings("ArrayRecordComponent") // results, never compared
-    private record Errors(double[] map, double[] feature) {}
+    private record Errors(double[] map, double[] feature, double[] logits) {}
 
     private Errors errors(
-            ModelUnit unit, BlockModule module, int bits, SearchState walk, FloatOutputs wanted, int threadsEach) {
-        Errors errors = new Errors(new double[images.size()], new double[images.size()]);
+            ModelUnit unit,
+            BlockModule module,
+            int bits,
+            SearchState walk,
+            FloatOutputs wanted,
+            ModelTail tail,
+            int threadsEach) {
+        int count = images.size();
+        Errors errors = new Errors(new double[count], new double[count], new double[count]);
         try (SearchState state =
                 new SearchState(model, model, kernels, images, threadsEach, SearchProgress.silent(config))) {
-            for (int i = 0; i < images.size(); i++) {
+            for (int i = 0; i < count; i++) {
                 state.referenceTokens.image(i).copyFrom(walk.referenceTokens.image(i));
                 state.quantizedTokens.image(i).copyFrom(walk.referenceTokens.image(i));
             }
@@ -177,7 +189,8 @@ final class SensitivityRun {
             VitModel quantized = state.current();
             state.withWorkers(
                     unit.part(),
-                    workers -> state.pass.run(workers, (worker, image) -> {
+                    workers -> state.pass.run(() -> new TailedWorker(workers.get(), tail.open()), (tailed, image) -> {
+                        UnitWorker worker = tailed.unit();
                         MemorySegment values = worker.buffers.get("values", 4 * Math.max(map, feature));
                         Outputs outputs = new Outputs(quantized, module.block()) {
                             @Override
@@ -200,6 +213,8 @@ final class SensitivityRun {
                             }
                         };
                         worker.runQuantized(images, state.quantizedTokens, image, outputs);
+                        errors.logits[image] = OperatorOutput.squaredDistance(
+                                tailed.tail().logits(worker.quantizedTokens()), wanted.logits[image], tail.classes());
                     }));
         }
         return errors;
@@ -242,12 +257,19 @@ final class SensitivityRun {
         final double[] mapNorms = new double[images.size()];
         final double[] attentionNorms = new double[images.size()];
         final double[] mlpNorms = new double[images.size()];
+        final MemorySegment[] logits = new MemorySegment[images.size()];
+        private final ModelTail tail;
+
+        FloatOutputs(ModelTail tail) {
+            this.tail = tail;
+        }
 
         void capture(ModelUnit unit, SearchState walk) {
             int tokens = config.tokens();
             walk.withWorkers(
                     unit.part(),
-                    workers -> walk.pass.run(workers, (worker, image) -> {
+                    workers -> walk.pass.run(() -> new TailedWorker(workers.get(), tail.open()), (tailed, image) -> {
+                        UnitWorker worker = tailed.unit();
                         worker.runReference(images, walk.referenceTokens, image, new Outputs(model, unit.block()) {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
@@ -267,6 +289,8 @@ final class SensitivityRun {
                         }
                         attentionNorms[image] = NuclearNorm.of(attention.image(image), tokens, config.width());
                         mlpNorms[image] = NuclearNorm.of(mlp.image(image), tokens, config.width());
+                        logits[image] = MemorySegment.ofArray(
+                                tailed.tail().logits(worker.referenceTokens()).toArray(JAVA_FLOAT));
                     }));
         }
 

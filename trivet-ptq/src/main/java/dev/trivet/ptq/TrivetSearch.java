@@ -6,6 +6,8 @@ import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
+import java.util.Arrays;
+import java.util.Optional;
 import java.util.function.Consumer;
 
 /**
@@ -31,9 +33,11 @@ final class TrivetSearch implements UnitSearch {
 
     private final QuantizationPlan plan;
     private final TrivetSettings settings;
+    private final TokenGains gains;
     private final Consumer<OperatorChoice> choices;
 
-    TrivetSearch(QuantizationPlan plan, TrivetSettings settings, Consumer<OperatorChoice> choices) {
+    TrivetSearch(QuantizationPlan plan, TrivetSettings settings, TokenGains gains, Consumer<OperatorChoice> choices) {
+        this.gains = gains;
         this.plan = plan;
         this.settings = settings;
         this.choices = choices;
@@ -61,33 +65,45 @@ final class TrivetSearch implements UnitSearch {
     @Override
     public void quantize(ModelUnit unit, SearchState state) {
         int b = unit.block();
-        int tokens = state.config().tokens();
+        InputFold.Absorber nobody = new InputFold.Absorber.Nobody();
         if (unit.part().embedding()) {
             linear(
                     VitNames.PATCH_EMBEDDING,
                     unit,
                     state,
                     LayerSamples.Target.OUTPUT,
-                    "",
-                    state.config().patches());
+                    new InputFold.Absorber.Pixels(state.current().config().preprocessing()),
+                    ones(state.config().patches()));
         } else if (unit.part().head()) {
             boolean distilled = state.config().distilled();
-            String norm = distilled ? "" : VitNames.finalNorm(state.config());
-            linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, 1);
+            // One LayerNorm feeds both heads and cannot suit two folds.
+            InputFold.Absorber norm =
+                    distilled ? nobody : new InputFold.Absorber.Norm(VitNames.finalNorm(state.config()));
+            linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, ones(1));
             if (distilled) {
-                linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
+                linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, ones(1));
             }
         } else {
+            float[] before = gains.before(unit, state);
+            float[] after = gains.after(unit, state);
             if (settings.headBases() && attentionIsQuantized(b)) {
                 state.progress.stage("bases");
                 state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, b, workers));
             }
-            linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.attentionNorm(b), tokens);
-            attention(unit, state);
-            linear(VitNames.projection(b), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, "", tokens);
-            linear(VitNames.hidden(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.mlpNorm(b), tokens);
-            linear(VitNames.output(b), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK, "", tokens);
+            InputFold.Absorber norm = new InputFold.Absorber.Norm(VitNames.attentionNorm(b));
+            linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, norm, before);
+            attention(unit, state, after);
+            linear(VitNames.projection(b), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, nobody, after);
+            InputFold.Absorber mlpNorm = new InputFold.Absorber.Norm(VitNames.mlpNorm(b));
+            linear(VitNames.hidden(b), unit, state, LayerSamples.Target.OUTPUT, mlpNorm, after);
+            linear(VitNames.output(b), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK, nobody, after);
         }
+    }
+
+    private static float[] ones(int rows) {
+        float[] ones = new float[rows];
+        Arrays.fill(ones, 1f);
+        return ones;
     }
 
     /** Whether at least one of a block's products is. */
@@ -102,7 +118,12 @@ final class TrivetSearch implements UnitSearch {
     }
 
     private void linear(
-            String name, ModelUnit unit, SearchState state, LayerSamples.Target target, String norm, int rows) {
+            String name,
+            ModelUnit unit,
+            SearchState state,
+            LayerSamples.Target target,
+            InputFold.Absorber absorber,
+            float[] gains) {
         OperatorPlan bits = plan.operator(name);
         if (bits.isFloat()) {
             return;
@@ -111,16 +132,18 @@ final class TrivetSearch implements UnitSearch {
         LinearLayer.Float32 layer = state.floatLayer(name);
         state.withWorkers(unit.part(), workers -> {
             LinearStage.Choice choice;
-            try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, rows)) {
-                choice = new LinearStage(samples, state.kernels, bits, settings).choose(!norm.isEmpty());
+            try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, gains)) {
+                choice = new LinearStage(samples, state.kernels, bits, settings).choose(absorber);
             }
-            apply(state, layer, norm, bits.weightBits(), choice.fit());
+            apply(state, layer, absorber, bits.weightBits(), choice.fit());
             choices.accept(new OperatorChoice(name, choice.fit().description(), choice.error(), choice.tried()));
         });
     }
 
     private static void apply(
-            SearchState state, LinearLayer.Float32 layer, String norm, int weightBits, LinearFit fit) {
+            SearchState state, LinearLayer.Float32 layer, InputFold.Absorber absorber, int weightBits, LinearFit fit) {
+        ChannelFold fold = fit.input().fold();
+        boolean atRunTime = !fold.isIdentity() && !(absorber instanceof InputFold.Absorber.Norm);
         state.put(new LinearLayer.Quantized(
                 layer.name(),
                 layer.outputs(),
@@ -129,21 +152,21 @@ final class TrivetSearch implements UnitSearch {
                 WeightCodes.store(fit.codes(), weightBits > 8, Arena.ofAuto()),
                 fit.scales(),
                 fit.bias(),
-                fit.input().quantizer()));
-        if (!fit.input().fold().isIdentity()) {
+                fit.input().quantizer(),
+                atRunTime ? Optional.of(fold.equalization()) : Optional.empty()));
+        if (!fold.isIdentity() && absorber instanceof InputFold.Absorber.Norm(String norm)) {
             float[] gamma = state.floats(norm + ".weight").clone();
             float[] beta = state.floats(norm + ".bias").clone();
             for (int c = 0; c < gamma.length; c++) {
-                gamma[c] /= fit.input().fold().scale()[c];
-                beta[c] = (beta[c] - fit.input().fold().shift()[c])
-                        / fit.input().fold().scale()[c];
+                gamma[c] /= fold.scale()[c];
+                beta[c] = (beta[c] - fold.shift()[c]) / fold.scale()[c];
             }
             state.put(norm + ".weight", gamma);
             state.put(norm + ".bias", beta);
         }
     }
 
-    private void attention(ModelUnit unit, SearchState state) {
+    private void attention(ModelUnit unit, SearchState state, float[] gains) {
         int b = unit.block();
         if (!attentionIsQuantized(b)) {
             return;
@@ -152,7 +175,8 @@ final class TrivetSearch implements UnitSearch {
         OperatorPlan mixing = plan.operator(VitNames.mixing(b));
         String name = mixing.isFloat() ? scores.operator() : mixing.operator();
         state.progress.stage(name);
-        AttentionStage stage = new AttentionStage(state, b, triedBits(scores), triedBits(mixing), settings.levels());
+        AttentionStage stage =
+                new AttentionStage(state, b, triedBits(scores), triedBits(mixing), settings.levels(), gains);
         state.withWorkers(unit.part(), workers -> rewrite(b, state, stage.rewrite(workers)));
         state.withWorkers(unit.part(), workers -> {
             AttentionStage.Choice choice = stage.choose(workers);

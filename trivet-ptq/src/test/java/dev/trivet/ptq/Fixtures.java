@@ -51,6 +51,13 @@ final class Fixtures {
         }
     }
 
+    /** Rows that all count alike. */
+    static float[] ones(int rows) {
+        float[] ones = new float[rows];
+        java.util.Arrays.fill(ones, 1f);
+        return ones;
+    }
+
     /** Pearson's r in double, by its textbook definition. */
     static double pearson(double[] a, double[] b) {
         double meanA = java.util.Arrays.stream(a).average().orElseThrow();

@@ -74,7 +74,10 @@ class ModelRewriteTest {
         CalibrationImages images = new Fixtures.Noise(model.vit(), imageCount, 1);
         List<ModelUnit> units = ModelUnit.of(model.vit());
         TrivetSearch method = new TrivetSearch(
-                QuantizationPlan.uniform(model.vit(), 4, 4, 8), TrivetSettings.defaults(0, threads), choice -> {});
+                QuantizationPlan.uniform(model.vit(), 4, 4, 8),
+                TrivetSettings.defaults(0, threads),
+                new TokenGains(model, threads),
+                choice -> {});
         SearchProgress progress =
                 new SearchProgress(SearchListener.SILENT, units, 0, images.size(), method, model.vit());
         try (SearchState state = new SearchState(model, model, new VectorKernels(), images, threads, progress)) {
@@ -84,7 +87,8 @@ class ModelRewriteTest {
             }
             ModelUnit unit = units.get(1 + block);
             if (attention) {
-                AttentionStage stage = new AttentionStage(state, block, 4, 4, true);
+                AttentionStage stage = new AttentionStage(
+                        state, block, 4, 4, true, Fixtures.ones(model.vit().tokens()));
                 state.withWorkers(unit.part(), workers -> TrivetSearch.rewrite(block, state, stage.rewrite(workers)));
             } else {
                 state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, block, workers));

@@ -179,7 +179,7 @@ class ModuleSensitivityTest {
                 model,
                 KERNELS,
                 new Fixtures.Noise(model.vit(), 6, 5),
-                trivet(),
+                trivet(model),
                 base,
                 bits,
                 images,
@@ -187,8 +187,39 @@ class ModuleSensitivityTest {
                 SearchListener.SILENT);
     }
 
-    private static Function<QuantizationPlan, UnitSearch> trivet() {
-        return plan -> new TrivetSearch(plan, TrivetSettings.defaults(0, 1), choice -> {});
+    private static Function<QuantizationPlan, UnitSearch> trivet(VitModel model) {
+        TokenGains gains = new TokenGains(model, 1);
+        return plan -> new TrivetSearch(plan, TrivetSettings.defaults(0, 1), gains, choice -> {});
+    }
+
+    /** What becomes of the logits is what a model with that module alone quantized gives, run from end to end. */
+    @ParameterizedTest
+    @ValueSource(strings = {"vit_gap_micro", "deit_distilled_micro"})
+    void logitsMoveAsInAModelOfItsOwn(String micro) {
+        VitModel model = Fixtures.micro(micro);
+        QuantizationPlan base = QuantizationPlan.uniform(model.vit(), 8, 8, 8);
+        CalibrationImages images = new Fixtures.Noise(model.vit(), 4, 5);
+        ModuleSensitivity sensitivity = ModuleSensitivity.measure(
+                model, KERNELS, images, trivet(model), base, new int[] {4}, 4, 1, SearchListener.SILENT);
+        TrivetSettings settings = new TrivetSettings(false, true, true, true, 0, 1);
+        for (BlockModule module : BlockModule.of(model.vit(), base)) {
+            VitModel quantized = new Quantization(model, KERNELS, images, module.alone(base, 4), settings)
+                    .run(SearchListener.SILENT);
+            float[] a = Logits.of(model, images);
+            float[] b = Logits.of(quantized, images);
+            double expected = 0;
+            for (int n = 0; n < a.length; n++) {
+                expected += ((double) a[n] - b[n]) * ((double) a[n] - b[n]) / images.size();
+            }
+            double measured = sensitivity.modules().stream()
+                    .filter(m -> m.name().equals(module.name()))
+                    .findFirst()
+                    .orElseThrow()
+                    .widths()
+                    .getFirst()
+                    .logitsOmega();
+            assertThat(measured).as(module.name()).isCloseTo(expected, within(1e-3 * expected));
+        }
     }
 
     @ParameterizedTest
@@ -225,7 +256,7 @@ class ModuleSensitivityTest {
         List<Long> progress = new ArrayList<>();
         Function<QuantizationPlan, UnitSearch> method = plan -> {
             plans.add(plan);
-            return trivet().apply(plan);
+            return trivet(model).apply(plan);
         };
         Fixtures.Noise images = new Fixtures.Noise(model.vit(), 6, 5);
         ModuleSensitivity.measure(

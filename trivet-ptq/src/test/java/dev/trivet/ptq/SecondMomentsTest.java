@@ -20,6 +20,7 @@ class SecondMomentsTest {
     }
 
     private static void add(SecondMoments moments, int from, int to) {
+        float[] ones = Fixtures.ones(to - from);
         float[] values = new float[2 * (to - from)];
         float[] wanted = new float[to - from];
         float[] squares = new float[4];
@@ -36,7 +37,7 @@ class SecondMomentsTest {
         }
         try (Arena arena = Arena.ofConfined()) {
             moments.add(
-                    to - from,
+                    ones,
                     arena.allocateFrom(JAVA_FLOAT, values),
                     arena.allocateFrom(JAVA_FLOAT, wanted),
                     arena.allocateFrom(JAVA_FLOAT, squares),
@@ -68,6 +69,28 @@ class SecondMomentsTest {
         joined.add(of(2, 3));
         joined.add(new SecondMoments(2, 1));
         check(joined);
+    }
+
+    /** A row that counts three times is the row three times. */
+    @Test
+    void gainsCountRows() {
+        SecondMoments weighted = new SecondMoments(2, 1);
+        try (Arena arena = Arena.ofConfined()) {
+            weighted.add(
+                    new float[] {3, 1},
+                    arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 6),
+                    arena.allocateFrom(JAVA_FLOAT, 10, 20),
+                    arena.allocateFrom(JAVA_FLOAT, 12, 24, 24, 48),
+                    arena.allocateFrom(JAVA_FLOAT, 90, 180));
+        }
+        SecondMoments repeated = of(0, 2);
+        repeated.add(of(0, 1));
+        repeated.add(of(0, 1));
+        assertThat(weighted.rows).isEqualTo(repeated.rows);
+        assertThat(weighted.x).containsExactly(repeated.x);
+        assertThat(weighted.y).containsExactly(repeated.y);
+        assertThat(weighted.inputCovariance()).containsExactly(repeated.inputCovariance(), within(1e-12));
+        assertThat(weighted.crossCovariance()).containsExactly(repeated.crossCovariance(), within(1e-12));
     }
 
     @Test

@@ -1,6 +1,7 @@
 package dev.trivet.kernel;
 
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -10,7 +11,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Operand {
     /** Plain float32. */
-    public static final Operand FLOAT = new Operand(null);
+    public static final Operand FLOAT = new Operand(null, null);
 
     private final @Nullable ActivationQuantizer quantizer;
     final boolean integer;
@@ -25,8 +26,15 @@ public final class Operand {
     /** For each byte the level that stands for it, or null where every code is in use. */
     final byte @Nullable [] levels;
 
-    private Operand(@Nullable ActivationQuantizer quantizer) {
+    /** Per channel, before the quantizer; both null where the operand is read as it is. */
+    final float @Nullable [] factor;
+
+    final float @Nullable [] offset;
+
+    private Operand(@Nullable ActivationQuantizer quantizer, @Nullable ChannelAffine equalization) {
         this.quantizer = quantizer;
+        factor = equalization == null ? null : equalization.factor();
+        offset = equalization == null ? null : equalization.offset();
         integer = quantizer != null;
         inverseScale = quantizer == null ? 1 : quantizer.inverseScale();
         low = quantizer == null ? 0 : quantizer.lowest() - quantizer.zeroPoint();
@@ -45,7 +53,21 @@ public final class Operand {
     }
 
     public static Operand of(ActivationQuantizer quantizer) {
-        return new Operand(quantizer);
+        return new Operand(quantizer, null);
+    }
+
+    /** An operand that {@link Pointwise#encode} changes channel by channel before it quantizes it. */
+    public static Operand of(ActivationQuantizer quantizer, ChannelAffine equalization) {
+        return new Operand(quantizer, equalization);
+    }
+
+    /** Channels of a row, or {@code otherwise} where they are all alike. */
+    int channels(int otherwise) {
+        return factor == null ? otherwise : factor.length;
+    }
+
+    float equalized(float x, int channel) {
+        return factor == null || offset == null ? x : Math.fma(x, factor[channel], offset[channel]);
     }
 
     /** Absent for float32. */

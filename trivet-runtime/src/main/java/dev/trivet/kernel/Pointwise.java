@@ -7,14 +7,15 @@ import java.lang.foreign.MemorySegment;
  * next. {@code ReferencePointwise} defines the results; every provider equals it bit for bit, because sums run in a fixed
  * striped order (see there) and {@code exp} and {@code erf} are polynomials of explicit fused multiply-adds.
  *
- * <p>An operand is written as float32 or as one byte per element, as its {@link Operand} says. Instances belong to one
+ * <p>An operand is written as float32 or as one byte per element, as its {@link Operand} says; only
+ * {@link #encode} knows operands that equalize channels. Instances belong to one
  * workspace and so to one thread.
  */
 public interface Pointwise {
     /**
      * Writes {@code x} as an operand.
      *
-     * @param x float32 {@code [count]}
+     * @param x float32 {@code [count]}; whole rows where the operand equalizes channels
      */
     void encode(MemorySegment x, int count, Operand operand, MemorySegment out);
 

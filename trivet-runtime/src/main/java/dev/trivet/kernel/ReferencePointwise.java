@@ -22,8 +22,9 @@ final class ReferencePointwise implements Pointwise {
 
     @Override
     public void encode(MemorySegment x, int count, Operand operand, MemorySegment out) {
+        int channels = operand.channels(count);
         for (int i = 0; i < count; i++) {
-            store(out, i, x.getAtIndex(JAVA_FLOAT, i), operand);
+            store(out, i, operand.equalized(x.getAtIndex(JAVA_FLOAT, i), i % channels), operand);
         }
     }
 

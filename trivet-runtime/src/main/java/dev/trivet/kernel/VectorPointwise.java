@@ -52,14 +52,18 @@ final class VectorPointwise implements Pointwise {
 
     @Override
     public void encode(MemorySegment x, int count, Operand operand, MemorySegment out) {
-        if (count < L) {
+        int channels = operand.channels(count);
+        if (channels < L) {
             reference.encode(x, count, operand, out);
             return;
         }
-        for (int c = 0; c <= count - L; c += L) {
-            store(load(x, c), out, c, operand);
+        for (int base = 0; base < count; base += channels) {
+            for (int c = 0; c <= channels - L; c += L) {
+                store(equalized(load(x, base + c), c, operand), out, base + c, operand);
+            }
+            int last = channels - L;
+            store(equalized(load(x, base + last), last, operand), out, base + last, operand);
         }
-        store(load(x, count - L), out, count - L, operand);
     }
 
     @Override
@@ -598,6 +602,14 @@ final class VectorPointwise implements Pointwise {
                 .sub(IntVector.fromMemorySegment(I, product.correction(), 4L * column, ORDER));
         FloatVector converted = (FloatVector) sums.convert(VectorOperators.I2F, 0);
         return converted.fma(load(product.scale(), column), bias);
+    }
+
+    private static FloatVector equalized(FloatVector v, int column, Operand operand) {
+        float[] factor = operand.factor;
+        float[] offset = operand.offset;
+        return factor == null || offset == null
+                ? v
+                : v.fma(FloatVector.fromArray(F, factor, column), FloatVector.fromArray(F, offset, column));
     }
 
     private void store(FloatVector v, MemorySegment out, long index, Operand operand) {

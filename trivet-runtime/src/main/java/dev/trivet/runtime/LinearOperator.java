@@ -63,7 +63,9 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
                 new Product(true, layer.outputs(), correction, scale, arena.allocateFrom(JAVA_FLOAT, layer.bias()));
         return new LinearOperator(
                 layer.name(),
-                Operand.of(layer.input()),
+                layer.equalization()
+                        .map(change -> Operand.of(layer.input(), change))
+                        .orElseGet(() -> Operand.of(layer.input())),
                 DigitProducts.linear(
                         kernels,
                         layer.codes(),

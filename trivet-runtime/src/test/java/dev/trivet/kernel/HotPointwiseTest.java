@@ -1,10 +1,12 @@
 package dev.trivet.kernel;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -85,6 +87,13 @@ class HotPointwiseTest {
         passes.put("softmax", (p, out) -> p.softmax(sums, true, ROWS, WIDTH, 3e-5f, probability, out));
         passes.put("softmax to float", (p, out) -> p.softmax(x, false, ROWS, WIDTH, 0.7f, Operand.FLOAT, out));
         passes.put("gelu", (p, out) -> p.gelu(sums, ROWS, integer, code, out));
+        float[] factors = new float[WIDTH];
+        for (int c = 0; c < WIDTH; c++) {
+            factors[c] = 0.5f + c % 7;
+        }
+        Operand equalized = Operand.of(
+                new ActivationQuantizer(0.03f, 117, 0, 255), new ChannelAffine(factors, beta.toArray(JAVA_FLOAT)));
+        passes.put("encode equalized", (p, out) -> p.encode(x, count, equalized, out));
         passes.put("gelu to float", (p, out) -> p.gelu(sums, ROWS, integer, Operand.FLOAT, out));
         passes.put("decode", (p, out) -> p.decode(sums, ROWS, integer, out));
         passes.put("addTo", (p, out) -> {

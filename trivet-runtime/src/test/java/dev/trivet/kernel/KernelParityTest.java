@@ -7,8 +7,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.ChannelAffine;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
@@ -178,6 +180,15 @@ class KernelParityTest {
             };
             Pointwise reference = new ReferencePointwise();
             Pointwise vector = new VectorPointwise();
+            for (Operand operand : equalized(operands[1], width)) {
+                same(
+                        arena,
+                        rows * width,
+                        operand,
+                        (p, out) -> p.encode(x, rows * width, operand, out),
+                        reference,
+                        vector);
+            }
             for (Operand operand : operands) {
                 same(
                         arena,
@@ -239,6 +250,37 @@ class KernelParityTest {
                         vector);
             }
             same(arena, width, Operand.FLOAT, (p, out) -> p.meanRows(x, rows, width, out), reference, vector);
+        }
+    }
+
+    /** The operand with a factor and an offset of its own for each channel, as bytes and as two bytes. */
+    private static Operand[] equalized(Operand operand, int channels) {
+        float[] factor = new float[channels];
+        float[] offset = new float[channels];
+        for (int c = 0; c < channels; c++) {
+            factor[c] = 0.3f + 0.1f * (c % 13);
+            offset[c] = 0.07f * (c % 11) - 0.3f;
+        }
+        ChannelAffine change = new ChannelAffine(factor, offset);
+        return new Operand[] {
+            Operand.of(operand.quantizer().orElseThrow(), change),
+            Operand.of(new ActivationQuantizer(0.01f, 400, 0, 1023), change)
+        };
+    }
+
+    /** Worked by hand: (x * factor + offset) / 0.5 + 10, channel by channel. */
+    @Test
+    void channelsAreEqualizedBeforeTheyAreQuantized() {
+        Operand operand = Operand.of(
+                new ActivationQuantizer(0.5f, 10, 0, 255),
+                new ChannelAffine(new float[] {1, 2, 0.5f}, new float[] {0, -1, 3}));
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment x = arena.allocateFrom(JAVA_FLOAT, 4, 4, 4, 0, 10, 10);
+            MemorySegment codes = arena.allocate(6);
+            for (Pointwise pointwise : List.of(new ReferencePointwise(), new VectorPointwise())) {
+                pointwise.encode(x, 6, operand, codes);
+                assertThat(codes.toArray(JAVA_BYTE)).containsExactly(18, 24, 20, 10, 48, 26);
+            }
         }
     }
 
