@@ -83,18 +83,18 @@ class TimmConfigTest {
     @Test
     void microConfigsOverrideTheirPreset() {
         Path goldens = Path.of(System.getProperty("trivet.goldens"));
-        assertThat(TimmConfig.read(goldens.resolve("vit_micro/config.json")).geometry())
+        assertThat(ConfigFile.read(goldens.resolve("vit_micro/config.json")).geometry())
                 .isEqualTo(new VitConfig(64, 16, 3, 64, 3, 4, 256, 10, Pooling.TOKEN, true, false, true, 1e-6f));
-        assertThat(TimmConfig.read(goldens.resolve("deit_distilled_micro/config.json"))
+        assertThat(ConfigFile.read(goldens.resolve("deit_distilled_micro/config.json"))
                         .geometry())
                 .isEqualTo(new VitConfig(64, 16, 3, 48, 2, 3, 192, 10, Pooling.TOKEN, true, true, true, 1e-6f));
-        assertThat(TimmConfig.read(goldens.resolve("vit_gap_micro/config.json")).geometry())
+        assertThat(ConfigFile.read(goldens.resolve("vit_gap_micro/config.json")).geometry())
                 .isEqualTo(new VitConfig(48, 8, 3, 32, 2, 2, 128, 7, Pooling.AVERAGE, false, false, true, 1e-6f));
     }
 
     @Test
     void modelArgumentsComeBeforeFieldsAtTheTop() throws IOException {
-        ModelConfig config = TimmConfig.read(config("""
+        ModelConfig config = ConfigFile.read(config("""
                 {"architecture": "vit_tiny_patch16_224", "img_size": 224, "num_classes": 5, "label_names": ["a","b","c","d","e"],
                  "model_args": {"img_size": 96, "in_chans": 1, "mlp_ratio": 2.5, "qkv_bias": false},
                  "pretrained_cfg": {"mean": [0.25], "std": [0.5], "crop_pct": 0.875, "interpolation": "bilinear"}}"""));
@@ -109,7 +109,7 @@ class TimmConfigTest {
 
     @Test
     void nullMeansThePresetsValue() throws IOException {
-        ModelConfig config = TimmConfig.read(config("""
+        ModelConfig config = ConfigFile.read(config("""
                 {"architecture": "deit_tiny_patch16_224", "img_size": null, "mlp_ratio": null, "class_token": null,
                  "global_pool": null, "label_names": null, "model_args": null,
                  "pretrained_cfg": {"mean": null, "std": null, "crop_pct": null, "interpolation": null}}"""));
@@ -166,7 +166,7 @@ class TimmConfigTest {
         Path file = config("{'architecture': 'deit_tiny_patch16_224', %s}"
                 .formatted(fields)
                 .replace('\'', '"'));
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": ")
                 .hasMessageContaining(problem)
@@ -187,7 +187,7 @@ class TimmConfigTest {
             })
     void damagedFilesAreNamed(String text, String problem) throws IOException {
         Path file = config(text);
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": ")
                 .hasMessageContaining(problem)
@@ -197,7 +197,7 @@ class TimmConfigTest {
     @Test
     void deeplyNestedJsonIsRefused() throws IOException {
         Path file = config("[".repeat(100_000));
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": is not valid JSON");
     }
@@ -205,7 +205,7 @@ class TimmConfigTest {
     @Test
     void aMissingFileIsNamed() {
         Path file = folder.resolve("config.json");
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": no such file");
     }

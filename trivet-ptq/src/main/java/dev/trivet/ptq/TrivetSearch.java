@@ -73,7 +73,11 @@ final class TrivetSearch implements UnitSearch {
         } else if (unit.part().head()) {
             boolean distilled = state.config().distilled();
             String norm = distilled ? "" : VitNames.finalNorm(state.config());
-            linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, 1);
+            String first = VitNames.firstOfHead(state.config());
+            linear(first, unit, state, LayerSamples.Target.OUTPUT, norm, 1);
+            if (!first.equals(VitNames.HEAD)) {
+                linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
+            }
             if (distilled) {
                 linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
             }
