@@ -114,9 +114,9 @@ final class Presets {
 
     private Presets() {}
 
-    /** The models for 384 pixels see the whole image. */
+    /** The models for 384 pixels and those of DINOv2 see the whole image. */
     private static double cropFor(int imageSize) {
-        return imageSize == 384 ? 1 : CROP;
+        return imageSize == 384 || imageSize == DINO_IMAGE ? 1 : CROP;
     }
 
     static Optional<Preset> find(String architecture) {

@@ -35,15 +35,16 @@ final class VitParameters {
         this.wanted = wanted;
         this.tensors = tensors;
         long width = stored.width();
-        Map<String, List<Long>> shapes = VitTensors.of(stored).fileShapes();
+        Map<String, List<Long>> shapes = new LinkedHashMap<>();
+        if (stored.registers() > 0) { // first, because positions follow from their number
+            shapes.put(VitNames.REGISTERS, List.of(1L, (long) stored.registers(), width));
+        }
+        shapes.putAll(VitTensors.of(stored).fileShapes());
         List<Long> ofPatches = List.of(1L, (long) stored.patches(), width);
         positionsOfPrefix =
                 !tensors.shape(VitNames.POSITIONS).map(ofPatches::equals).orElse(false);
         if (!positionsOfPrefix) {
             shapes.put(VitNames.POSITIONS, ofPatches);
-        }
-        if (stored.registers() > 0) {
-            shapes.put(VitNames.REGISTERS, List.of(1L, (long) stored.registers(), width));
         }
         for (int b = 0; b < stored.depth(); b++) {
             scales.put(VitNames.projection(b), VitNames.attentionScale(b));

@@ -33,6 +33,10 @@ class TimmConfigTest {
         "deit_small_distilled_patch16_224,         384, 12,  6, 198,  22436432",
         "deit_base_distilled_patch16_224,          768, 12, 12, 198,  87338192",
         "vit_base_patch16_384,                     768, 12, 12, 577,  86859496",
+        "vit_base_patch32_224.augreg_in21k_ft_in1k, 768, 12, 12, 50,  88224232",
+        "vit_base_patch8_224,                      768, 12, 12, 785,  86576872",
+        "vit_huge_patch14_224,                    1280, 32, 16, 257, 632045800",
+        "vit_base_patch16_gap_224,                 768, 12, 16, 196,  86566120",
     })
     void presetsAreTimmsModels(String name, int width, int depth, int heads, int tokens, long parameters) {
         ModelConfig config = TimmConfig.preset(name);
@@ -44,6 +48,22 @@ class TimmConfigTest {
         assertThat(geometry.tokens()).isEqualTo(tokens);
         assertThat(geometry.classes()).isEqualTo(1000);
         assertThat(parameters(geometry)).isEqualTo(parameters);
+    }
+
+    /**
+     * What timm reports, without layer scales, which are folded into weights, and with a row of positions for each token that
+     * timm gives none.
+     */
+    @ParameterizedTest
+    @CsvSource({
+        "deit3_small_patch16_224.fb_in22k_ft_in1k, 22059496, 9216,  384",
+        "deit3_huge_patch14_224,                 632126440, 81920, 1280",
+        "vit_medium_patch16_reg4_gap_256,         38881768, 12288,    0",
+        "vit_small_patch14_reg4_dinov2,           22442344,  9216,  384",
+        "vit_base_patch16_reg4_gap_256,           86615272,     0,    0",
+    })
+    void presetsWithScalesAndRegistersAreTimmsModels(String name, long timm, long scales, long rows) {
+        assertThat(parameters(TimmConfig.preset(name).geometry())).isEqualTo(timm - scales + rows);
     }
 
     private static long parameters(Geometry geometry) {
@@ -72,7 +92,16 @@ class TimmConfigTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"resnet50", "deit_large_patch16_224", "vit_tiny_distilled_patch16_224", "vit_tiny", ""})
+    @ValueSource(
+            strings = {
+                "resnet50",
+                "deit_large_patch16_224",
+                "vit_tiny_distilled_patch16_224",
+                "deit3_tiny_patch16_224",
+                "deit_tiny_patch16_gap_224",
+                "vit_tiny",
+                ""
+            })
     void unknownArchitecturesAreRefused(String name) {
         assertThatThrownBy(() -> TimmConfig.preset(name))
                 .isInstanceOf(BadInputException.class)
