@@ -104,7 +104,7 @@ final class TrainCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Path source = ModelArgument.resolve(common, config);
-        ModelConfig model = ConfigFile.read(Files.isDirectory(source) ? source.resolve("config.json") : source);
+        ModelConfig model = ConfigFile.readTimm(Files.isDirectory(source) ? source.resolve("config.json") : source);
         LabelledImages train = split(true, model);
         LabelledImages test = split(false, model);
         FloatTraining training;

@@ -29,6 +29,18 @@ public final class ConfigFile {
     }
 
     /**
+     * The same, of timm's only: for what writes such a file for what it makes.
+     *
+     * @throws BadInputException also if it is another's
+     */
+    public static ModelConfig readTimm(Path file) {
+        if (!parse(file, MISSING).path("architecture").isString()) {
+            throw new BadInputException(file, "has no \"architecture\"", "give a timm config");
+        }
+        return read(file);
+    }
+
+    /**
      * @param imageSize in place of the config's own
      * @param hints for what the config leaves open
      */
