@@ -22,6 +22,8 @@ public final class ConfigFile {
     private ConfigFile() {}
 
     /**
+     * Reads a config of either kind.
+     *
      * @throws BadInputException if the file is missing, malformed, or describes no model that Trivet knows
      */
     public static ModelConfig read(Path file) {

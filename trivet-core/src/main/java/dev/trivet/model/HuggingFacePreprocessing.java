@@ -66,7 +66,7 @@ final class HuggingFacePreprocessing {
         boolean normalized = fields.bool("do_normalize", true);
         return new Preprocessing(
                 imageSize,
-                Math.toIntExact((long) resize * imageSize / ownSize),
+                (int) Math.min(Integer.MAX_VALUE, (long) resize * imageSize / ownSize), // too large is refused there
                 interpolation(fields.integer("resample", type.equals("ViT") ? 2 : 3)),
                 normalized ? fields.floats("image_mean", Preprocessing.HALF) : Collections.nCopies(3, 0f),
                 normalized ? fields.floats("image_std", Preprocessing.HALF) : Collections.nCopies(3, 1f),

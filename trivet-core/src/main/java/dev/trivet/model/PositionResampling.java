@@ -16,6 +16,8 @@ final class PositionResampling {
     private PositionResampling() {}
 
     /**
+     * Resizes the map of positions.
+     *
      * @param positions {@code [from * from, width]}
      * @return {@code [to * to, width]}; the same values if the sides are equal
      */

@@ -180,6 +180,7 @@ class HuggingFaceConfigTest {
                 "'size': {'shortest_edge': 224}                    | shortest_edge without do_center_crop",
                 "'image_processor_type': 'CLIPImageProcessor'      | the image processor CLIP is not supported",
                 "'size': 224, 'crop_pct': 0.9                      | crop_pct is not supported, only crop_size",
+                "'feature_extractor_type': 'DeiTFeatureExtractor', 'size': 2147483647 | resize 2147483647 out of range",
                 "'size': 'big'                                     | size must be an integer, not \"big\"",
             })
     void badProcessorsAreNamedInOneLine(String fields, String problem) throws IOException {
@@ -190,6 +191,15 @@ class HuggingFaceConfigTest {
                 .hasMessageStartingWith(folder.resolve("preprocessor_config.json") + ": ")
                 .hasMessageContaining(problem)
                 .hasMessageNotContaining("\n");
+    }
+
+    @Test
+    void aSizeThatOverflowsWhenScaledIsRefused() throws IOException {
+        Path file = config(VIT);
+        processor("{\"feature_extractor_type\": \"DeiTFeatureExtractor\", \"size\": 2147483647}");
+        assertThatThrownBy(() -> ConfigFile.read(file, java.util.OptionalInt.of(448), TensorHints.NONE))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("resize 2147483647 out of range");
     }
 
     @Test
