@@ -12,7 +12,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -38,9 +37,8 @@ final class CheckCommand implements Callable<Integer> {
             description = "Safetensors file with input, logits (or output) and act.*.")
     Path golden;
 
-    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
-    @Nullable
-    String architecture;
+    @Mixin
+    SourceOptions source;
 
     @Option(names = "--rtol", paramLabel = "X", description = "Relative tolerance (default: ${DEFAULT-VALUE}).")
     double relative = 1e-3;
@@ -54,7 +52,7 @@ final class CheckCommand implements Callable<Integer> {
             throw new BadInputException(
                     "--rtol " + relative + ", --atol " + absolute + ": give numbers that are not negative");
         }
-        ModelFile file = ModelArgument.read(common, model, architecture);
+        ModelFile file = ModelArgument.read(common, model, source);
         Kernels kernels = common.kernels();
         List<GoldenCheck.Comparison> comparisons;
         try (ModelExecutor executor = ModelExecutor.compile(file.model(), kernels, 1);

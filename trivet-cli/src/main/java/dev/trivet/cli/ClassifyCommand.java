@@ -11,7 +11,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -30,9 +29,8 @@ final class ClassifyCommand implements Callable<Integer> {
     @Parameters(index = "1..*", arity = "1..*", paramLabel = "IMAGE", description = "JPEG or PNG files.")
     List<Path> images;
 
-    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
-    @Nullable
-    String architecture;
+    @Mixin
+    SourceOptions source;
 
     @Option(names = "--top", paramLabel = "N", description = "Labels per image (default: ${DEFAULT-VALUE}).")
     int top = 5;
@@ -47,7 +45,7 @@ final class ClassifyCommand implements Callable<Integer> {
         if (top < 1) {
             throw new BadInputException("--top " + top + ": give at least 1");
         }
-        ModelFile file = ModelArgument.read(common, model, architecture);
+        ModelFile file = ModelArgument.read(common, model, source);
         Kernels kernels = common.kernels();
         List<Result> results = new ArrayList<>();
         List<String> unreadable = new ArrayList<>();

@@ -17,10 +17,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** {@code trivet compare}: two models on the same images in one run. */
@@ -47,17 +45,13 @@ final class CompareCommand implements Callable<Integer> {
     @Parameters(index = "1", paramLabel = "MODEL_B", description = "The model to judge.")
     Path second;
 
-    @Option(
-            names = "--architecture",
-            paramLabel = "NAME",
-            description = "Use this preset instead of a config.json that is missing.")
-    @Nullable
-    String architecture;
+    @Mixin
+    SourceOptions source;
 
     @Override
     public Integer call() {
-        ModelFile a = ModelArgument.read(common, first, architecture);
-        ModelFile b = ModelArgument.read(common, second, architecture);
+        ModelFile a = ModelArgument.read(common, first, source);
+        ModelFile b = ModelArgument.read(common, second, source);
         if (a.model().geometry().classes() != b.model().geometry().classes()) {
             throw new BadInputException(
                     second,

@@ -11,10 +11,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** {@code trivet eval}: accuracy of a float or quantized model on a labelled folder. */
@@ -37,13 +35,12 @@ final class EvalCommand implements Callable<Integer> {
             description = "A model folder, a .safetensors file, a quantized file or a hub name.")
     Path model;
 
-    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
-    @Nullable
-    String architecture;
+    @Mixin
+    SourceOptions source;
 
     @Override
     public Integer call() {
-        ModelFile file = ModelArgument.read(common, model, architecture);
+        ModelFile file = ModelArgument.read(common, model, source);
         LabelledImages images = Dataset.open(data.root, file.model().config(), data.classes);
         Kernels kernels = common.kernels();
         try (TrivetModel loaded = new TrivetModel(file.model(), kernels, BATCH)) {

@@ -23,8 +23,10 @@ final class GeometryText {
                         c.heads(),
                         c.mlpWidth(),
                         c.classes(),
-                        c.pooling().name().toLowerCase(Locale.ROOT),
-                        c.distilled() ? ", distilled" : "");
+                        c.pooling().name().toLowerCase(Locale.ROOT).replace('_', ' '),
+                        (c.distilled() ? ", distilled" : "")
+                                + (c.registers() > 0 ? ", " + c.registers() + " register tokens" : "")
+                                + (c.preLogits() > 0 ? ", pre-logits " + c.preLogits() : ""));
             case SwinConfig c ->
                 String.format(
                         Locale.ROOT,

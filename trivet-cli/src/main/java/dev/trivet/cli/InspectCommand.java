@@ -9,10 +9,8 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -31,13 +29,12 @@ final class InspectCommand implements Callable<Integer> {
     @Parameters(paramLabel = "MODEL", description = "A float or quantized model, or a hub name.")
     Path model;
 
-    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
-    @Nullable
-    String architecture;
+    @Mixin
+    SourceOptions source;
 
     @Override
     public Integer call() {
-        ModelFile file = ModelArgument.read(common, model, architecture);
+        ModelFile file = ModelArgument.read(common, model, source);
         VitModel vit = file.model();
         OperatorListing listing = OperatorListing.of(file, common.kernels().name());
         Optional<OperatorListing.Sizes> sizes =

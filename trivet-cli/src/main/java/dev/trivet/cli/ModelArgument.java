@@ -17,6 +17,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
@@ -28,8 +29,12 @@ import java.util.stream.Collectors;
 final class ModelArgument {
     private ModelArgument() {}
 
-    static ModelFile read(CommonOptions common, Path model, @org.jspecify.annotations.Nullable String architecture) {
-        return ModelFile.read(resolve(common, model), Optional.ofNullable(architecture));
+    static ModelFile read(CommonOptions common, Path model, SourceOptions source) {
+        return read(common, model, source.architecture(), source.imageSize());
+    }
+
+    static ModelFile read(CommonOptions common, Path model, Optional<String> architecture, OptionalInt imageSize) {
+        return ModelFile.read(resolve(common, model), architecture, imageSize);
     }
 
     /** The path itself, or the folder of the model that it names. */
@@ -98,7 +103,8 @@ final class ModelArgument {
     static String describe(Preprocessing p) {
         return String.format(
                 Locale.ROOT,
-                "short side %d %s, centre crop %d, mean %s, std %s",
+                "%s %d %s, centre crop %d, mean %s, std %s",
+                p.fit() == Preprocessing.Fit.SQUASH ? "squashed to" : "short side",
                 p.resize(),
                 p.interpolation().name().toLowerCase(Locale.ROOT),
                 p.imageSize(),

@@ -60,6 +60,7 @@ final class QuantizationRun {
         facts.put("settings", method.description());
         facts.put("mixed", mixed.description(method.method));
         facts.put("plan_sha256", Sha256.of(PlanFile.json(method.method.toString(), plan)));
+        facts.put("image_size", String.valueOf(source.model().geometry().imageSize()));
         facts.put("kernels", kernels.description());
     }
 

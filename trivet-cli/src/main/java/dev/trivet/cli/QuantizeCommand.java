@@ -47,9 +47,8 @@ final class QuantizeCommand implements Callable<Integer> {
             description = "A float model: a folder, a weights file, or a name on the Hugging Face hub.")
     Path model;
 
-    @Option(names = "--architecture", paramLabel = "NAME", description = "Use this preset instead of config.json.")
-    @Nullable
-    String architecture;
+    @Mixin
+    SourceOptions source;
 
     @Option(
             names = "--calibration",
@@ -118,7 +117,7 @@ final class QuantizeCommand implements Callable<Integer> {
         checkNumbers();
         method.check(common.spec.commandLine().getParseResult());
         method.settings(seed, common.threads());
-        ModelFile file = ModelArgument.read(common, model, architecture);
+        ModelFile file = ModelArgument.read(common, model, source);
         if (file.model().isQuantized()) {
             throw new BadInputException(model, "is quantized already", "quantize the float model");
         }

@@ -14,6 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -88,11 +89,15 @@ final class ReportCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        ModelFile quantized = ModelArgument.read(common, model, null);
+        ModelFile quantized = ModelArgument.read(common, model, Optional.empty(), OptionalInt.empty());
         if (!quantized.model().isQuantized()) {
             throw new BadInputException(model, "is not quantized", "quantize it first, or swap the two models");
         }
-        ModelFile floating = ModelArgument.read(common, original, architecture);
+        ModelFile floating = ModelArgument.read(
+                common,
+                original,
+                Optional.ofNullable(architecture),
+                OptionalInt.of(quantized.model().geometry().imageSize()));
         if (!floating.model().geometry().equals(quantized.model().geometry())) {
             throw new BadInputException(
                     original, "is not what " + model + " was made from", "give the float model of the same geometry");

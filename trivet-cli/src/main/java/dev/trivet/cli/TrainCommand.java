@@ -4,8 +4,8 @@ import dev.trivet.BadInputException;
 import dev.trivet.data.IdxImages;
 import dev.trivet.data.ImageFolder;
 import dev.trivet.data.LabelledImages;
+import dev.trivet.model.ConfigFile;
 import dev.trivet.model.ModelConfig;
-import dev.trivet.model.TimmConfig;
 import dev.trivet.train.FloatTraining;
 import dev.trivet.train.Precision;
 import dev.trivet.train.TrainingListener;
@@ -104,7 +104,7 @@ final class TrainCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Path source = ModelArgument.resolve(common, config);
-        ModelConfig model = TimmConfig.read(Files.isDirectory(source) ? source.resolve("config.json") : source);
+        ModelConfig model = ConfigFile.readTimm(Files.isDirectory(source) ? source.resolve("config.json") : source);
         LabelledImages train = split(true, model);
         LabelledImages test = split(false, model);
         FloatTraining training;

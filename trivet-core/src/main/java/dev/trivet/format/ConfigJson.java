@@ -18,6 +18,10 @@ final class ConfigJson {
     private static final String GEOMETRY = "geometry";
     private static final String KIND = "kind";
     private static final String SWIN = "swin";
+    private static final String PREPROCESSING = "preprocessing";
+    private static final String FIT = "fit";
+    /** Fields of a ViT that are not written where they are 0, as in files from before there were such models. */
+    private static final List<String> COUNTS = List.of("registers", "preLogits");
 
     /** A configuration whose geometry is still to be read. */
     private record Parts(String architecture, ObjectNode geometry, Preprocessing preprocessing, List<String> labels) {}
@@ -29,6 +33,14 @@ final class ConfigJson {
         if (config.geometry() instanceof SwinConfig) {
             ObjectNode geometry = json.createObjectNode().put(KIND, SWIN);
             written.set(GEOMETRY, geometry.setAll((ObjectNode) written.path(GEOMETRY)));
+        } else {
+            ObjectNode geometry = (ObjectNode) written.path(GEOMETRY);
+            geometry.remove(COUNTS.stream()
+                    .filter(name -> geometry.path(name).asInt() == 0)
+                    .toList());
+        }
+        if (config.preprocessing().fit() == Preprocessing.Fit.SHORT_SIDE) {
+            ((ObjectNode) written.path(PREPROCESSING)).remove(FIT);
         }
         return written;
     }
@@ -38,10 +50,16 @@ final class ConfigJson {
      * @throws IllegalArgumentException if the kind is unknown, or the parts contradict each other
      */
     static ModelConfig read(JsonMapper json, JsonNode config) {
+        if (config.path(PREPROCESSING) instanceof ObjectNode preprocessing && !preprocessing.has(FIT)) {
+            preprocessing.put(FIT, Preprocessing.Fit.SHORT_SIDE.name());
+        }
         Parts parts = json.treeToValue(config, Parts.class);
         JsonNode kind = parts.geometry.path(KIND);
         if (!kind.isMissingNode() && !(kind.isString() && kind.asString().equals(SWIN))) {
             throw new IllegalArgumentException("the geometry is of the unknown kind " + kind);
+        }
+        if (kind.isMissingNode()) {
+            COUNTS.stream().filter(name -> !parts.geometry.has(name)).forEach(name -> parts.geometry.put(name, 0));
         }
         Geometry geometry = kind.isMissingNode()
                 ? json.treeToValue(parts.geometry, VitConfig.class)

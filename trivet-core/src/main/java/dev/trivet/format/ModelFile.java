@@ -33,6 +33,16 @@ public record ModelFile(
      * @throws BadInputException if it is neither, or not sound
      */
     public static ModelFile read(Path path, Optional<String> architecture) {
+        return read(path, architecture, OptionalInt.empty());
+    }
+
+    /**
+     * The same, a float checkpoint for images of another size than its own, as {@link FloatCheckpoint#open(Path, Optional, OptionalInt)}
+     * says.
+     *
+     * @throws BadInputException also if a quantized file is for images of another size
+     */
+    public static ModelFile read(Path path, Optional<String> architecture, OptionalInt imageSize) {
         if (!Files.exists(path)) {
             throw new BadInputException(path, "no such model", "check the path");
         }
@@ -40,6 +50,13 @@ public record ModelFile(
             try (TensorFile file = TensorFile.open(path)) {
                 if (file instanceof SafetensorsFile single && QuantizedModelFile.isQuantized(single)) {
                     QuantizedModelFile.Contents contents = QuantizedModelFile.read(single);
+                    int own = contents.model().geometry().imageSize();
+                    if (imageSize.orElse(own) != own) {
+                        throw new BadInputException(
+                                path,
+                                "is quantized for images of " + own + ", not " + imageSize.getAsInt(),
+                                "quantize the float model with --image-size " + imageSize.getAsInt());
+                    }
                     return new ModelFile(
                             file.files(),
                             file.fileBytes(),
@@ -49,7 +66,7 @@ public record ModelFile(
                 }
             }
         }
-        try (FloatCheckpoint checkpoint = FloatCheckpoint.open(path, architecture)) {
+        try (FloatCheckpoint checkpoint = FloatCheckpoint.open(path, architecture, imageSize)) {
             return new ModelFile(
                     checkpoint.files(),
                     checkpoint.bytes(),

@@ -10,7 +10,8 @@ import java.lang.foreign.ValueLayout;
  *
  * <p>The steps and every rounding are those of torchvision's {@code Resize(resize), CenterCrop(imageSize), ToTensor(),
  * Normalize(mean, std)} on a Pillow image, so that models meet the pixels they were trained with: the short side becomes
- * {@code resize} and the long one {@code int(resize * long / short)}; the crop's corner is rounded half to even; an image
+ * {@code resize} and the long one {@code int(resize * long / short)} (or both become {@code resize}, Pillow's
+ * {@code resize((n, n))}); the crop's corner is rounded half to even; an image
  * smaller than the crop stands in the middle of black; normalising is done in float32. One channel means Pillow's luma
  * {@code (19595 R + 38470 G + 7471 B + 32768) >> 16} of the cropped colours.
  *
@@ -48,7 +49,9 @@ public final class ImagePreprocessor {
         int side = preprocessing.imageSize();
         long width = resize;
         long height = resize;
-        if (image.width() <= image.height()) {
+        if (preprocessing.fit() == Preprocessing.Fit.SQUASH) {
+            // Both sides stand already.
+        } else if (image.width() <= image.height()) {
             height = longSide(image.height(), image.width());
         } else {
             width = longSide(image.width(), image.height());

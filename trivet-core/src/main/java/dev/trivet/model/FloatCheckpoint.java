@@ -1,19 +1,16 @@
 package dev.trivet.model;
 
 import dev.trivet.BadInputException;
-import dev.trivet.tensor.Tensor;
 import dev.trivet.tensor.TensorFile;
-import dev.trivet.tensor.TensorSource;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.Set;
+import java.util.OptionalInt;
 import java.util.stream.Stream;
 
 /**
@@ -21,17 +18,19 @@ import java.util.stream.Stream;
  * tensors must not be used after {@link #close()}.
  */
 public final class FloatCheckpoint implements AutoCloseable {
-    private static final int NAMED = 3;
+    /** Gives values under the names of {@link VitTensors}. */
+    private interface Parameters {
+        float[] floats(String name);
+    }
 
     private final ModelConfig config;
     private final TensorFile tensors;
-    /** The same tensors under the names that Trivet uses. */
-    private final TensorSource named;
+    private final Parameters parameters;
 
-    private FloatCheckpoint(ModelConfig config, TensorFile tensors, TensorSource named) {
+    private FloatCheckpoint(ModelConfig config, TensorFile tensors, Parameters parameters) {
         this.config = config;
         this.tensors = tensors;
-        this.named = named;
+        this.parameters = parameters;
     }
 
     /**
@@ -44,32 +43,57 @@ public final class FloatCheckpoint implements AutoCloseable {
      *     message names unknown, missing and wrongly shaped ones
      */
     public static FloatCheckpoint open(Path path, Optional<String> architecture) {
+        return open(path, architecture, OptionalInt.empty());
+    }
+
+    /**
+     * The same, for images of another size than the checkpoint's: positions are resampled ({@link PositionResampling}); a Swin keeps
+     * its windows and lays them over the larger or smaller map.
+     *
+     * @param imageSize side of the images to be read, pixels; empty for the checkpoint's own
+     * @throws BadInputException also if the model cannot take images of that size
+     */
+    public static FloatCheckpoint open(Path path, Optional<String> architecture, OptionalInt imageSize) {
         boolean folder = Files.isDirectory(path);
         Path configFile = folder ? path.resolve("config.json") : path.resolveSibling("config.json");
         Path weights = folder ? weights(path, configFile) : path;
         TensorFile tensors = TensorFile.open(weights);
         try {
-            ModelConfig config = architecture.map(TimmConfig::preset).orElseGet(() -> TimmConfig.read(configFile));
-            return named(config, tensors);
+            CheckpointTensors named = new CheckpointTensors(tensors);
+            TensorHints hints = TensorHints.of(named);
+            ModelConfig stored = config(configFile, architecture, OptionalInt.empty(), hints);
+            ModelConfig wanted = imageSize.isEmpty() ? stored : config(configFile, architecture, imageSize, hints);
+            return new FloatCheckpoint(wanted, tensors, parameters(stored, wanted, named, weights));
         } catch (RuntimeException e) {
             tensors.close();
             throw e;
         }
     }
 
-    private static FloatCheckpoint named(ModelConfig config, TensorFile tensors) {
-        return switch (config.geometry()) {
-            case VitConfig vit -> {
-                check(vit, tensors);
-                yield new FloatCheckpoint(config, tensors, tensors);
+    private static ModelConfig config(
+            Path file, Optional<String> architecture, OptionalInt imageSize, TensorHints hints) {
+        return architecture.isPresent()
+                ? TimmConfig.preset(architecture.get(), imageSize, hints)
+                : ConfigFile.read(file, imageSize, hints);
+    }
+
+    private static Parameters parameters(
+            ModelConfig stored, ModelConfig wanted, CheckpointTensors tensors, Path weights) {
+        if (stored.geometry() instanceof VitConfig before && wanted.geometry() instanceof VitConfig after) {
+            return new VitParameters(before, after, tensors)::floats;
+        }
+        Map<String, List<Long>> shapes = VitTensors.of(stored.geometry()).fileShapes();
+        tensors.check(shapes);
+        VitTensors.of(wanted.geometry()).floats().forEach((name, shape) -> {
+            if (!shape.equals(shapes.get(name))) {
+                throw new BadInputException(
+                        weights,
+                        "for images of " + wanted.geometry().imageSize() + " tensor " + name + " would have shape "
+                                + shape + " where it has " + shapes.get(name),
+                        "give an image size that leaves every window as it is");
             }
-            case SwinConfig swin -> {
-                SwinCheckpointNames names = new SwinCheckpointNames(tensors);
-                SwinConfig found = names.hasPositions() ? swin.withPositions() : swin;
-                check(found, names);
-                yield new FloatCheckpoint(config.withGeometry(found), tensors, names);
-            }
-        };
+        });
+        return tensors::floats;
     }
 
     private static Path weights(Path folder, Path configFile) {
@@ -116,52 +140,6 @@ public final class FloatCheckpoint implements AutoCloseable {
         return name.endsWith(".pth") || name.endsWith(".pt") || name.equals("pytorch_model.bin");
     }
 
-    private static void check(Geometry geometry, TensorSource source) {
-        VitTensors wanted = VitTensors.of(geometry);
-        Set<String> known = new HashSet<>();
-        List<String> missing = new ArrayList<>();
-        wanted.floats().forEach((name, shape) -> check(source, name, shape, known, missing));
-        for (VitTensors.Linear linear : wanted.linears()) {
-            check(source, linear.weight(), linear.fileShape(), known, missing);
-            if (linear.bias()) {
-                check(source, linear.biasName(), List.of((long) linear.outputs()), known, missing);
-            }
-        }
-        List<String> unknown =
-                source.names().stream().filter(name -> !known.contains(name)).toList();
-        if (!missing.isEmpty() || !unknown.isEmpty()) {
-            String problem = (missing.isEmpty() ? "" : "lacks " + some(missing))
-                    + (missing.isEmpty() || unknown.isEmpty() ? "" : " and ")
-                    + (unknown.isEmpty() ? "" : "has unknown " + some(unknown));
-            throw new BadInputException(source.file(), problem, "check that config.json belongs to these weights");
-        }
-    }
-
-    private static void check(
-            TensorSource source, String name, List<Long> shape, Set<String> known, List<String> missing) {
-        known.add(name);
-        Optional<Tensor> tensor = source.find(name);
-        if (tensor.isEmpty()) {
-            missing.add(name);
-        } else if (!tensor.get().shape().equals(shape)) {
-            throw new BadInputException(
-                    source.file(),
-                    "tensor " + name + " has shape " + tensor.get().shapeText() + " where the config asks for " + shape,
-                    "check that config.json belongs to these weights");
-        } else if (!tensor.get().isFloating()) {
-            throw new BadInputException(
-                    source.file(),
-                    "tensor " + name + " is " + tensor.get().dtype(),
-                    "a float model needs F32, F16 or BF16");
-        }
-    }
-
-    private static String some(List<String> names) {
-        String first = String.join(", ", names.subList(0, Math.min(NAMED, names.size())));
-        String more = names.size() > NAMED ? " and " + (names.size() - NAMED) + " more" : "";
-        return (names.size() == 1 ? "tensor " : "tensors ") + first + more;
-    }
-
     public ModelConfig config() {
         return config;
     }
@@ -182,21 +160,12 @@ public final class FloatCheckpoint implements AutoCloseable {
     }
 
     /**
-     * Values of a tensor that the geometry asks for.
+     * Values of a tensor that the geometry asks for, in a new array.
      *
      * @throws BadInputException if one of them is not a number
      */
     public float[] floats(String name) {
-        float[] values = named.find(name)
-                .orElseThrow(() -> new IllegalStateException("unchecked tensor " + name))
-                .toFloats();
-        for (float value : values) {
-            if (!Float.isFinite(value)) {
-                throw new BadInputException(
-                        tensors.file(), "tensor " + name + " holds " + value, "download or train the weights again");
-            }
-        }
-        return values;
+        return parameters.floats(name);
     }
 
     @Override

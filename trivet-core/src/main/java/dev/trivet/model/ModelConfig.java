@@ -35,9 +35,4 @@ public record ModelConfig(String architecture, Geometry geometry, Preprocessing 
         throw new BadInputException(
                 architecture + " is a Swin Transformer: give a ViT or DeiT, this works on no other yet");
     }
-
-    /** The same configuration with another geometry. */
-    ModelConfig withGeometry(Geometry other) {
-        return new ModelConfig(architecture, other, preprocessing, labels);
-    }
 }

@@ -3,6 +3,7 @@ package dev.trivet.model;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -13,8 +14,9 @@ import java.util.stream.Stream;
  * after a dot, which changes nothing but the class count of a Swin trained on ImageNet-22k alone.
  */
 final class Presets {
-    private static final Pattern NAME =
-            Pattern.compile("(vit|deit)_(tiny|small|base|large)(_distilled)?_patch(\\d{1,3})_(\\d{2,4})(\\.[\\w.-]+)?");
+    private static final Pattern NAME = Pattern.compile(
+            "(vit|deit3?)_(tiny|small|medium|base|large|huge)(_distilled)?_patch(\\d{1,3})(_reg\\d{1,2})?(_gap)?"
+                    + "_(\\d{2,4}|dinov2)(_in21k)?(\\.[\\w.-]+)?");
 
     private static final Pattern SWIN_NAME = Pattern.compile(
             "swin_(tiny|small|base|large)_patch(\\d{1,3})_window(\\d{1,2})_(\\d{2,4})((?:_in22k)?(?:\\.[\\w.-]+)?)");
@@ -23,12 +25,22 @@ final class Presets {
     /** Outputs of models that were not fine-tuned on the 1,000 classes. */
     private static final int IMAGENET_22K = 21841;
 
-    /** ViT and DeiT share T/S/B; there is no large DeiT of the first generation. */
+    /** Images that DINOv2 was trained with. */
+    private static final int DINO_IMAGE = 518;
+
     private static final Map<String, Size> SIZES = Map.of(
             "tiny", new Size(192, 12, 3),
             "small", new Size(384, 12, 6),
+            "medium", new Size(512, 12, 8),
             "base", new Size(768, 12, 12),
-            "large", new Size(1024, 24, 16));
+            "large", new Size(1024, 24, 16),
+            "huge", new Size(1280, 32, 16));
+
+    /** The sizes that each family was published in. */
+    private static final Map<String, Set<String>> FAMILIES = Map.of(
+            "vit", SIZES.keySet(),
+            "deit", Set.of("tiny", "small", "base"),
+            "deit3", Set.of("small", "medium", "base", "large", "huge"));
 
     private record Size(int width, int depth, int heads) {}
 
@@ -51,7 +63,19 @@ final class Presets {
         double crop();
     }
 
-    record Vit(boolean deit, int width, int depth, int heads, boolean distilled, int patchSize, int imageSize)
+    /**
+     * @param classToken whether there is one; the mean of the patches is pooled otherwise
+     */
+    record Vit(
+            boolean deit,
+            int width,
+            int depth,
+            int heads,
+            boolean distilled,
+            int patchSize,
+            int imageSize,
+            boolean classToken,
+            int registers)
             implements Preset {
         @Override
         public List<Float> mean() {
@@ -65,7 +89,7 @@ final class Presets {
 
         @Override
         public double crop() {
-            return CROP;
+            return cropFor(imageSize);
         }
     }
 
@@ -82,14 +106,18 @@ final class Presets {
             return Preprocessing.IMAGENET_STD;
         }
 
-        /** The models for 384 pixels see the whole image. */
         @Override
         public double crop() {
-            return imageSize == 384 ? 1 : CROP;
+            return cropFor(imageSize);
         }
     }
 
     private Presets() {}
+
+    /** The models for 384 pixels and those of DINOv2 see the whole image. */
+    private static double cropFor(int imageSize) {
+        return imageSize == 384 || imageSize == DINO_IMAGE ? 1 : CROP;
+    }
 
     static Optional<Preset> find(String architecture) {
         Matcher swin = SWIN_NAME.matcher(architecture);
@@ -116,28 +144,38 @@ final class Presets {
         if (!name.matches()) {
             return Optional.empty();
         }
-        boolean deit = name.group(1).equals("deit");
+        String family = name.group(1);
+        boolean vit = family.equals("vit");
         boolean distilled = name.group(3) != null;
-        if ((deit && name.group(2).equals("large")) || (!deit && distilled)) {
-            return Optional.empty();
-        }
+        boolean average = name.group(6) != null;
+        boolean dino = name.group(7).equals("dinov2");
+        boolean onlyOfVit = name.group(5) != null || average || dino;
         Size size = SIZES.get(name.group(2));
-        if (size == null) {
+        Set<String> published = FAMILIES.get(family);
+        if (size == null
+                || published == null
+                || !published.contains(name.group(2))
+                || (distilled && !family.equals("deit"))
+                || (onlyOfVit && !vit)) {
             return Optional.empty();
         }
+        // I-JEPA's base model, which has no registers, is the one whose heads are not 64 wide.
+        boolean narrowHeads = average && name.group(5) == null && name.group(2).equals("base");
         return Optional.of(new Vit(
-                deit,
+                !vit || dino,
                 size.width,
                 size.depth,
-                size.heads,
+                narrowHeads ? 16 : size.heads,
                 distilled,
                 Integer.parseInt(name.group(4)),
-                Integer.parseInt(name.group(5))));
+                dino ? DINO_IMAGE : Integer.parseInt(name.group(7)),
+                !average,
+                name.group(5) == null ? 0 : Integer.parseInt(name.group(5).substring("_reg".length()))));
     }
 
     /** Examples for messages. */
     static String examples() {
-        return "vit_{tiny,small,base,large}_patch16_224, deit_{tiny,small,base}[_distilled]_patch16_224"
-                + " or swin_{tiny,small,base,large}_patch4_window7_224";
+        return "vit_{tiny,small,base,large}_patch16_224, deit_{tiny,small,base}[_distilled]_patch16_224,"
+                + " deit3_{small,medium,base,large}_patch16_224 or swin_{tiny,small,base,large}_patch4_window7_224";
     }
 }

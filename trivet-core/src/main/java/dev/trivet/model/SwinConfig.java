@@ -101,24 +101,6 @@ public record SwinConfig(
         }
     }
 
-    /** The same model with positions added to its embedding. */
-    SwinConfig withPositions() {
-        return new SwinConfig(
-                imageSize,
-                patchSize,
-                channels,
-                width,
-                depths,
-                heads,
-                window,
-                mlpRatio,
-                classes,
-                qkvBias,
-                true,
-                padding,
-                layerNormEpsilon);
-    }
-
     public int stages() {
         return depths.size();
     }

@@ -21,6 +21,8 @@ import java.util.Optional;
  * @param distilled whether a distillation token and a second head exist (DeiT); their logits are averaged
  * @param qkvBias whether the q, k, v projection has a bias
  * @param layerNormEpsilon added to the variance in each LayerNorm
+ * @param registers further tokens behind the class token that no head looks at; they are part of the positions
+ * @param preLogits width of a layer with tanh before the head, 0 for none
  */
 public record VitConfig(
         int imageSize,
@@ -35,11 +37,48 @@ public record VitConfig(
         boolean classToken,
         boolean distilled,
         boolean qkvBias,
-        float layerNormEpsilon)
+        float layerNormEpsilon,
+        int registers,
+        int preLogits)
         implements Geometry {
 
     /** Bounds far above any published model; they keep a hostile config from asking for terabytes. */
     private static final int LARGEST = 1 << 16;
+
+    private static final int MOST_REGISTERS = 1 << 10;
+
+    /** A model without register tokens and without a layer before its head. */
+    public VitConfig(
+            int imageSize,
+            int patchSize,
+            int channels,
+            int width,
+            int depth,
+            int heads,
+            int mlpWidth,
+            int classes,
+            Pooling pooling,
+            boolean classToken,
+            boolean distilled,
+            boolean qkvBias,
+            float layerNormEpsilon) {
+        this(
+                imageSize,
+                patchSize,
+                channels,
+                width,
+                depth,
+                heads,
+                mlpWidth,
+                classes,
+                pooling,
+                classToken,
+                distilled,
+                qkvBias,
+                layerNormEpsilon,
+                0,
+                0);
+    }
 
     /** @throws IllegalArgumentException if the numbers do not describe a model; the message says which */
     public VitConfig {
@@ -72,6 +111,16 @@ public record VitConfig(
         if (!(layerNormEpsilon > 0 && layerNormEpsilon < 1)) {
             throw new IllegalArgumentException("LayerNorm epsilon " + layerNormEpsilon + " is not in (0, 1)");
         }
+        if (registers < 0 || registers > MOST_REGISTERS) {
+            throw new IllegalArgumentException(
+                    "register tokens must be in 0.." + MOST_REGISTERS + ", not " + registers);
+        }
+        if (preLogits < 0 || preLogits > LARGEST) {
+            throw new IllegalArgumentException("pre-logits must be in 0.." + LARGEST + ", not " + preLogits);
+        }
+        if (distilled && preLogits > 0) {
+            throw new IllegalArgumentException("a distilled model has no layer before its heads");
+        }
     }
 
     private static void check(long value, String what) {
@@ -89,9 +138,21 @@ public record VitConfig(
         return grid() * grid();
     }
 
-    /** Class and distillation tokens. */
+    /** Class, distillation and register tokens. */
     public int prefixTokens() {
-        return (classToken ? 1 : 0) + (distilled ? 1 : 0);
+        return (classToken ? 1 : 0) + (distilled ? 1 : 0) + registers;
+    }
+
+    /** Channels of the head's input. */
+    public int headInputs() {
+        return preLogits > 0 ? preLogits : width;
+    }
+
+    private List<String> headLinears() {
+        if (distilled) {
+            return List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD);
+        }
+        return preLogits > 0 ? List.of(VitNames.PRE_LOGITS, VitNames.HEAD) : List.of(VitNames.HEAD);
     }
 
     public int tokens() {
@@ -119,10 +180,7 @@ public record VitConfig(
         for (int b = 0; b < depth; b++) {
             units.add(new ModelUnit.Block(VitNames.block(b), stream(), heads, mlpWidth, 1, tokens(), Optional.empty()));
         }
-        units.add(new ModelUnit.Head(
-                stream(),
-                new TokenShape(1, classes),
-                distilled ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD) : List.of(VitNames.HEAD)));
+        units.add(new ModelUnit.Head(stream(), new TokenShape(1, classes), headLinears()));
         return List.copyOf(units);
     }
 }

@@ -7,6 +7,11 @@ public final class VitNames {
     public static final String POSITIONS = "pos_embed";
     public static final String PATCH_EMBEDDING = "patch_embed.proj";
     public static final String HEAD = "head";
+    /** A layer with tanh before the head. */
+    public static final String PRE_LOGITS = "pre_logits.fc";
+    /** Checkpoints only: on reading, register tokens become part of the positions. */
+    static final String REGISTERS = "reg_token";
+
     public static final String DISTILLATION_HEAD = "head_dist";
 
     private VitNames() {}
@@ -49,8 +54,28 @@ public final class VitNames {
         return block(block) + ".norm2";
     }
 
-    /** The last LayerNorm: {@code norm} before token pooling, {@code fc_norm} after average pooling. */
+    /** Layer scale behind the attention; checkpoints only: on reading, it becomes part of the projection. */
+    static String attentionScale(int block) {
+        return block(block) + ".ls1.gamma";
+    }
+
+    /** Layer scale behind the MLP; checkpoints only. */
+    static String mlpScale(int block) {
+        return block(block) + ".ls2.gamma";
+    }
+
+    /** The last LayerNorm: {@code fc_norm} after average pooling, else {@code norm}. */
     public static String finalNorm(VitConfig config) {
-        return config.pooling() == Pooling.TOKEN ? "norm" : "fc_norm";
+        return config.pooling() == Pooling.AVERAGE ? "fc_norm" : "norm";
+    }
+
+    /** Whether a linear layer belongs to the head. */
+    public static boolean isOfHead(String linear) {
+        return linear.equals(HEAD) || linear.equals(DISTILLATION_HEAD) || linear.equals(PRE_LOGITS);
+    }
+
+    /** The linear layer that reads the last LayerNorm. */
+    public static String firstOfHead(VitConfig config) {
+        return config.preLogits() > 0 ? PRE_LOGITS : HEAD;
     }
 }

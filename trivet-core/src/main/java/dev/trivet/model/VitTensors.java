@@ -28,6 +28,18 @@ public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats, L
         }
     }
 
+    /** Shapes of all tensors as a checkpoint holds them, floats first, by name. */
+    Map<String, List<Long>> fileShapes() {
+        Map<String, List<Long>> shapes = new LinkedHashMap<>(floats);
+        for (Linear linear : linears) {
+            shapes.put(linear.weight(), linear.fileShape());
+            if (linear.bias()) {
+                shapes.put(linear.biasName(), List.of((long) linear.outputs()));
+            }
+        }
+        return shapes;
+    }
+
     public static VitTensors of(Geometry geometry) {
         return switch (geometry) {
             case VitConfig vit -> of(vit);
@@ -62,7 +74,10 @@ public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats, L
             linears.add(dense(VitNames.output(b), c.width(), c.mlpWidth(), true));
         }
         norm(floats, VitNames.finalNorm(c), width);
-        linears.add(dense(VitNames.HEAD, c.classes(), c.width(), true));
+        if (c.preLogits() > 0) {
+            linears.add(dense(VitNames.PRE_LOGITS, c.preLogits(), c.width(), true));
+        }
+        linears.add(dense(VitNames.HEAD, c.classes(), c.headInputs(), true));
         if (c.distilled()) {
             linears.add(dense(VitNames.DISTILLATION_HEAD, c.classes(), c.width(), true));
         }

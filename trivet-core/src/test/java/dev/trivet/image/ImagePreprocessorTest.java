@@ -17,6 +17,7 @@ import java.util.Locale;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class ImagePreprocessorTest {
@@ -50,6 +51,17 @@ class ImagePreprocessorTest {
         assertThat(actual.width()).isEqualTo(224);
         assertThat(actual.height()).isEqualTo(224);
         assertThat(actual.pixels()).isEqualTo(expected.pixels());
+    }
+
+    /** Pillow's {@code resize((n, n))}, which Hugging Face's ViT and DeiT processors call, of an image of 100 x 80. */
+    @ParameterizedTest
+    @CsvSource({"24, BILINEAR, squash_24_bilinear.png", "32, BICUBIC, squash_32_bicubic_crop_24.png"})
+    void squashesLikePillow(int resize, Interpolation interpolation, String expected) {
+        ImagePreprocessor preprocessor = new ImagePreprocessor(new Preprocessing(
+                24, resize, interpolation, Preprocessing.HALF, Preprocessing.HALF, Preprocessing.Fit.SQUASH));
+        RgbImage actual = preprocessor.resizeAndCrop(ImageDecoder.decode(GOLDENS.resolve("in_3_100x80.png")));
+        assertThat(actual.pixels())
+                .isEqualTo(ImageDecoder.decode(GOLDENS.resolve(expected)).pixels());
     }
 
     @Test

@@ -64,7 +64,7 @@ class SwinConfigTest {
     @Test
     void microConfigsOverrideTheirPreset() {
         Path goldens = Path.of(System.getProperty("trivet.goldens"));
-        SwinConfig read = (SwinConfig) TimmConfig.read(goldens.resolve("swin_micro_window4/config.json"))
+        SwinConfig read = (SwinConfig) ConfigFile.read(goldens.resolve("swin_micro_window4/config.json"))
                 .geometry();
         assertThat(read)
                 .isEqualTo(new SwinConfig(
@@ -148,7 +148,7 @@ class SwinConfigTest {
         Path file = Files.writeString(
                 folder.resolve("config.json"),
                 ("{'architecture': 'swin_tiny_patch4_window7_224', " + field + "}").replace('\'', '"'));
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageContaining(message);
     }
@@ -158,7 +158,7 @@ class SwinConfigTest {
         Path file = Files.writeString(
                 folder.resolve("config.json"),
                 "{\"architecture\": \"swin_tiny_patch4_window7_224\", \"window_size\": [7, 7], \"num_classes\": 3}");
-        SwinConfig config = (SwinConfig) TimmConfig.read(file).geometry();
+        SwinConfig config = (SwinConfig) ConfigFile.read(file).geometry();
         assertThat(config.window()).isEqualTo(7);
         assertThat(config.classes()).isEqualTo(3);
     }

@@ -33,6 +33,10 @@ class TimmConfigTest {
         "deit_small_distilled_patch16_224,         384, 12,  6, 198,  22436432",
         "deit_base_distilled_patch16_224,          768, 12, 12, 198,  87338192",
         "vit_base_patch16_384,                     768, 12, 12, 577,  86859496",
+        "vit_base_patch32_224.augreg_in21k_ft_in1k, 768, 12, 12, 50,  88224232",
+        "vit_base_patch8_224,                      768, 12, 12, 785,  86576872",
+        "vit_huge_patch14_224,                    1280, 32, 16, 257, 632045800",
+        "vit_base_patch16_gap_224,                 768, 12, 16, 196,  86566120",
     })
     void presetsAreTimmsModels(String name, int width, int depth, int heads, int tokens, long parameters) {
         ModelConfig config = TimmConfig.preset(name);
@@ -44,6 +48,22 @@ class TimmConfigTest {
         assertThat(geometry.tokens()).isEqualTo(tokens);
         assertThat(geometry.classes()).isEqualTo(1000);
         assertThat(parameters(geometry)).isEqualTo(parameters);
+    }
+
+    /**
+     * What timm reports, without layer scales, which are folded into weights, and with a row of positions for each token that
+     * timm gives none.
+     */
+    @ParameterizedTest
+    @CsvSource({
+        "deit3_small_patch16_224.fb_in22k_ft_in1k, 22059496, 9216,  384",
+        "deit3_huge_patch14_224,                 632126440, 81920, 1280",
+        "vit_medium_patch16_reg4_gap_256,         38881768, 12288,    0",
+        "vit_small_patch14_reg4_dinov2,           22442344,  9216,  384",
+        "vit_base_patch16_reg4_gap_256,           86615272,     0,    0",
+    })
+    void presetsWithScalesAndRegistersAreTimmsModels(String name, long timm, long scales, long rows) {
+        assertThat(parameters(TimmConfig.preset(name).geometry())).isEqualTo(timm - scales + rows);
     }
 
     private static long parameters(Geometry geometry) {
@@ -72,7 +92,16 @@ class TimmConfigTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"resnet50", "deit_large_patch16_224", "vit_tiny_distilled_patch16_224", "vit_tiny", ""})
+    @ValueSource(
+            strings = {
+                "resnet50",
+                "deit_large_patch16_224",
+                "vit_tiny_distilled_patch16_224",
+                "deit3_tiny_patch16_224",
+                "deit_tiny_patch16_gap_224",
+                "vit_tiny",
+                ""
+            })
     void unknownArchitecturesAreRefused(String name) {
         assertThatThrownBy(() -> TimmConfig.preset(name))
                 .isInstanceOf(BadInputException.class)
@@ -83,18 +112,18 @@ class TimmConfigTest {
     @Test
     void microConfigsOverrideTheirPreset() {
         Path goldens = Path.of(System.getProperty("trivet.goldens"));
-        assertThat(TimmConfig.read(goldens.resolve("vit_micro/config.json")).geometry())
+        assertThat(ConfigFile.read(goldens.resolve("vit_micro/config.json")).geometry())
                 .isEqualTo(new VitConfig(64, 16, 3, 64, 3, 4, 256, 10, Pooling.TOKEN, true, false, true, 1e-6f));
-        assertThat(TimmConfig.read(goldens.resolve("deit_distilled_micro/config.json"))
+        assertThat(ConfigFile.read(goldens.resolve("deit_distilled_micro/config.json"))
                         .geometry())
                 .isEqualTo(new VitConfig(64, 16, 3, 48, 2, 3, 192, 10, Pooling.TOKEN, true, true, true, 1e-6f));
-        assertThat(TimmConfig.read(goldens.resolve("vit_gap_micro/config.json")).geometry())
+        assertThat(ConfigFile.read(goldens.resolve("vit_gap_micro/config.json")).geometry())
                 .isEqualTo(new VitConfig(48, 8, 3, 32, 2, 2, 128, 7, Pooling.AVERAGE, false, false, true, 1e-6f));
     }
 
     @Test
     void modelArgumentsComeBeforeFieldsAtTheTop() throws IOException {
-        ModelConfig config = TimmConfig.read(config("""
+        ModelConfig config = ConfigFile.read(config("""
                 {"architecture": "vit_tiny_patch16_224", "img_size": 224, "num_classes": 5, "label_names": ["a","b","c","d","e"],
                  "model_args": {"img_size": 96, "in_chans": 1, "mlp_ratio": 2.5, "qkv_bias": false},
                  "pretrained_cfg": {"mean": [0.25], "std": [0.5], "crop_pct": 0.875, "interpolation": "bilinear"}}"""));
@@ -109,7 +138,7 @@ class TimmConfigTest {
 
     @Test
     void nullMeansThePresetsValue() throws IOException {
-        ModelConfig config = TimmConfig.read(config("""
+        ModelConfig config = ConfigFile.read(config("""
                 {"architecture": "deit_tiny_patch16_224", "img_size": null, "mlp_ratio": null, "class_token": null,
                  "global_pool": null, "label_names": null, "model_args": null,
                  "pretrained_cfg": {"mean": null, "std": null, "crop_pct": null, "interpolation": null}}"""));
@@ -166,7 +195,7 @@ class TimmConfigTest {
         Path file = config("{'architecture': 'deit_tiny_patch16_224', %s}"
                 .formatted(fields)
                 .replace('\'', '"'));
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": ")
                 .hasMessageContaining(problem)
@@ -187,7 +216,7 @@ class TimmConfigTest {
             })
     void damagedFilesAreNamed(String text, String problem) throws IOException {
         Path file = config(text);
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": ")
                 .hasMessageContaining(problem)
@@ -197,7 +226,7 @@ class TimmConfigTest {
     @Test
     void deeplyNestedJsonIsRefused() throws IOException {
         Path file = config("[".repeat(100_000));
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": is not valid JSON");
     }
@@ -205,7 +234,7 @@ class TimmConfigTest {
     @Test
     void aMissingFileIsNamed() {
         Path file = folder.resolve("config.json");
-        assertThatThrownBy(() -> TimmConfig.read(file))
+        assertThatThrownBy(() -> ConfigFile.read(file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageStartingWith(file + ": no such file");
     }

@@ -86,4 +86,21 @@ class VitConfigTest {
         assertThatThrownBy(() -> new ModelConfig("m", config(224, 16, 1, 192, 3), pixels, List.of()))
                 .hasMessage("preprocessing gives 3 x 224 x 224 where the model takes 1 x 224 x 224");
     }
+
+    private static VitConfig with(boolean distilled, int registers, int preLogits) {
+        return new VitConfig(
+                32, 16, 3, 192, 1, 3, 768, 10, Pooling.TOKEN, true, distilled, true, 1e-6f, registers, preLogits);
+    }
+
+    @Test
+    void registersAreTokensAndPreLogitsFeedTheHead() {
+        VitConfig config = with(false, 4, 100);
+        assertThat(config.prefixTokens()).isEqualTo(5);
+        assertThat(config.tokens()).isEqualTo(9);
+        assertThat(config.headInputs()).isEqualTo(100);
+        assertThat(config.units().getLast().linears()).containsExactly("pre_logits.fc", "head");
+        assertThatThrownBy(() -> with(false, -1, 0)).hasMessageContaining("register tokens must be in 0..1024, not -1");
+        assertThatThrownBy(() -> with(false, 0, 1 << 17)).hasMessageContaining("pre-logits must be in 0..65536");
+        assertThatThrownBy(() -> with(true, 0, 8)).hasMessageContaining("no layer before its heads");
+    }
 }

@@ -123,7 +123,7 @@ public final class LiuSearch implements UnitSearch {
             boolean inUnit = unit.part().embedding()
                     ? name.equals(VitNames.PATCH_EMBEDDING)
                     : unit.part().head()
-                            ? name.equals(VitNames.HEAD) || name.equals(VitNames.DISTILLATION_HEAD)
+                            ? VitNames.isOfHead(name)
                             : name.startsWith(VitNames.block(unit.block()) + ".");
             if (inUnit && !plan.operator(name).isFloat()) {
                 operators.add(plan.operator(name));
@@ -184,7 +184,7 @@ public final class LiuSearch implements UnitSearch {
     private static int rows(VitConfig config, String name) {
         return switch (name) {
             case VitNames.PATCH_EMBEDDING -> config.patches();
-            case VitNames.HEAD, VitNames.DISTILLATION_HEAD -> 1;
+            case VitNames.PRE_LOGITS, VitNames.HEAD, VitNames.DISTILLATION_HEAD -> 1;
             default -> config.tokens();
         };
     }

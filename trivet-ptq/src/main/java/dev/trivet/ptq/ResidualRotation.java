@@ -128,7 +128,7 @@ final class ResidualRotation {
             clear(VitNames.attentionNorm(b));
             clear(VitNames.mlpNorm(b));
         }
-        reader(VitNames.HEAD, VitNames.finalNorm(c));
+        reader(VitNames.firstOfHead(c), VitNames.finalNorm(c));
         if (c.distilled()) {
             reader(VitNames.DISTILLATION_HEAD, VitNames.finalNorm(c));
         }

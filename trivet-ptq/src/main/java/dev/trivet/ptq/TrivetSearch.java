@@ -79,7 +79,11 @@ final class TrivetSearch implements UnitSearch {
             // One LayerNorm feeds both heads and cannot suit two folds.
             InputFold.Absorber norm =
                     distilled ? nobody : new InputFold.Absorber.Norm(VitNames.finalNorm(state.config()));
-            linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, ones(1));
+            String first = VitNames.firstOfHead(state.config());
+            linear(first, unit, state, LayerSamples.Target.OUTPUT, norm, ones(1));
+            if (!first.equals(VitNames.HEAD)) {
+                linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, nobody, ones(1));
+            }
             if (distilled) {
                 linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, ones(1));
             }

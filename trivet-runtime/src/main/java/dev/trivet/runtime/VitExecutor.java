@@ -64,6 +64,9 @@ public final class VitExecutor implements ModelExecutor {
     /** Null where the part has no head. */
     final @Nullable LinearOperator head;
 
+    /** Null where the part has no head or the model no layer before it. */
+    final @Nullable LinearOperator preLogits;
+
     final @Nullable LinearOperator distillationHead;
     /** Float32 {@code [tokens, width]}: positions, with the prefix tokens added to their rows. */
     final MemorySegment start;
@@ -97,6 +100,7 @@ public final class VitExecutor implements ModelExecutor {
         blocks = List.copyOf(compiled);
         finalNorm = operators.norm(VitNames.finalNorm(config));
         head = part.head() ? operators.linear(VitNames.HEAD, batch) : null;
+        preLogits = part.head() && config.preLogits() > 0 ? operators.linear(VitNames.PRE_LOGITS, batch) : null;
         distillationHead =
                 part.head() && config.distilled() ? operators.linear(VitNames.DISTILLATION_HEAD, batch) : null;
         start = operators.constant(startTokens(model));

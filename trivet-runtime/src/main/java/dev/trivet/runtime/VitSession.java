@@ -39,7 +39,7 @@ public final class VitSession implements ModelSession {
 
     private final MemorySegment key;
     private final MemorySegment value;
-    /** Float32 {@code [batch, width]} and {@code [batch, classes]}. */
+    /** Float32 {@code [batch, width]}, then what a layer before the head makes of it; and {@code [batch, classes]}. */
     private final MemorySegment pooled;
 
     private final MemorySegment secondLogits;
@@ -64,13 +64,15 @@ public final class VitSession implements ModelSession {
         long patchValues = (long) batch * config.patches() * config.patchLength();
         patches = floats(patchValues);
         stream = floats(rows * width);
-        operand = floats(Math.max(Math.max(rows * widest, attention), patchValues));
+        long head = (long) batch * config.preLogits();
+        operand = floats(Math.max(Math.max(rows * widest, attention), Math.max(patchValues, head)));
         raw = floats(Math.max(
-                Math.max(rows * Math.max(3 * width, widest), attention), (long) batch * config.classes()));
+                Math.max(rows * Math.max(3 * width, widest), attention),
+                (long) batch * Math.max(config.classes(), config.preLogits())));
         query = floats(rows * width);
         key = floats(rows * width);
         value = floats(rows * width);
-        pooled = floats(batch * width);
+        pooled = floats(batch * Math.max(width, config.preLogits()));
         secondLogits = floats((long) batch * config.classes());
         rowFactors = floats(rows * config.heads());
         shapes = new AttentionShape[batch + 1];
@@ -310,7 +312,34 @@ public final class VitSession implements ModelSession {
 
     private void classify(
             LinearOperator head, int token, int images, MemorySegment logits, @Nullable LayerObserver observer) {
+        LinearOperator before = executor.preLogits;
+        pool(token, images, before == null ? head.input() : before.input());
+        if (before != null) {
+            product(before, operand, images, observer);
+            pointwise.decode(raw, images, before.product(), pooled);
+            int values = images * config.preLogits();
+            for (int i = 0; i < values; i++) {
+                pooled.setAtIndex(JAVA_FLOAT, i, (float) StrictMath.tanh(pooled.getAtIndex(JAVA_FLOAT, i)));
+            }
+            pass(pooled, values, head.input());
+        }
+        product(head, operand, images, observer);
+        pointwise.decode(raw, images, head.product(), logits);
+    }
+
+    /** Pools and normalises the tokens into the operand, in the order that the geometry says. */
+    private void pool(int token, int images, Operand form) {
         long rowBytes = 4L * config.width();
+        if (config.pooling() == Pooling.NORMALIZED_AVERAGE) {
+            normalize(stream, images * config.tokens(), executor.finalNorm, Operand.FLOAT, operand);
+            for (int i = 0; i < images; i++) {
+                long patches = (long) i * config.tokens() + config.prefixTokens();
+                MemorySegment rows = operand.asSlice(patches * rowBytes, config.patches() * rowBytes);
+                pointwise.meanRows(rows, config.patches(), config.width(), pooledRows[i]);
+            }
+            pass(pooled, images * config.width(), form);
+            return;
+        }
         for (int i = 0; i < images; i++) {
             if (config.pooling() == Pooling.TOKEN) {
                 long from = ((long) i * config.tokens() + token) * rowBytes;
@@ -319,14 +348,21 @@ public final class VitSession implements ModelSession {
                 pointwise.meanRows(patchRows[i], config.patches(), config.width(), pooledRows[i]);
             }
         }
-        normalize(pooled, images, executor.finalNorm, head.input(), operand);
-        product(head, operand, images, observer);
-        pointwise.decode(raw, images, head.product(), logits);
+        normalize(pooled, images, executor.finalNorm, form, operand);
+    }
+
+    /** Brings floats into the operand in the form that a product reads. */
+    private void pass(MemorySegment values, int count, Operand form) {
+        if (form.isInteger()) {
+            pointwise.encode(values, count, form, operand);
+        } else {
+            MemorySegment.copy(values, 0, operand, 0, 4L * count);
+        }
     }
 
     private void observeFinalNorm(int images, LayerObserver observer) {
         int rows = images * config.tokens();
-        if (config.pooling() == Pooling.TOKEN) {
+        if (config.pooling() != Pooling.AVERAGE) {
             normalize(stream, rows, executor.finalNorm, Operand.FLOAT, operand);
             observer.activation("norm", operand, images, config.tokens(), config.width());
         } else {

@@ -1,5 +1,6 @@
 package dev.trivet.train;
 
+import dev.trivet.BadInputException;
 import dev.trivet.model.Pooling;
 import dev.trivet.model.VitConfig;
 import java.util.ArrayList;
@@ -87,6 +88,11 @@ record ParameterLayout(List<Slot> slots, int total) {
     }
 
     static ParameterLayout of(VitConfig config) {
+        if (config.registers() > 0 || config.preLogits() > 0 || config.pooling() == Pooling.NORMALIZED_AVERAGE) {
+            throw new BadInputException(
+                    "models with register tokens, pre-logits or a norm before average pooling are not"
+                            + " trained; choose another config");
+        }
         Builder all = new Builder();
         long width = config.width();
         if (config.classToken()) {
