@@ -127,8 +127,12 @@ public sealed interface ModelUnit {
         }
     }
 
-    /** Tokens to logits, the final LayerNorm included. */
-    record Head(TokenShape input, TokenShape output, List<String> linears) implements ModelUnit {
+    /**
+     * Tokens to logits, the final LayerNorm included.
+     *
+     * @param norm the final LayerNorm, before or after tokens are pooled; what it gives reaches the linear layers through a mean at most
+     */
+    record Head(TokenShape input, TokenShape output, String norm, List<String> linears) implements ModelUnit {
         public Head {
             linears = List.copyOf(linears);
         }

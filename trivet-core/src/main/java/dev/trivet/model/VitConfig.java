@@ -122,6 +122,7 @@ public record VitConfig(
         units.add(new ModelUnit.Head(
                 stream(),
                 new TokenShape(1, classes),
+                VitNames.finalNorm(this),
                 distilled ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD) : List.of(VitNames.HEAD)));
         return List.copyOf(units);
     }

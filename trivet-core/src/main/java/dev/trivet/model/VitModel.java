@@ -30,10 +30,6 @@ public record VitModel(
                 throw new IllegalArgumentException("layer " + spec.name() + " is missing or has the wrong shape");
             }
         }
-        boolean normalized = matmuls.values().stream().anyMatch(MatmulQuantizers::normalized);
-        if (normalized && !(config.geometry() instanceof VitConfig)) {
-            throw new IllegalArgumentException("normalized attention rows are not known for " + config.architecture());
-        }
         for (Map.Entry<String, java.util.List<Long>> spec : wanted.floats().entrySet()) {
             float[] values = floats.get(spec.getKey());
             long size = spec.getValue().stream().reduce(1L, Math::multiplyExact);
