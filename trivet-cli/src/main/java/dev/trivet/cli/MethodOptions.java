@@ -1,7 +1,7 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.Geometry;
 import dev.trivet.ptq.LiuSettings;
 import dev.trivet.ptq.MethodSettings;
 import dev.trivet.ptq.QuantizationPlan;
@@ -210,9 +210,9 @@ final class MethodOptions {
     }
 
     /** @throws BadInputException if a width is not known */
-    QuantizationPlan plan(VitConfig config) {
+    QuantizationPlan plan(Geometry geometry) {
         try {
-            return QuantizationPlan.uniform(config, weightBits(), activationBits(), edgeBits());
+            return QuantizationPlan.uniform(geometry, weightBits(), activationBits(), edgeBits());
         } catch (IllegalArgumentException e) {
             throw new BadInputException(
                     "widths are 2 to 10 bits; correct --bits, --weight-bits, --activation-bits or" + " --edge-bits", e);

@@ -101,7 +101,7 @@ final class QuantizationRun {
 
     private QuantizationPlan parse(Path file, String document) {
         try {
-            return PlanFile.parse(document, model.vit());
+            return PlanFile.parse(document, model.geometry());
         } catch (IllegalArgumentException e) {
             throw new BadInputException(
                     file, "is no checkpoint (" + e.getMessage() + ")", "leave --resume out to start again", e);
@@ -112,7 +112,7 @@ final class QuantizationRun {
         if (!mixed.mixed) {
             return base;
         }
-        int modules = 2 * model.vit().depth();
+        int modules = 2 * model.geometry().units().size();
         String document = PlanFile.json(method.method.toString(), base);
         Provenance known = new Provenance(facts, Optional.of(document), Optional.of("{}"));
         // A plan's widths have at most one digit more than those of the base plan.

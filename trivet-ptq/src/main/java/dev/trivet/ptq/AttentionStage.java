@@ -11,9 +11,9 @@ import dev.trivet.kernel.MatmulShape;
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Workspace;
 import dev.trivet.model.MatmulQuantizers;
-import dev.trivet.model.VitConfig;
-import dev.trivet.model.VitNames;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.runtime.AttentionLayout;
 import dev.trivet.runtime.LayerObserver;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -43,18 +43,18 @@ final class AttentionStage {
     private final ImagePass pass;
     private final Kernels kernels;
     private final TokenStore quantizedTokens;
-    private final VitConfig config;
-    private final int block;
+    private final AttentionLayout layout;
+    private final ModelUnit.Block block;
     private final int scoreBits;
     private final int mixingBits;
     private final boolean levels;
 
-    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits, boolean levels) {
+    AttentionStage(SearchState state, ModelUnit.Block block, int scoreBits, int mixingBits, boolean levels) {
         images = state.images;
         pass = state.pass;
         kernels = state.kernels;
         quantizedTokens = state.quantizedTokens;
-        config = state.config();
+        layout = state.layout(block);
         this.block = block;
         this.scoreBits = scoreBits;
         this.mixingBits = mixingBits;
@@ -71,7 +71,7 @@ final class AttentionStage {
     record Rewrite(float[] shift, float[] scale) {}
 
     Rewrite rewrite(Supplier<UnitWorker> workers) {
-        int width = config.width();
+        int width = block.shape().width();
         ChannelStatistics[] totals = statistics();
         pass.run(() -> new Observer(workers.get()), new ImagePass.Task<Observer>() {
             @Override
@@ -79,8 +79,7 @@ final class AttentionStage {
                 observe(own.worker, image);
                 for (int part = 0; part < PARTS.length; part++) {
                     own.statistics[part].clear();
-                    own.statistics[part].addHeads(
-                            own.worker.buffers.get(PARTS[part], 0), config.heads(), config.tokens());
+                    own.statistics[part].addHeads(own.worker.buffers.get(PARTS[part], 0), layout, part == 0);
                 }
             }
 
@@ -122,7 +121,7 @@ final class AttentionStage {
     private ChannelStatistics[] statistics() {
         ChannelStatistics[] statistics = new ChannelStatistics[PARTS.length];
         for (int part = 0; part < PARTS.length; part++) {
-            statistics[part] = new ChannelStatistics(config.width());
+            statistics[part] = new ChannelStatistics(block.shape().width());
         }
         return statistics;
     }
@@ -155,8 +154,8 @@ final class AttentionStage {
 
     /** Leaves the float q, k, v, softmax numerators and mixed values of one image in the worker's buffers. */
     private void observe(UnitWorker worker, int image) {
-        long perHead = 4L * config.tokens() * config.width();
-        long map = 4L * config.heads() * config.tokens() * config.tokens();
+        long perHead = 4L * layout.operandElements();
+        long map = 4L * layout.mapElements();
         MemorySegment q = worker.buffers.get("q", perHead);
         MemorySegment k = worker.buffers.get("k", perHead);
         MemorySegment v = worker.buffers.get("v", perHead);
@@ -165,7 +164,7 @@ final class AttentionStage {
         worker.runQuantized(images, quantizedTokens, image, new LayerObserver() {
             @Override
             public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-                if (name.equals(VitNames.scores(block))) {
+                if (name.equals(block.scores())) {
                     MemorySegment.copy(left, 0, q, 0, perHead);
                     MemorySegment.copy(right, 0, k, 0, perHead);
                 } else {
@@ -179,8 +178,8 @@ final class AttentionStage {
 
     /** Softmax's numerators from its probabilities: each row over its largest. */
     private void numerators(MemorySegment probabilities, MemorySegment out) {
-        int tokens = config.tokens();
-        for (long row = 0; row < (long) config.heads() * tokens; row++) {
+        int tokens = block.groupTokens();
+        for (long row = 0; row < (long) layout.products() * tokens; row++) {
             float most = 0;
             for (int j = 0; j < tokens; j++) {
                 most = Math.max(most, probabilities.getAtIndex(JAVA_FLOAT, row * tokens + j));
@@ -229,8 +228,6 @@ final class AttentionStage {
 
     private List<Combination> combinations(Supplier<UnitWorker> workers) {
         LevelHistogram[] histograms = histograms();
-        int values = config.tokens() * config.width();
-        int map = config.heads() * config.tokens() * config.tokens();
         pass.run(() -> new Observer(workers.get()), new ImagePass.Task<Observer>() {
             @Override
             public void compute(Observer own, int image) {
@@ -238,8 +235,11 @@ final class AttentionStage {
                 for (int part = 0; part <= PARTS.length; part++) {
                     own.histograms[part].clear();
                     boolean probabilities = part == PARTS.length;
-                    own.histograms[part].add(
-                            own.worker.buffers.get(probabilities ? "p" : PARTS[part], 0), probabilities ? map : values);
+                    add(
+                            own.histograms[part],
+                            own.worker.buffers.get(probabilities ? "p" : PARTS[part], 0),
+                            probabilities ? block.groupTokens() : block.headWidth(),
+                            probabilities || part == 0);
                 }
             }
 
@@ -276,11 +276,36 @@ final class AttentionStage {
         return combinations;
     }
 
+    /**
+     * Adds rows to a histogram. Masked positions of a map count as the zeros that they are: the product reads them.
+     *
+     * @param values {@code [groups, heads, groupTokens, columns]}
+     * @param queries whether rows are those of queries; padded ones are left out
+     */
+    private void add(LevelHistogram histogram, MemorySegment values, int columns, boolean queries) {
+        int rows = layout.products() * block.groupTokens();
+        if (!queries || !layout.isPadded()) {
+            histogram.add(values, rows * columns);
+            return;
+        }
+        for (int row = 0; row < rows; row++) {
+            if (counts(row)) {
+                histogram.add(values.asSlice(4L * row * columns), columns);
+            }
+        }
+    }
+
+    /** Whether a row of {@code [groups, heads, groupTokens]} belongs to a token. */
+    private boolean counts(int row) {
+        int place = row % block.groupTokens();
+        return !layout.isPadding(row / block.groupTokens() / block.heads(), place);
+    }
+
     private double[] errors(Supplier<UnitWorker> workers, List<Combination> combinations) {
-        int tokens = config.tokens();
-        int heads = config.heads();
-        int headWidth = config.headWidth();
-        int values = tokens * config.width();
+        int tokens = block.groupTokens();
+        int batch = layout.products();
+        int headWidth = block.headWidth();
+        int values = layout.operandElements();
         int held = pass.images() < LayerSamples.HELD_OUT ? pass.images() : pass.images() / LayerSamples.HELD_OUT;
         double[] errors = new double[combinations.size()];
         double[] energy = new double[1];
@@ -304,9 +329,9 @@ final class AttentionStage {
                 MemorySegment q = worker.buffers.get("qc", 2L * values);
                 MemorySegment k = worker.buffers.get("kc", 2L * values);
                 MemorySegment v = worker.buffers.get("vc", 2L * values);
-                MemorySegment p = worker.buffers.get("pc", 2L * heads * tokens * tokens);
-                MemorySegment raw = worker.buffers.get("raws", 4L * Math.max(values, heads * tokens * tokens));
-                MemorySegment factors = worker.buffers.get("factors", 4L * heads * tokens);
+                MemorySegment p = worker.buffers.get("pc", 2L * layout.mapElements());
+                MemorySegment raw = worker.buffers.get("raws", 4L * Math.max(values, layout.mapElements()));
+                MemorySegment factors = worker.buffers.get("factors", 4L * batch * tokens);
                 MemorySegment mixed = worker.buffers.get("mixed", 0);
                 MemorySegment results = worker.buffers.get("results", 8L * (combinations.size() + 1));
                 for (int i = 0; i < combinations.size(); i++) {
@@ -314,23 +339,23 @@ final class AttentionStage {
                     workspace.pointwise().encode(worker.buffers.get("q", 0), values, Operand.of(c.q), q);
                     workspace.pointwise().encode(worker.buffers.get("k", 0), values, Operand.of(c.k), k);
                     workspace.pointwise().encode(worker.buffers.get("v", 0), values, Operand.of(c.v), v);
-                    products.get(i)[0].run(workspace, q, k, heads, raw);
+                    products.get(i)[0].run(workspace, q, k, batch, raw);
                     float scale = c.q.scale() * c.k.scale() * (float) (1 / Math.sqrt(headWidth));
-                    workspace
-                            .pointwise()
-                            .softmaxNumerators(raw, true, heads * tokens, tokens, scale, Operand.of(c.p), p, factors);
-                    products.get(i)[1].run(workspace, p, v, heads, raw);
+                    layout.softmax(workspace.pointwise(), raw, true, 1, scale, Operand.of(c.p), p, factors);
+                    products.get(i)[1].run(workspace, p, v, batch, raw);
                     double error = 0;
-                    for (long j = 0; j < values; j++) {
-                        float unit = factors.getAtIndex(JAVA_FLOAT, j / headWidth) * c.v.scale();
-                        double d = raw.getAtIndex(JAVA_INT, j) * unit - mixed.getAtIndex(JAVA_FLOAT, j);
-                        error += d * d;
+                    for (int j = 0; j < values; j++) {
+                        if (counts(j / headWidth)) {
+                            float unit = factors.getAtIndex(JAVA_FLOAT, j / headWidth) * c.v.scale();
+                            double d = raw.getAtIndex(JAVA_INT, j) * unit - mixed.getAtIndex(JAVA_FLOAT, j);
+                            error += d * d;
+                        }
                     }
                     results.setAtIndex(JAVA_DOUBLE, i, error);
                 }
                 double squares = 0;
-                for (long j = 0; j < values; j++) {
-                    double d = mixed.getAtIndex(JAVA_FLOAT, j);
+                for (int j = 0; j < values; j++) {
+                    double d = counts(j / headWidth) ? mixed.getAtIndex(JAVA_FLOAT, j) : 0;
                     squares += d * d;
                 }
                 results.setAtIndex(JAVA_DOUBLE, combinations.size(), squares);

@@ -31,15 +31,27 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
     /** Least and largest factor between channels' scales. */
     private static final double NARROWEST = 1e-3;
 
+    /** What a LayerNorm before the layer can absorb. */
+    enum Folding {
+        /** There is none. */
+        NONE,
+        /**
+         * Scales alone: some of what the layer gives does not come from the LayerNorm (padding of windows, whose query, key and
+         * value are the bias), so the bias must not take up a shift.
+         */
+        SCALES,
+        SCALES_AND_SHIFTS
+    }
+
     static List<InputCandidate> of(
-            LayerSamples samples, Supplier<SampleWorker> workers, boolean foldable, int bits, boolean levels) {
+            LayerSamples samples, Supplier<SampleWorker> workers, Folding folding, int bits, boolean levels) {
         int inputs = samples.layer.inputs();
         ChannelStatistics statistics = ChannelStatistics.of(samples, workers);
         List<ChannelFold> folds = new ArrayList<>();
         folds.add(ChannelFold.identity(inputs));
-        if (foldable) {
+        if (folding != Folding.NONE) {
             for (double power : POWERS) {
-                folds.add(fold(statistics, power));
+                folds.add(fold(statistics, power, folding));
             }
         }
         List<LevelHistogram> histograms = histograms(samples, workers, statistics, folds);
@@ -62,7 +74,7 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
         return candidates;
     }
 
-    private static ChannelFold fold(ChannelStatistics statistics, double power) {
+    private static ChannelFold fold(ChannelStatistics statistics, double power, Folding folding) {
         int inputs = statistics.channels();
         double logs = 0;
         for (int c = 0; c < inputs; c++) {
@@ -72,7 +84,7 @@ record InputCandidate(String name, ChannelFold fold, ActivationQuantizer quantiz
         float[] shift = new float[inputs];
         float[] scale = new float[inputs];
         for (int c = 0; c < inputs; c++) {
-            shift[c] = (float) statistics.mean(c);
+            shift[c] = folding == Folding.SCALES ? 0 : (float) statistics.mean(c);
             scale[c] = (float) Math.pow(Math.max(statistics.deviation(c) / typical, NARROWEST), power);
         }
         return new ChannelFold(shift, scale);

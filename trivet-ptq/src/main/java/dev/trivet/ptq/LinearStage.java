@@ -62,10 +62,10 @@ final class LinearStage {
     /** Moments of one input candidate. */
     private record Moments(InputCandidate input, SecondMoments fitted, SecondMoments heldOut) {}
 
-    /** @param foldable whether a LayerNorm before the layer can absorb a change of variables */
-    Choice choose(boolean foldable) {
+    /** @param folding what change of variables a LayerNorm before the layer can absorb */
+    Choice choose(InputCandidate.Folding folding) {
         List<InputCandidate> candidates =
-                InputCandidate.of(samples, workers, foldable, bits.activationBits(), settings.levels());
+                InputCandidate.of(samples, workers, folding, bits.activationBits(), settings.levels());
         List<Moments> moments = moments(candidates);
         List<LinearFit> fits = new ArrayList<>();
         List<Callable<List<LinearFit>>> jobs = new ArrayList<>();

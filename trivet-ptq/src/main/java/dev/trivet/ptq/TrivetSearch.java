@@ -1,11 +1,14 @@
 package dev.trivet.ptq;
 
+import dev.trivet.model.Geometry;
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.VitConfig;
-import dev.trivet.model.VitNames;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Objects;
 import java.util.function.Consumer;
 
 /**
@@ -13,7 +16,7 @@ import java.util.function.Consumer;
  * feeds it. What is new against {@link LiuSearch}:
  *
  * <ol>
- *   <li>The float model is rewritten first, so that low-bit grids fit it: {@link ResidualRotation} once, {@link HeadBasis} per
+ *   <li>The float model is rewritten first, so that low-bit grids fit it: {@link ResidualRotation} once (ViT), {@link HeadBasis} per
  *       block. Nothing of this is left at run time.
  *   <li>Input quantizers are of least squared error and may pick their levels ({@link LevelHistogram}); LayerNorms absorb a
  *       change of variables ({@link ChannelFold}).
@@ -40,60 +43,77 @@ final class TrivetSearch implements UnitSearch {
     }
 
     @Override
-    public int passes(ModelUnit unit, VitConfig config) {
-        return unit.block() < 0 ? PASSES_OF_LINEAR : 4 * PASSES_OF_LINEAR + PASSES_OF_ATTENTION;
+    public int passes(SearchUnit unit) {
+        return unit.unit() instanceof ModelUnit.Block
+                ? 4 * PASSES_OF_LINEAR + PASSES_OF_ATTENTION
+                : PASSES_OF_LINEAR * unit.unit().linears().size();
     }
 
     @Override
-    public long memoryBound(VitConfig config) {
+    public long memoryBound(Geometry geometry) {
+        Map<String, VitTensors.Linear> layers = new HashMap<>();
+        VitTensors.of(geometry).linears().forEach(layer -> layers.put(layer.name(), layer));
         long most = 0;
-        for (VitTensors.Linear layer : VitTensors.of(config).linears()) {
-            long k = layer.inputs();
-            boolean folds = k == config.width();
-            long candidates = (folds ? 3 : 1) * (settings.levels() ? 2 : 1);
-            long moments = 2 * candidates * 8 * (k * k + k * layer.outputs());
-            long perThread = candidates * 4 * (k * k + k * layer.outputs() + k * config.tokens());
-            most = Math.max(most, moments + 6 * 8 * k * k + settings.threads() * perThread);
+        for (ModelUnit unit : geometry.units()) {
+            for (String name : unit.linears()) {
+                VitTensors.Linear layer = Objects.requireNonNull(layers.get(name));
+                long k = layer.inputs();
+                long candidates = (norm(unit, name).isEmpty() ? 1 : 3) * (settings.levels() ? 2 : 1);
+                long rows = SearchUnit.rows(unit, layer.inputs());
+                long moments = 2 * candidates * 8 * (k * k + k * layer.outputs());
+                long perThread = candidates * 4 * (k * k + k * layer.outputs() + k * rows);
+                most = Math.max(most, moments + 6 * 8 * k * k + settings.threads() * perThread);
+            }
         }
         return most + 2 * TokenStore.IN_MEMORY;
     }
 
     @Override
-    public void quantize(ModelUnit unit, SearchState state) {
-        int b = unit.block();
-        int tokens = state.config().tokens();
-        if (unit.part().embedding()) {
-            linear(
-                    VitNames.PATCH_EMBEDDING,
-                    unit,
-                    state,
-                    LayerSamples.Target.OUTPUT,
-                    "",
-                    state.config().patches());
-        } else if (unit.part().head()) {
-            boolean distilled = state.config().distilled();
-            String norm = distilled ? "" : VitNames.finalNorm(state.config());
-            linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, 1);
-            if (distilled) {
-                linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, "", 1);
+    public void quantize(SearchUnit unit, SearchState state) {
+        if (!(unit.unit() instanceof ModelUnit.Block block)) {
+            for (String name : unit.unit().linears()) {
+                linear(name, unit, state, LayerSamples.Target.OUTPUT);
             }
-        } else {
-            if (settings.headBases() && attentionIsQuantized(b)) {
-                state.progress.stage("bases");
-                state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, b, workers));
-            }
-            linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.attentionNorm(b), tokens);
-            attention(unit, state);
-            linear(VitNames.projection(b), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, "", tokens);
-            linear(VitNames.hidden(b), unit, state, LayerSamples.Target.OUTPUT, VitNames.mlpNorm(b), tokens);
-            linear(VitNames.output(b), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK, "", tokens);
+            return;
         }
+        if (settings.headBases() && attentionIsQuantized(block)) {
+            state.progress.stage("bases");
+            state.withWorkers(unit, workers -> HeadMoments.rewrite(state, block, workers));
+        }
+        linear(block.qkv(), unit, state, LayerSamples.Target.OUTPUT);
+        attention(unit, block, state);
+        linear(block.projection(), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION);
+        linear(block.hidden(), unit, state, LayerSamples.Target.OUTPUT);
+        linear(block.mlpOutput(), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK);
+    }
+
+    /** The LayerNorm that feeds a layer and no other, whether directly or through a mean over tokens; empty if there is none. */
+    private static String norm(ModelUnit unit, String layer) {
+        return switch (unit) {
+            case ModelUnit.Embedding _ -> "";
+            case ModelUnit.Block u when layer.equals(u.qkv()) -> u.attentionNorm();
+            case ModelUnit.Block u when layer.equals(u.hidden()) -> u.mlpNorm();
+            case ModelUnit.Block _ -> "";
+            case ModelUnit.Merging u -> u.norm();
+            case ModelUnit.Head u -> u.linears().size() == 1 ? u.norm() : "";
+        };
+    }
+
+    private static InputCandidate.Folding folding(ModelUnit unit, String layer, SearchState state) {
+        if (norm(unit, layer).isEmpty()) {
+            return InputCandidate.Folding.NONE;
+        }
+        return unit instanceof ModelUnit.Block block
+                        && layer.equals(block.qkv())
+                        && state.layout(block).isPadded()
+                ? InputCandidate.Folding.SCALES
+                : InputCandidate.Folding.SCALES_AND_SHIFTS;
     }
 
     /** Whether at least one of a block's products is. */
-    private boolean attentionIsQuantized(int b) {
-        return !plan.operator(VitNames.scores(b)).isFloat()
-                || !plan.operator(VitNames.mixing(b)).isFloat();
+    private boolean attentionIsQuantized(ModelUnit.Block block) {
+        return !plan.operator(block.scores()).isFloat()
+                || !plan.operator(block.mixing()).isFloat();
     }
 
     /** A product that stays in float is tried with the finest codes there are, and then left alone. */
@@ -101,20 +121,21 @@ final class TrivetSearch implements UnitSearch {
         return product.isFloat() ? ActivationQuantizer.MOST_BITS : product.activationBits();
     }
 
-    private void linear(
-            String name, ModelUnit unit, SearchState state, LayerSamples.Target target, String norm, int rows) {
+    private void linear(String name, SearchUnit unit, SearchState state, LayerSamples.Target target) {
         OperatorPlan bits = plan.operator(name);
         if (bits.isFloat()) {
             return;
         }
         state.progress.stage(name);
         LinearLayer.Float32 layer = state.floatLayer(name);
-        state.withWorkers(unit.part(), workers -> {
+        InputCandidate.Folding folding = folding(unit.unit(), name, state);
+        state.withWorkers(unit, workers -> {
             LinearStage.Choice choice;
-            try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, rows)) {
-                choice = new LinearStage(samples, state.kernels, bits, settings).choose(!norm.isEmpty());
+            try (LayerSamples samples =
+                    LayerSamples.capture(state, workers, layer, target, unit.rows(layer.inputs()))) {
+                choice = new LinearStage(samples, state.kernels, bits, settings).choose(folding);
             }
-            apply(state, layer, norm, bits.weightBits(), choice.fit());
+            apply(state, layer, norm(unit.unit(), name), bits.weightBits(), choice.fit());
             choices.accept(new OperatorChoice(name, choice.fit().description(), choice.error(), choice.tried()));
         });
     }
@@ -143,18 +164,18 @@ final class TrivetSearch implements UnitSearch {
         }
     }
 
-    private void attention(ModelUnit unit, SearchState state) {
-        int b = unit.block();
-        if (!attentionIsQuantized(b)) {
+    private void attention(SearchUnit unit, ModelUnit.Block block, SearchState state) {
+        if (!attentionIsQuantized(block)) {
             return;
         }
-        OperatorPlan scores = plan.operator(VitNames.scores(b));
-        OperatorPlan mixing = plan.operator(VitNames.mixing(b));
+        OperatorPlan scores = plan.operator(block.scores());
+        OperatorPlan mixing = plan.operator(block.mixing());
         String name = mixing.isFloat() ? scores.operator() : mixing.operator();
         state.progress.stage(name);
-        AttentionStage stage = new AttentionStage(state, b, triedBits(scores), triedBits(mixing), settings.levels());
-        state.withWorkers(unit.part(), workers -> rewrite(b, state, stage.rewrite(workers)));
-        state.withWorkers(unit.part(), workers -> {
+        AttentionStage stage =
+                new AttentionStage(state, block, triedBits(scores), triedBits(mixing), settings.levels());
+        state.withWorkers(unit, workers -> rewrite(block, state, stage.rewrite(workers)));
+        state.withWorkers(unit, workers -> {
             AttentionStage.Choice choice = stage.choose(workers);
             if (!scores.isFloat()) {
                 state.put(scores.operator(), choice.scores());
@@ -167,12 +188,12 @@ final class TrivetSearch implements UnitSearch {
     }
 
     /** Lets the projections around a block's products absorb the change of q, k and v. */
-    static void rewrite(int b, SearchState state, AttentionStage.Rewrite rewrite) {
-        switch (state.layer(VitNames.qkv(b))) {
+    static void rewrite(ModelUnit.Block block, SearchState state, AttentionStage.Rewrite rewrite) {
+        switch (state.layer(block.qkv())) {
             case LinearLayer.Quantized qkv -> state.put(rewritten(qkv, rewrite));
             case LinearLayer.Float32 qkv -> state.put(rewritten(qkv, rewrite));
         }
-        LinearLayer.Float32 projection = state.floatLayer(VitNames.projection(b));
+        LinearLayer.Float32 projection = state.floatLayer(block.projection());
         float[] weight = projection.weight().clone();
         float[] projectionBias = projection.bias().clone();
         int width = projection.inputs();

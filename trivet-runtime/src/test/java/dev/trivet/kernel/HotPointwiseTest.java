@@ -110,8 +110,7 @@ class HotPointwiseTest {
                 (p, out) -> p.softmaxWindows(sums, true, scores, 3e-5f, bias, probability, out, MemorySegment.NULL));
         passes.put(
                 "numerators of windows",
-                (p, out) -> p.softmaxWindows(
-                        sums, true, scores, 3e-5f, bias, probability, out, out.asSlice(164)));
+                (p, out) -> p.softmaxWindows(sums, true, scores, 3e-5f, bias, probability, out, out.asSlice(164)));
         passes.put("mergeWindows", (p, out) -> p.mergeWindows(sums, true, back, 1e-5f, MemorySegment.NULL, code, out));
         passes.put("normalized mergeWindows", (p, out) -> p.mergeWindows(sums, true, back, 1e-3f, beta, code, out));
         passes.put("meanRows", (p, out) -> p.meanRows(x, ROWS, WIDTH, out));
