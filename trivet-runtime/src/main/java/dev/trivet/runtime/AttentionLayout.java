@@ -81,7 +81,19 @@ public final class AttentionLayout {
     public static AttentionLayout of(VitModel model, ModelUnit.Block unit, int batch, Arena arena) {
         return unit.windows()
                 .map(windows -> of(model, unit, batch, arena, Mask.of(windows, arena)))
-                .orElseGet(() -> new AttentionLayout(unit, batch, Optional.empty()));
+                .orElseGet(() -> whole(unit, batch));
+    }
+
+    /**
+     * One group of all tokens.
+     *
+     * @param unit a block without windows
+     */
+    public static AttentionLayout whole(ModelUnit.Block unit, int batch) {
+        if (unit.windows().isPresent()) {
+            throw new IllegalArgumentException(unit.name() + " attends within windows");
+        }
+        return new AttentionLayout(unit, batch, Optional.empty());
     }
 
     /** The same with a mask that other blocks use as well. */
