@@ -2,6 +2,7 @@ package dev.trivet.ptq;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
+import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.VectorKernels;
 import dev.trivet.model.VitModel;
 import dev.trivet.runtime.ModelExecutor;
@@ -15,9 +16,14 @@ final class Logits {
 
     /** {@code [images * classes]}. */
     static float[] of(VitModel model, CalibrationImages images) {
+        return of(model, new VectorKernels(), images);
+    }
+
+    /** The same by chosen kernels. */
+    static float[] of(VitModel model, Kernels kernels, CalibrationImages images) {
         int classes = model.geometry().classes();
         float[] logits = new float[images.size() * classes];
-        try (ModelExecutor executor = ModelExecutor.compile(model, new VectorKernels(), 1);
+        try (ModelExecutor executor = ModelExecutor.compile(model, kernels, 1);
                 ModelSession session = executor.openSession()) {
             MemorySegment in = session.allocateInput();
             MemorySegment out = session.allocateLogits();

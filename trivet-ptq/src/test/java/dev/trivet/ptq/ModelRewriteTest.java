@@ -143,7 +143,7 @@ class ModelRewriteTest {
         int width = qkv.inputs();
         float[] weight = qkv.weight().clone();
         float[] bias = qkv.bias().clone();
-        java.util.Arrays.fill(weight, width * width, (width + model.geometry().headWidth()) * width, 0f);
+        java.util.Arrays.fill(weight, width * width, (width + model.vit().headWidth()) * width, 0f);
         for (int n : new int[] {1, 2 * width}) {
             java.util.Arrays.fill(weight, n * width, (n + 1) * width, 0f);
             bias[n] = 0;
