@@ -112,13 +112,19 @@ class ModelRewriteTest {
         "swin_micro, 3, 2, false",
         "swin_micro, 2, 2, true",
         "swin_micro_window4, 1, 4, false",
-        "swin_micro_window4, 1, 4, true"
+        "swin_micro_window4, 1, 4, true",
+        "swin_padded_micro, 1, 3, false",
+        "swin_padded_micro, 1, 3, true"
     })
     void rewrittenHeadsSayTheSame(String name, int block, int images, boolean attention) {
         VitModel model = Fixtures.micro(name);
         VitModel rewritten = rewritten(model, block, images, 2, attention);
         sameLogits(model, rewritten);
-        String qkv = VitNames.qkv(block);
+        String qkv = model.geometry().units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(unit -> ((ModelUnit.Block) unit).qkv())
+                .toList()
+                .get(block);
         assertThat(((LinearLayer.Float32) rewritten.linear(qkv)).weight())
                 .isNotEqualTo(((LinearLayer.Float32) model.linear(qkv)).weight());
         VitModel again = rewritten(model, block, images, 1, attention);
