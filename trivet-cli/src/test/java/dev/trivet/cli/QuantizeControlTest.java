@@ -109,6 +109,59 @@ class QuantizeControlTest {
         assertThat(report).contains("\"sensitivity\"", "\"frontier\"", "\"chosen_bits\"", "\"reason\"");
     }
 
+    /** A Swin goes through everything that a ViT does: plan, mixed precision, inspect, compare, report. */
+    @ParameterizedTest
+    @ValueSource(strings = {"trivet", "liu2021"})
+    void aSwinIsPlannedQuantizedComparedAndReported(String method) throws IOException {
+        Path swin = Fixtures.golden("swin_micro_window4");
+        String json = CommandRun.of("quantize", swin, "--plan-only", "--bits", 6, "--method", method, "--json")
+                .good()
+                .out();
+        assertThat(json).contains("layers.0.blocks.1.attn.qk", "layers.2.downsample.reduction");
+        Path plan = Files.writeString(
+                temp.resolve("plan.json"),
+                json.replaceAll(
+                        "(?<a>\"layers.1.downsample.reduction\",\\s+\"weight_bits\" : )6(?<b>,\\s+\"activation_bits\" : )6",
+                        "${a}9${b}10"));
+        Path output = temp.resolve("q.safetensors");
+        Path report = temp.resolve("q.html");
+        CommandRun.of(
+                        "quantize",
+                        swin,
+                        "--calibration",
+                        images,
+                        "--images",
+                        4,
+                        "--threads",
+                        2,
+                        "--method",
+                        method,
+                        "--plan",
+                        plan,
+                        "--mixed",
+                        "--average-bits",
+                        6,
+                        "--candidate-bits",
+                        "5,7",
+                        "-o",
+                        output,
+                        "--report",
+                        report)
+                .good();
+        ModelFile written = ModelFile.read(output, Optional.empty());
+        assertThat(written.model().linear("layers.1.downsample.reduction"))
+                .isInstanceOfSatisfying(LinearLayer.Quantized.class, q -> {
+                    assertThat(q.bits()).isEqualTo(9);
+                    assertThat(q.input().bits()).isEqualTo(10);
+                });
+        JsonNode inspected = CommandRun.of("inspect", output, "--json").good().json();
+        assertThat(inspected.path("bytes").asLong()).isEqualTo(Files.size(output));
+        assertThat(CommandRun.of("compare", swin, output, "--data", images).good().out())
+                .contains("worst modules", "layers.");
+        assertThat(Files.readString(report))
+                .contains("layers.0.blocks.1.attn", "layers.1.downsample.reduction: weights 9 bits, input 10 bits");
+    }
+
     @Test
     void seedsGiveAFileEachAndTheirSpread() {
         Path output = temp.resolve("q.safetensors");

@@ -107,34 +107,9 @@ public final class VitSession implements ModelSession {
         heads(images, logits, observer);
     }
 
-    /** A buffer for {@link #embed}, {@link #runBlocks} and {@link #runHead}: float32 {@code [batch, tokens, width]}. */
     @Override
     public MemorySegment allocateTokens() {
         return floats((long) executor.batch * config.tokens() * config.width());
-    }
-
-    /**
-     * Runs the embedding alone.
-     *
-     * @param input float32 {@code [images, channels, imageSize, imageSize]}, off-heap
-     * @param tokens float32 {@code [images, tokens, width]}, overwritten
-     */
-    public void runEmbedding(MemorySegment input, int images, MemorySegment tokens, Optional<LayerObserver> watcher) {
-        workspace.enter();
-        embed(input, images, watcher.orElse(null));
-        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
-    }
-
-    /**
-     * Runs the executor's blocks alone.
-     *
-     * @param tokens float32 {@code [images, tokens, width]}, replaced by what the blocks make of them
-     */
-    public void runBlocks(MemorySegment tokens, int images, Optional<LayerObserver> watcher) {
-        workspace.enter();
-        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        blocks(images, watcher.orElse(null));
-        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
     }
 
     @Override
@@ -161,33 +136,24 @@ public final class VitSession implements ModelSession {
         return executor.blocks.get(block);
     }
 
-    /**
-     * Runs the final LayerNorm and the heads alone.
-     *
-     * @param tokens float32 {@code [images, tokens, width]}
-     * @param logits float32 {@code [images, classes]}, off-heap, overwritten
-     */
-    public void runHead(MemorySegment tokens, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
-        workspace.enter();
-        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        heads(images, logits, watcher.orElse(null));
-    }
-
     private long streamBytes(int images) {
         return 4L * images * config.tokens() * config.width();
     }
 
     @Override
     public void runUnit(int unit, MemorySegment in, int images, MemorySegment out, Optional<LayerObserver> watcher) {
+        @Nullable LayerObserver observer = watcher.orElse(null);
+        workspace.enter();
         if (unit == 0) {
-            runEmbedding(in, images, out, watcher);
+            embed(in, images, observer);
+            MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
         } else if (unit == config.depth() + 1) {
-            runHead(in, images, out, watcher);
+            MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
+            heads(images, out, observer);
         } else {
             BlockOperators block = compiledBlock(unit);
-            workspace.enter();
             MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
-            block(block, images, watcher.orElse(null));
+            block(block, images, observer);
             MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
         }
     }
