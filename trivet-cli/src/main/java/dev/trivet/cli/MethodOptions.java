@@ -2,6 +2,7 @@ package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
 import dev.trivet.model.Geometry;
+import dev.trivet.model.VitConfig;
 import dev.trivet.ptq.LiuSettings;
 import dev.trivet.ptq.MethodSettings;
 import dev.trivet.ptq.QuantizationPlan;
@@ -220,11 +221,12 @@ final class MethodOptions {
     }
 
     /** What a run's result depends on beside widths, seed and images. */
-    String description() {
+    String description(Geometry geometry) {
         Map<String, Object> facts = new TreeMap<>();
         switch (method) {
             case TRIVET -> {
-                facts.put("rotation", !noRotation);
+                // Nothing else has a stream that can be rotated.
+                facts.put("rotation", !noRotation && geometry instanceof VitConfig);
                 facts.put("head bases", !noHeadBases);
                 facts.put("levels", !noLevels);
                 facts.put("compensation", !noCompensation);

@@ -57,7 +57,7 @@ final class QuantizationRun {
         facts.put("calibration_sha256", sample.sha256());
         facts.put("calibration_images", String.valueOf(sample.size()));
         facts.put("seed", String.valueOf(sample.seed()));
-        facts.put("settings", method.description());
+        facts.put("settings", method.description(source.model().geometry()));
         facts.put("mixed", mixed.description(method.method));
         facts.put("plan_sha256", Sha256.of(PlanFile.json(method.method.toString(), plan)));
         facts.put("kernels", kernels.description());

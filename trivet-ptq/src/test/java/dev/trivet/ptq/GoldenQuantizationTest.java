@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.io.TempDir;
@@ -89,12 +90,12 @@ class GoldenQuantizationTest {
     })
     void eightBitsKeepTheLogitsOnEveryProvider(String name, String method) {
         VitModel model = Fixtures.micro(name);
-        VitModel quantized = throughAFile(
-                quantization(model, method(method, 0), 8).run(SearchListener.SILENT));
+        VitModel quantized =
+                throughAFile(quantization(model, method(method, 0), 8).run(SearchListener.SILENT));
         CalibrationImages unseen = new Fixtures.Noise(model.geometry(), 6, 99);
         Map<String, float[]> logits = new LinkedHashMap<>();
         onEach(kernels -> logits.put(kernels.name(), Logits.of(quantized, kernels, unseen)));
-        float[] defined = logits.get("reference");
+        float[] defined = Objects.requireNonNull(logits.get("reference"));
         logits.forEach((provider, values) -> assertThat(values).as(provider).isEqualTo(defined));
         double sqnr = Logits.sqnrDb(Logits.of(model, unseen), defined);
         System.out.printf("%s, %s, 8 bits: logits SQNR %.1f dB%n", name, method, sqnr);
@@ -124,7 +125,9 @@ class GoldenQuantizationTest {
             VitModel left = throughAFile(reached.get(units - 1));
             VitModel resumed = quantization.run(
                     new Quantization.Begun(left, units), SearchListener.SILENT, choice -> {}, SearchCheckpoint.NONE);
-            assertThat(Files.readAllBytes(write(resumed))).as("after %d units", units).isEqualTo(bytes);
+            assertThat(Files.readAllBytes(write(resumed)))
+                    .as("after %d units", units)
+                    .isEqualTo(bytes);
         }
     }
 
@@ -136,7 +139,8 @@ class GoldenQuantizationTest {
         Quantization quantization = quantization(model, method(method, 0), 8);
         VitModel quantized = quantization.run(SearchListener.SILENT);
         assertThat(quantized.linears().keySet()).contains("layers.1.downsample.reduction");
-        assertThat(quantization.plan().operator("layers.1.downsample.reduction").weightBits()).isEqualTo(8);
+        assertThat(quantization.plan().operator("layers.1.downsample.reduction").weightBits())
+                .isEqualTo(8);
         assertThat(quantization.plan().operators()).hasSize(2 + 2 + 6 * 6);
         CalibrationImages images = new Fixtures.Noise(model.geometry(), 3, 5);
         ModuleNoise noise = ModuleNoise.measure(model, quantized, new VectorKernels(), images, 3);

@@ -112,7 +112,10 @@ class WindowAttentionTest {
         double[][] y = new double[x.length][];
         for (int t = 0; t < x.length; t++) {
             double mean = java.util.Arrays.stream(x[t]).average().orElseThrow();
-            double square = java.util.Arrays.stream(x[t]).map(v -> (v - mean) * (v - mean)).sum() / x[t].length;
+            double square = java.util.Arrays.stream(x[t])
+                            .map(v -> (v - mean) * (v - mean))
+                            .sum()
+                    / x[t].length;
             y[t] = new double[x[t].length];
             for (int c = 0; c < x[t].length; c++) {
                 y[t][c] = (x[t][c] - mean) / Math.sqrt(square + 1e-5) * model.floats(name + ".weight")[c]
@@ -340,8 +343,7 @@ class WindowAttentionTest {
             MemorySegment scores = arena.allocateFrom(JAVA_FLOAT, noise(random, layout.mapElements()));
             MemorySegment sums = arena.allocate(4L * layout.mapElements(), 64);
             for (int i = 0; i < layout.mapElements(); i++) {
-                sums.setAtIndex(
-                        JAVA_INT, i, (int) (10 * scores.getAtIndex(JAVA_FLOAT, i)) + random.nextInt(-9, 10));
+                sums.setAtIndex(JAVA_INT, i, (int) (10 * scores.getAtIndex(JAVA_FLOAT, i)) + random.nextInt(-9, 10));
             }
             int[] tokens = layout.unit().windows().orElseThrow().tokens();
             double expected = 0;
@@ -359,11 +361,11 @@ class WindowAttentionTest {
                                                         - scores.getAtIndex(JAVA_FLOAT, row + j))
                                                 * scale
                                         + bias;
-                                double margin = (sums.getAtIndex(JAVA_INT, row + i)
-                                                        - sums.getAtIndex(JAVA_INT, row + j))
-                                                * 0.1f
-                                                * scale
-                                        + bias;
+                                double margin =
+                                        (sums.getAtIndex(JAVA_INT, row + i) - sums.getAtIndex(JAVA_INT, row + j))
+                                                        * 0.1f
+                                                        * scale
+                                                + bias;
                                 expected += Math.max(RankingLoss.THETA - margin * Math.signum(order), 0);
                             } else if (!first && !second) {
                                 expected += RankingLoss.THETA;
@@ -426,7 +428,8 @@ class WindowAttentionTest {
                         }
                     }
                 }
-                expected += Fixtures.pearson(doubles(wanted), doubles(found)) / layout.unit().groups();
+                expected += Fixtures.pearson(doubles(wanted), doubles(found))
+                        / layout.unit().groups();
             }
             assertThat(dropped > 0).isEqualTo(side == 5 || block == 1);
             ProductCorrelation correlation = new ProductCorrelation(layout, map);
