@@ -5,6 +5,7 @@ import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.kernel.Kernels;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.ptq.FileSizeBound;
 import dev.trivet.ptq.MixedPrecision;
@@ -112,7 +113,10 @@ final class QuantizationRun {
         if (!mixed.mixed) {
             return base;
         }
-        int modules = 2 * model.geometry().units().size();
+        int modules = 2
+                * (int) model.geometry().units().stream()
+                        .filter(ModelUnit.Block.class::isInstance)
+                        .count();
         String document = PlanFile.json(method.method.toString(), base);
         Provenance known = new Provenance(facts, Optional.of(document), Optional.of("{}"));
         // A plan's widths have at most one digit more than those of the base plan.
