@@ -125,7 +125,7 @@ class QuantizeControlTest {
                         "${a}9${b}10"));
         Path output = temp.resolve("q.safetensors");
         Path report = temp.resolve("q.html");
-        CommandRun.of(
+        CommandRun quantized = CommandRun.of(
                         "quantize",
                         swin,
                         "--calibration",
@@ -138,16 +138,11 @@ class QuantizeControlTest {
                         method,
                         "--plan",
                         plan,
-                        "--mixed",
-                        "--average-bits",
-                        6,
-                        "--candidate-bits",
-                        "5,7",
                         "-o",
                         output,
                         "--report",
-                        report)
-                .good();
+                        report);
+        assertThat(quantized.exit()).as(quantized.err()).isZero();
         ModelFile written = ModelFile.read(output, Optional.empty());
         assertThat(written.model().linear("layers.1.downsample.reduction"))
                 .isInstanceOfSatisfying(LinearLayer.Quantized.class, q -> {
@@ -160,6 +155,30 @@ class QuantizeControlTest {
                 .contains("worst modules", "layers.");
         assertThat(Files.readString(report))
                 .contains("layers.0.blocks.1.attn", "layers.1.downsample.reduction: weights 9 bits, input 10 bits");
+        Path mixed = temp.resolve("mixed.safetensors");
+        CommandRun choice = CommandRun.of(
+                "quantize",
+                swin,
+                "--calibration",
+                images,
+                "--images",
+                2,
+                "--threads",
+                2,
+                "--method",
+                method,
+                "--mixed",
+                "--average-bits",
+                6,
+                "--candidate-bits",
+                "5,7",
+                "-o",
+                mixed);
+        assertThat(choice.exit()).as(choice.err()).isZero();
+        assertThat(choice.err()).contains("Pareto frontier", "layers.0.blocks.0.attn", "layers.2.blocks.1.mlp");
+        assertThat(ModelFile.read(mixed, Optional.empty()).model().linear("layers.2.blocks.0.attn.qkv"))
+                .isInstanceOfSatisfying(
+                        LinearLayer.Quantized.class, q -> assertThat(q.bits()).isIn(5, 7));
     }
 
     @Test
