@@ -123,7 +123,7 @@ final class DemoCommand implements Callable<Integer> {
                 source.model(),
                 kernels,
                 sample,
-                QuantizationPlan.uniform(source.model().vit(), 8, 8, 8),
+                QuantizationPlan.uniform(source.model().geometry(), 8, 8, 8),
                 TrivetSettings.defaults(0, common.threads()));
         try (Progress progress = new Progress(common.err())) {
             QuantizedModelFile.write(

@@ -1,6 +1,7 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.VitConfig;
 import dev.trivet.ptq.LiuSettings;
 import dev.trivet.ptq.MethodSettings;
@@ -210,9 +211,9 @@ final class MethodOptions {
     }
 
     /** @throws BadInputException if a width is not known */
-    QuantizationPlan plan(VitConfig config) {
+    QuantizationPlan plan(Geometry geometry) {
         try {
-            return QuantizationPlan.uniform(config, weightBits(), activationBits(), edgeBits());
+            return QuantizationPlan.uniform(geometry, weightBits(), activationBits(), edgeBits());
         } catch (IllegalArgumentException e) {
             throw new BadInputException(
                     "widths are 2 to 10 bits; correct --bits, --weight-bits, --activation-bits or" + " --edge-bits", e);
@@ -220,11 +221,12 @@ final class MethodOptions {
     }
 
     /** What a run's result depends on beside widths, seed and images. */
-    String description() {
+    String description(Geometry geometry) {
         Map<String, Object> facts = new TreeMap<>();
         switch (method) {
             case TRIVET -> {
-                facts.put("rotation", !noRotation);
+                // Nothing else has a stream that can be rotated.
+                facts.put("rotation", !noRotation && geometry instanceof VitConfig);
                 facts.put("head bases", !noHeadBases);
                 facts.put("levels", !noLevels);
                 facts.put("compensation", !noCompensation);

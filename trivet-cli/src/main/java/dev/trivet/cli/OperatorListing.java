@@ -96,7 +96,7 @@ record OperatorListing(List<Operator> operators, long floatBytes) {
         VitModel vit = file.model();
         List<Operator> operators = new ArrayList<>();
         for (VitTensors.Linear spec : VitTensors.of(vit.geometry()).linears()) {
-            long bias = spec.bias() ? 4L * spec.outputs() : 0;
+            long bias = spec.bias() || hasBias(vit.linear(spec.name())) ? 4L * spec.outputs() : 0;
             operators.add(
                     switch (vit.linear(spec.name())) {
                         case LinearLayer.Float32 l -> linear(l, bias, kernel);
@@ -108,6 +108,16 @@ record OperatorListing(List<Operator> operators, long floatBytes) {
         long floats =
                 vit.floats().values().stream().mapToLong(v -> 4L * v.length).sum();
         return new OperatorListing(operators, floats);
+    }
+
+    /** Quantizing may give a bias to a layer that had none; a file holds it where it is not zero. */
+    private static boolean hasBias(LinearLayer layer) {
+        for (float b : layer.bias()) {
+            if (b != 0) {
+                return true;
+            }
+        }
+        return false;
     }
 
     private static Operator linear(LinearLayer.Float32 l, long bias, String kernel) {

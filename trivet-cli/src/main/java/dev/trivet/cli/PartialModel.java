@@ -67,8 +67,7 @@ final class PartialModel {
                         "give what the first run was given, or leave --resume out to start again");
             }
         }
-        // The embedding, the blocks, the head.
-        int most = left.model().vit().depth() + 2;
+        int most = left.model().geometry().units().size();
         if (units == null || !units.matches("\\d{1,5}") || Integer.parseInt(units) > most) {
             throw noCheckpoint();
         }

@@ -1,7 +1,7 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.Geometry;
 import dev.trivet.ptq.OperatorPlan;
 import dev.trivet.ptq.QuantizationPlan;
 import java.io.IOException;
@@ -51,9 +51,9 @@ final class PlanFile {
      *
      * @throws BadInputException if the file is no plan, or not one for this model
      */
-    static QuantizationPlan read(Path file, VitConfig config) {
+    static QuantizationPlan read(Path file, Geometry geometry) {
         try {
-            return parse(Files.readString(file), config);
+            return parse(Files.readString(file), geometry);
         } catch (IOException e) {
             throw new BadInputException(
                     file, "cannot be read (" + BadInputException.reason(e) + ")", "check the path", e);
@@ -70,7 +70,7 @@ final class PlanFile {
     }
 
     /** @throws IllegalArgumentException if the document is no plan for the model */
-    static QuantizationPlan parse(String document, VitConfig config) {
+    static QuantizationPlan parse(String document, Geometry geometry) {
         JsonNode operators = JSON.readTree(document).path("operators");
         if (!operators.isArray()) {
             throw new IllegalArgumentException("it has no list of operators");
@@ -88,7 +88,7 @@ final class PlanFile {
                     row.path(ACTIVATIONS).asInt()));
         }
         QuantizationPlan plan = new QuantizationPlan(plans);
-        plan.check(config);
+        plan.check(geometry);
         return plan;
     }
 }

@@ -5,6 +5,7 @@ import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.kernel.Kernels;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.ptq.FileSizeBound;
 import dev.trivet.ptq.MixedPrecision;
@@ -57,7 +58,7 @@ final class QuantizationRun {
         facts.put("calibration_sha256", sample.sha256());
         facts.put("calibration_images", String.valueOf(sample.size()));
         facts.put("seed", String.valueOf(sample.seed()));
-        facts.put("settings", method.description());
+        facts.put("settings", method.description(source.model().geometry()));
         facts.put("mixed", mixed.description(method.method));
         facts.put("plan_sha256", Sha256.of(PlanFile.json(method.method.toString(), plan)));
         facts.put("image_size", String.valueOf(source.model().geometry().imageSize()));
@@ -102,7 +103,7 @@ final class QuantizationRun {
 
     private QuantizationPlan parse(Path file, String document) {
         try {
-            return PlanFile.parse(document, model.vit());
+            return PlanFile.parse(document, model.geometry());
         } catch (IllegalArgumentException e) {
             throw new BadInputException(
                     file, "is no checkpoint (" + e.getMessage() + ")", "leave --resume out to start again", e);
@@ -113,7 +114,10 @@ final class QuantizationRun {
         if (!mixed.mixed) {
             return base;
         }
-        int modules = 2 * model.vit().depth();
+        int modules = 2
+                * (int) model.geometry().units().stream()
+                        .filter(ModelUnit.Block.class::isInstance)
+                        .count();
         String document = PlanFile.json(method.method.toString(), base);
         Provenance known = new Provenance(facts, Optional.of(document), Optional.of("{}"));
         // A plan's widths have at most one digit more than those of the base plan.

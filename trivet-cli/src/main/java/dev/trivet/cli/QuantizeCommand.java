@@ -176,8 +176,8 @@ final class QuantizeCommand implements Callable<Integer> {
 
     private QuantizationPlan plan(ModelFile file) {
         return planFile == null
-                ? method.plan(file.model().vit())
-                : PlanFile.read(planFile, file.model().vit());
+                ? method.plan(file.model().geometry())
+                : PlanFile.read(planFile, file.model().geometry());
     }
 
     private CalibrationSample sample(ModelFile file, Path folder, long drawn) {

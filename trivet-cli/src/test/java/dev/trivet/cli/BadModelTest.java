@@ -246,19 +246,4 @@ class BadModelTest {
                 .good();
         return output;
     }
-
-    @Test
-    void aSwinIsNotYetQuantized() {
-        Path data = Fixtures.imageFolder(temp.resolve("calibration"), 1, 2);
-        CommandRun.of(
-                        "quantize",
-                        Fixtures.golden("swin_micro_window4"),
-                        "--calibration",
-                        data,
-                        "--images",
-                        2,
-                        "-o",
-                        temp.resolve("q.safetensors"))
-                .refused("swin_tiny_patch4_window7_224 is a Swin Transformer", "give a ViT or DeiT");
-    }
 }

@@ -109,6 +109,79 @@ class QuantizeControlTest {
         assertThat(report).contains("\"sensitivity\"", "\"frontier\"", "\"chosen_bits\"", "\"reason\"");
     }
 
+    /** A Swin goes through everything that a ViT does: plan, mixed precision, inspect, compare, report. */
+    @ParameterizedTest
+    @ValueSource(strings = {"trivet", "liu2021"})
+    void aSwinIsPlannedQuantizedComparedAndReported(String method) throws IOException {
+        Path swin = Fixtures.golden("swin_micro_window4");
+        String json = CommandRun.of("quantize", swin, "--plan-only", "--bits", 6, "--method", method, "--json")
+                .good()
+                .out();
+        assertThat(json).contains("layers.0.blocks.1.attn.qk", "layers.2.downsample.reduction");
+        Path plan = Files.writeString(
+                temp.resolve("plan.json"),
+                json.replaceAll(
+                        "(?<a>\"layers.1.downsample.reduction\",\\s+\"weight_bits\" : )6(?<b>,\\s+\"activation_bits\" : )6",
+                        "${a}9${b}10"));
+        Path output = temp.resolve("q.safetensors");
+        Path report = temp.resolve("q.html");
+        CommandRun quantized = CommandRun.of(
+                "quantize",
+                swin,
+                "--calibration",
+                images,
+                "--images",
+                4,
+                "--threads",
+                2,
+                "--method",
+                method,
+                "--plan",
+                plan,
+                "-o",
+                output,
+                "--report",
+                report);
+        assertThat(quantized.exit()).as(quantized.err()).isZero();
+        ModelFile written = ModelFile.read(output, Optional.empty());
+        assertThat(written.model().linear("layers.1.downsample.reduction"))
+                .isInstanceOfSatisfying(LinearLayer.Quantized.class, q -> {
+                    assertThat(q.bits()).isEqualTo(9);
+                    assertThat(q.input().bits()).isEqualTo(10);
+                });
+        JsonNode inspected = CommandRun.of("inspect", output, "--json").good().json();
+        assertThat(inspected.path("bytes").asLong()).isEqualTo(Files.size(output));
+        Path five = Fixtures.imageFolder(temp.resolve("five"), 5, 2); // the model has five classes
+        assertThat(CommandRun.of("compare", swin, output, "--data", five).good().out())
+                .contains("worst modules", "layers.");
+        assertThat(Files.readString(report))
+                .contains("layers.0.blocks.1.attn", "layers.1.downsample.reduction: weights 9 bits, input 10 bits");
+        Path mixed = temp.resolve("mixed.safetensors");
+        CommandRun choice = CommandRun.of(
+                "quantize",
+                swin,
+                "--calibration",
+                images,
+                "--images",
+                2,
+                "--threads",
+                2,
+                "--method",
+                method,
+                "--mixed",
+                "--average-bits",
+                6,
+                "--candidate-bits",
+                "5,7",
+                "-o",
+                mixed);
+        assertThat(choice.exit()).as(choice.err()).isZero();
+        assertThat(choice.err()).contains("Pareto frontier", "layers.0.blocks.0.attn", "layers.2.blocks.1.mlp");
+        assertThat(ModelFile.read(mixed, Optional.empty()).model().linear("layers.2.blocks.0.attn.qkv"))
+                .isInstanceOfSatisfying(
+                        LinearLayer.Quantized.class, q -> assertThat(q.bits()).isIn(5, 7));
+    }
+
     @Test
     void seedsGiveAFileEachAndTheirSpread() {
         Path output = temp.resolve("q.safetensors");

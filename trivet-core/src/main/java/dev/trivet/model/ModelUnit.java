@@ -20,6 +20,11 @@ public sealed interface ModelUnit {
     /** Names of the linear layers, in execution order. */
     List<String> linears();
 
+    /** Names of everything that can be quantized, linear layers and products, in execution order. */
+    default List<String> operators() {
+        return linears();
+    }
+
     /** Patches to tokens. */
     record Embedding(TokenShape input, TokenShape output) implements ModelUnit {
         @Override
@@ -65,6 +70,21 @@ public sealed interface ModelUnit {
         @Override
         public List<String> linears() {
             return List.of(qkv(), projection(), hidden(), mlpOutput());
+        }
+
+        @Override
+        public List<String> operators() {
+            return List.of(qkv(), scores(), mixing(), projection(), hidden(), mlpOutput());
+        }
+
+        /** Name of the attention module: q, k, v projection, both products, projection. */
+        public String attention() {
+            return name + ".attn";
+        }
+
+        /** Name of the MLP module. */
+        public String mlp() {
+            return name + ".mlp";
         }
 
         public int headWidth() {
@@ -127,8 +147,12 @@ public sealed interface ModelUnit {
         }
     }
 
-    /** Tokens to logits, the final LayerNorm included. */
-    record Head(TokenShape input, TokenShape output, List<String> linears) implements ModelUnit {
+    /**
+     * Tokens to logits, the final LayerNorm included.
+     *
+     * @param norm the final LayerNorm, before or after tokens are pooled; what it gives reaches the linear layers through a mean at most
+     */
+    record Head(TokenShape input, TokenShape output, String norm, List<String> linears) implements ModelUnit {
         public Head {
             linears = List.copyOf(linears);
         }

@@ -171,7 +171,8 @@ public record SwinConfig(
                         Optional.of(windows)));
             }
         }
-        units.add(new ModelUnit.Head(tokens(stages() - 1), new TokenShape(1, classes), List.of(SwinNames.HEAD)));
+        units.add(new ModelUnit.Head(
+                tokens(stages() - 1), new TokenShape(1, classes), SwinNames.FINAL_NORM, List.of(SwinNames.HEAD)));
         return List.copyOf(units);
     }
 }

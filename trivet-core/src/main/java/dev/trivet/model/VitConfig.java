@@ -180,7 +180,7 @@ public record VitConfig(
         for (int b = 0; b < depth; b++) {
             units.add(new ModelUnit.Block(VitNames.block(b), stream(), heads, mlpWidth, 1, tokens(), Optional.empty()));
         }
-        units.add(new ModelUnit.Head(stream(), new TokenShape(1, classes), headLinears()));
+        units.add(new ModelUnit.Head(stream(), new TokenShape(1, classes), VitNames.finalNorm(this), headLinears()));
         return List.copyOf(units);
     }
 }

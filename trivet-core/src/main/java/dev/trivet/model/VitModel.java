@@ -37,10 +37,6 @@ public record VitModel(
                 throw new IllegalArgumentException("the input of " + q.name() + " cannot be equalized at run time");
             }
         }
-        boolean normalized = matmuls.values().stream().anyMatch(MatmulQuantizers::normalized);
-        if (normalized && !(config.geometry() instanceof VitConfig)) {
-            throw new IllegalArgumentException("normalized attention rows are not known for " + config.architecture());
-        }
         for (Map.Entry<String, java.util.List<Long>> spec : wanted.floats().entrySet()) {
             float[] values = floats.get(spec.getKey());
             long size = spec.getValue().stream().reduce(1L, Math::multiplyExact);

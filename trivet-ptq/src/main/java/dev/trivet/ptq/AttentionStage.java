@@ -11,9 +11,9 @@ import dev.trivet.kernel.MatmulShape;
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Workspace;
 import dev.trivet.model.MatmulQuantizers;
-import dev.trivet.model.VitConfig;
-import dev.trivet.model.VitNames;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.runtime.AttentionLayout;
 import dev.trivet.runtime.LayerObserver;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -39,26 +39,25 @@ final class AttentionStage {
     /** Largest magnitudes of q, k and v after the rewrite. */
     private final double[] most = new double[PARTS.length];
 
-    private static final float[] ONE = {1};
-
     private final CalibrationImages images;
     private final ImagePass pass;
     private final Kernels kernels;
     private final TokenStore quantizedTokens;
-    private final VitConfig config;
-    private final int block;
+    private final AttentionLayout layout;
+    private final ModelUnit.Block block;
     private final int scoreBits;
     private final int mixingBits;
     private final boolean levels;
     private final float[] gains;
 
-    AttentionStage(SearchState state, int block, int scoreBits, int mixingBits, boolean levels, float[] gains) {
+    AttentionStage(
+            SearchState state, ModelUnit.Block block, int scoreBits, int mixingBits, boolean levels, float[] gains) {
         this.gains = gains;
         images = state.images;
         pass = state.pass;
         kernels = state.kernels;
         quantizedTokens = state.quantizedTokens;
-        config = state.config();
+        layout = state.layout(block);
         this.block = block;
         this.scoreBits = scoreBits;
         this.mixingBits = mixingBits;
@@ -75,7 +74,7 @@ final class AttentionStage {
     record Rewrite(float[] shift, float[] scale) {}
 
     Rewrite rewrite(Supplier<UnitWorker> workers) {
-        int width = config.width();
+        int width = block.shape().width();
         ChannelStatistics[] totals = statistics();
         pass.run(() -> new Observer(workers.get()), new ImagePass.Task<Observer>() {
             @Override
@@ -83,8 +82,7 @@ final class AttentionStage {
                 observe(own.worker, image);
                 for (int part = 0; part < PARTS.length; part++) {
                     own.statistics[part].clear();
-                    own.statistics[part].addHeads(
-                            own.worker.buffers.get(PARTS[part], 0), config.heads(), config.tokens());
+                    own.statistics[part].addHeads(own.worker.buffers.get(PARTS[part], 0), layout, part == 0);
                 }
             }
 
@@ -126,7 +124,7 @@ final class AttentionStage {
     private ChannelStatistics[] statistics() {
         ChannelStatistics[] statistics = new ChannelStatistics[PARTS.length];
         for (int part = 0; part < PARTS.length; part++) {
-            statistics[part] = new ChannelStatistics(config.width());
+            statistics[part] = new ChannelStatistics(block.shape().width());
         }
         return statistics;
     }
@@ -159,8 +157,8 @@ final class AttentionStage {
 
     /** Leaves the float q, k, v, softmax numerators and mixed values of one image in the worker's buffers. */
     private void observe(UnitWorker worker, int image) {
-        long perHead = 4L * config.tokens() * config.width();
-        long map = 4L * config.heads() * config.tokens() * config.tokens();
+        long perHead = 4L * layout.operandElements();
+        long map = 4L * layout.mapElements();
         MemorySegment q = worker.buffers.get("q", perHead);
         MemorySegment k = worker.buffers.get("k", perHead);
         MemorySegment v = worker.buffers.get("v", perHead);
@@ -169,7 +167,7 @@ final class AttentionStage {
         worker.runQuantized(images, quantizedTokens, image, new LayerObserver() {
             @Override
             public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-                if (name.equals(VitNames.scores(block))) {
+                if (name.equals(block.scores())) {
                     MemorySegment.copy(left, 0, q, 0, perHead);
                     MemorySegment.copy(right, 0, k, 0, perHead);
                 } else {
@@ -183,8 +181,8 @@ final class AttentionStage {
 
     /** Softmax's numerators from its probabilities: each row over its largest. */
     private void numerators(MemorySegment probabilities, MemorySegment out) {
-        int tokens = config.tokens();
-        for (long row = 0; row < (long) config.heads() * tokens; row++) {
+        int tokens = block.groupTokens();
+        for (long row = 0; row < (long) layout.products() * tokens; row++) {
             float most = 0;
             for (int j = 0; j < tokens; j++) {
                 most = Math.max(most, probabilities.getAtIndex(JAVA_FLOAT, row * tokens + j));
@@ -233,8 +231,6 @@ final class AttentionStage {
 
     private List<Combination> combinations(Supplier<UnitWorker> workers) {
         LevelHistogram[] histograms = histograms();
-        int values = config.tokens() * config.width();
-        int map = config.heads() * config.tokens() * config.tokens();
         pass.run(() -> new Observer(workers.get()), new ImagePass.Task<Observer>() {
             @Override
             public void compute(Observer own, int image) {
@@ -242,11 +238,11 @@ final class AttentionStage {
                 for (int part = 0; part <= PARTS.length; part++) {
                     own.histograms[part].clear();
                     boolean probabilities = part == PARTS.length;
-                    MemorySegment operand = own.worker.buffers.get(probabilities ? "p" : PARTS[part], 0);
-                    // A row of q or of weights belongs to one token's output; keys and values serve all.
-                    int row = probabilities ? config.tokens() : part == 0 ? config.headWidth() : values;
-                    own.histograms[part].add(
-                            operand, probabilities ? map : values, row, part == 0 || probabilities ? gains : ONE);
+                    add(
+                            own.histograms[part],
+                            own.worker.buffers.get(probabilities ? "p" : PARTS[part], 0),
+                            probabilities ? block.groupTokens() : block.headWidth(),
+                            probabilities || part == 0);
                 }
             }
 
@@ -283,11 +279,35 @@ final class AttentionStage {
         return combinations;
     }
 
+    /**
+     * Adds rows to a histogram. Masked positions of a map count as the zeros that they are: the product reads them.
+     *
+     * @param values {@code [groups, heads, groupTokens, columns]}
+     * @param queries whether rows are those of queries; padded ones are left out
+     */
+    private void add(LevelHistogram histogram, MemorySegment values, int columns, boolean queries) {
+        int rows = layout.products() * block.groupTokens();
+        for (int row = 0; row < rows; row++) {
+            // A row of q or of weights belongs to one token's output; keys and values serve all.
+            double gain = queries ? gain(row) : 1;
+            if (gain > 0) {
+                histogram.add(values.asSlice(4L * row * columns), columns, gain);
+            }
+        }
+    }
+
+    /** What an error in a row of {@code [groups, heads, groupTokens]} counts; nothing in padding. */
+    private double gain(int row) {
+        int place = row % block.groupTokens();
+        // Gains differ only where all tokens are one group.
+        return layout.isPadding(row / block.groupTokens() / block.heads(), place) ? 0 : gains[place];
+    }
+
     private double[] errors(Supplier<UnitWorker> workers, List<Combination> combinations) {
-        int tokens = config.tokens();
-        int heads = config.heads();
-        int headWidth = config.headWidth();
-        int values = tokens * config.width();
+        int tokens = block.groupTokens();
+        int batch = layout.products();
+        int headWidth = block.headWidth();
+        int values = layout.operandElements();
         int held = pass.images() < LayerSamples.HELD_OUT ? pass.images() : pass.images() / LayerSamples.HELD_OUT;
         double[] errors = new double[combinations.size()];
         double[] energy = new double[1];
@@ -311,9 +331,9 @@ final class AttentionStage {
                 MemorySegment q = worker.buffers.get("qc", 2L * values);
                 MemorySegment k = worker.buffers.get("kc", 2L * values);
                 MemorySegment v = worker.buffers.get("vc", 2L * values);
-                MemorySegment p = worker.buffers.get("pc", 2L * heads * tokens * tokens);
-                MemorySegment raw = worker.buffers.get("raws", 4L * Math.max(values, heads * tokens * tokens));
-                MemorySegment factors = worker.buffers.get("factors", 4L * heads * tokens);
+                MemorySegment p = worker.buffers.get("pc", 2L * layout.mapElements());
+                MemorySegment raw = worker.buffers.get("raws", 4L * Math.max(values, layout.mapElements()));
+                MemorySegment factors = worker.buffers.get("factors", 4L * batch * tokens);
                 MemorySegment mixed = worker.buffers.get("mixed", 0);
                 MemorySegment results = worker.buffers.get("results", 8L * (combinations.size() + 1));
                 for (int i = 0; i < combinations.size(); i++) {
@@ -321,24 +341,22 @@ final class AttentionStage {
                     workspace.pointwise().encode(worker.buffers.get("q", 0), values, Operand.of(c.q), q);
                     workspace.pointwise().encode(worker.buffers.get("k", 0), values, Operand.of(c.k), k);
                     workspace.pointwise().encode(worker.buffers.get("v", 0), values, Operand.of(c.v), v);
-                    products.get(i)[0].run(workspace, q, k, heads, raw);
+                    products.get(i)[0].run(workspace, q, k, batch, raw);
                     float scale = c.q.scale() * c.k.scale() * (float) (1 / Math.sqrt(headWidth));
-                    workspace
-                            .pointwise()
-                            .softmaxNumerators(raw, true, heads * tokens, tokens, scale, Operand.of(c.p), p, factors);
-                    products.get(i)[1].run(workspace, p, v, heads, raw);
+                    layout.softmax(workspace.pointwise(), raw, true, 1, scale, Operand.of(c.p), p, factors);
+                    products.get(i)[1].run(workspace, p, v, batch, raw);
                     double error = 0;
-                    for (long j = 0; j < values; j++) {
+                    for (int j = 0; j < values; j++) {
                         float unit = factors.getAtIndex(JAVA_FLOAT, j / headWidth) * c.v.scale();
                         double d = raw.getAtIndex(JAVA_INT, j) * unit - mixed.getAtIndex(JAVA_FLOAT, j);
-                        error += gains[(int) (j / headWidth % tokens)] * d * d;
+                        error += gain(j / headWidth) * d * d;
                     }
                     results.setAtIndex(JAVA_DOUBLE, i, error);
                 }
                 double squares = 0;
-                for (long j = 0; j < values; j++) {
+                for (int j = 0; j < values; j++) {
                     double d = mixed.getAtIndex(JAVA_FLOAT, j);
-                    squares += gains[(int) (j / headWidth % tokens)] * d * d;
+                    squares += gain(j / headWidth) * d * d;
                 }
                 results.setAtIndex(JAVA_DOUBLE, combinations.size(), squares);
             }

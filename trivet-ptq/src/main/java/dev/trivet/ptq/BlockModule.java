@@ -1,8 +1,8 @@
 package dev.trivet.ptq;
 
 import dev.trivet.format.BitPacking;
-import dev.trivet.model.VitConfig;
-import dev.trivet.model.VitNames;
+import dev.trivet.model.Geometry;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitTensors;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -12,23 +12,26 @@ import java.util.Map;
 /**
  * The attention or the MLP module of a block: what mixed precision gives one width.
  *
- * @param name {@code blocks.N.attn} or {@code blocks.N.mlp}
+ * @param name {@code blocks.N.attn} or {@code blocks.N.mlp}; of a Swin {@code layers.M.blocks.N...}
  * @param attention whether it is an attention module
  * @param linears its layers that are to be quantized
  */
-record BlockModule(String name, int block, boolean attention, List<VitTensors.Linear> linears) {
+record BlockModule(String name, ModelUnit.Block block, boolean attention, List<VitTensors.Linear> linears) {
     BlockModule {
         linears = List.copyOf(linears);
     }
 
     /** The modules of which the plan quantizes anything, in execution order. */
-    static List<BlockModule> of(VitConfig config, QuantizationPlan plan) {
+    static List<BlockModule> of(Geometry geometry, QuantizationPlan plan) {
         Map<String, VitTensors.Linear> byName = new LinkedHashMap<>();
-        VitTensors.of(config).linears().forEach(linear -> byName.put(linear.name(), linear));
+        VitTensors.of(geometry).linears().forEach(linear -> byName.put(linear.name(), linear));
         List<BlockModule> modules = new ArrayList<>();
-        for (int b = 0; b < config.depth(); b++) {
+        for (ModelUnit unit : geometry.units()) {
+            if (!(unit instanceof ModelUnit.Block block)) {
+                continue;
+            }
             for (boolean attention : new boolean[] {true, false}) {
-                String name = VitNames.block(b) + (attention ? ".attn" : ".mlp");
+                String name = attention ? block.attention() : block.mlp();
                 List<VitTensors.Linear> linears = new ArrayList<>();
                 boolean quantized = false;
                 for (OperatorPlan operator : plan.operators()) {
@@ -40,7 +43,7 @@ record BlockModule(String name, int block, boolean attention, List<VitTensors.Li
                     }
                 }
                 if (quantized) {
-                    modules.add(new BlockModule(name, b, attention, linears));
+                    modules.add(new BlockModule(name, block, attention, linears));
                 }
             }
         }
@@ -57,7 +60,7 @@ record BlockModule(String name, int block, boolean attention, List<VitTensors.Li
 
     /** The layer whose output is the module's: the attention projection or the second MLP layer. */
     String outputLayer() {
-        return attention ? VitNames.projection(block) : VitNames.output(block);
+        return attention ? block.projection() : block.mlpOutput();
     }
 
     /** A plan that quantizes this module at one width and leaves everything else in float. */

@@ -36,11 +36,11 @@ final class BlockwiseSearch {
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
-        List<ModelUnit> units = ModelUnit.of(model.vit());
-        SearchProgress progress = new SearchProgress(listener, units, finished, images.size(), method, model.vit());
+        List<SearchUnit> units = SearchUnit.of(model.geometry());
+        SearchProgress progress = new SearchProgress(listener, units, finished, images.size(), method);
         try (SearchState state = new SearchState(model, begun, kernels, images, threads, progress)) {
             for (int u = 0; u < units.size(); u++) {
-                ModelUnit unit = units.get(u);
+                SearchUnit unit = units.get(u);
                 progress.unit(u);
                 if (u >= finished) {
                     method.quantize(unit, state);

@@ -2,6 +2,8 @@ package dev.trivet.ptq;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
+import dev.trivet.model.ModelUnit;
+import dev.trivet.runtime.AttentionLayout;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.function.Supplier;
@@ -85,18 +87,25 @@ final class ChannelStatistics {
     }
 
     /**
-     * Adds values that stand in heads.
+     * Adds values that stand in groups and heads. Keys and values of padding count, because the model computes with them; its
+     * queries are dropped.
      *
-     * @param values float32 {@code [heads, tokens, headWidth]}
+     * @param values float32 {@code [groups, heads, groupTokens, headWidth]}
      */
-    void addHeads(MemorySegment values, int heads, int tokens) {
-        int headWidth = sum.length / heads;
-        rows += tokens;
-        for (int h = 0; h < heads; h++) {
-            for (int t = 0; t < tokens; t++) {
-                for (int c = 0; c < headWidth; c++) {
-                    long i = ((long) h * tokens + t) * headWidth + c;
-                    add(h * headWidth + c, values.getAtIndex(JAVA_FLOAT, i));
+    void addHeads(MemorySegment values, AttentionLayout layout, boolean queries) {
+        ModelUnit.Block block = layout.unit();
+        int headWidth = block.headWidth();
+        long row = 0;
+        for (int group = 0; group < block.groups(); group++) {
+            for (int h = 0; h < block.heads(); h++) {
+                for (int t = 0; t < block.groupTokens(); t++, row++) {
+                    if (queries && layout.isPadding(group, t)) {
+                        continue;
+                    }
+                    rows += h == 0 ? 1 : 0;
+                    for (int c = 0; c < headWidth; c++) {
+                        add(h * headWidth + c, values.getAtIndex(JAVA_FLOAT, row * headWidth + c));
+                    }
                 }
             }
         }

@@ -196,8 +196,7 @@ final class ErrorSums {
     }
 
     /** A constant output correlates perfectly with an exact copy of itself and not at all with anything else. */
-    private static double pearson(
-            double count, double so, double soo, double se, double see, double soe, boolean exact) {
+    static double pearson(double count, double so, double soo, double se, double see, double soe, boolean exact) {
         if (exact) {
             return 1;
         }

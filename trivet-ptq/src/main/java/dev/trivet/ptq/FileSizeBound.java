@@ -2,8 +2,8 @@ package dev.trivet.ptq;
 
 import dev.trivet.format.BitPacking;
 import dev.trivet.format.Provenance;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelConfig;
-import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import java.nio.charset.StandardCharsets;
@@ -34,7 +34,7 @@ public final class FileSizeBound {
     /** Keys, version and brackets of the metadata, the header's length and its padding. */
     private static final long FRAME = 400;
 
-    private final VitConfig config;
+    private final Geometry geometry;
     private final QuantizationPlan base;
     private final Map<String, VitTensors.Linear> linears = new LinkedHashMap<>();
     private final List<BlockModule> modules;
@@ -49,11 +49,11 @@ public final class FileSizeBound {
      * @param provenanceBytes upper bound of what provenance takes, {@link #provenanceBytes}
      */
     public FileSizeBound(ModelConfig model, QuantizationPlan base, long provenanceBytes) {
-        config = model.vit();
+        geometry = model.geometry();
         this.base = base;
-        base.check(config);
-        modules = BlockModule.of(config, base);
-        VitTensors tensors = VitTensors.of(config);
+        base.check(geometry);
+        modules = BlockModule.of(geometry, base);
+        VitTensors tensors = VitTensors.of(geometry);
         long floats = 0;
         for (VitTensors.Linear linear : tensors.linears()) {
             linears.put(linear.name(), linear);
@@ -108,7 +108,7 @@ public final class FileSizeBound {
 
     /** Bytes of the file if every operator has the width that a plan gives it. */
     public long of(QuantizationPlan plan) {
-        plan.check(config);
+        plan.check(geometry);
         return frame + plan.operators().stream().mapToLong(this::bytes).sum();
     }
 
@@ -139,7 +139,8 @@ public final class FileSizeBound {
             throw new IllegalArgumentException("no layer " + name);
         }
         long outputs = linear.outputs();
-        long bytes = linear.bias() ? 4 * outputs + entry(linear.biasName(), List.of(outputs)) : 0;
+        // Quantizing may give a bias to a layer that had none.
+        long bytes = 4 * outputs + entry(linear.biasName(), List.of(outputs));
         if (operator.isFloat()) {
             List<Long> shape = List.of(outputs, (long) linear.inputs());
             return bytes + 4 * size(shape) + entry(linear.weight(), shape);
@@ -157,8 +158,8 @@ public final class FileSizeBound {
 
     /** A factor and an offset for each colour. */
     private long equalization(String name) {
-        List<Long> shape = List.of((long) config.channels());
-        return 8L * config.channels() + entry(name + ".input_factor", shape) + entry(name + ".input_offset", shape);
+        List<Long> shape = List.of((long) geometry.channels());
+        return 8L * geometry.channels() + entry(name + ".input_factor", shape) + entry(name + ".input_offset", shape);
     }
 
     /** Most bytes that a quantizer's list of levels takes. */

@@ -3,8 +3,8 @@ package dev.trivet.ptq;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.VitConfig;
-import dev.trivet.model.VitNames;
+import dev.trivet.model.ModelUnit;
+import dev.trivet.runtime.AttentionLayout;
 import dev.trivet.runtime.LayerObserver;
 import java.lang.foreign.MemorySegment;
 import java.util.function.Supplier;
@@ -15,34 +15,36 @@ import java.util.function.Supplier;
  */
 final class HeadMoments implements AutoCloseable {
     private final UnitWorker worker;
+    private final AttentionLayout layout;
     private final int heads;
-    private final int tokens;
     private final int width;
-    private double rows;
+    /** By part: q, k, v. */
+    private final double[] rows = new double[3];
     /** Per part (q, k, v) and head: {@code [width, width]} and {@code [width]}. */
     private final double[][][] products;
 
     private final double[][][] sums;
 
-    private HeadMoments(UnitWorker worker, VitConfig config) {
+    private HeadMoments(UnitWorker worker, AttentionLayout layout) {
         this.worker = worker;
-        heads = config.heads();
-        tokens = config.tokens();
-        width = config.headWidth();
+        this.layout = layout;
+        heads = layout.unit().heads();
+        width = layout.unit().headWidth();
         products = new double[3][heads][width * width];
         sums = new double[3][heads][width];
     }
 
     /** Rewrites the float block, in the reference and in the model being quantized alike. */
-    static void rewrite(SearchState state, int block, Supplier<UnitWorker> workers) {
+    static void rewrite(SearchState state, ModelUnit.Block block, Supplier<UnitWorker> workers) {
+        AttentionLayout layout = state.layout(block);
         HeadMoments total;
         try (UnitWorker any = workers.get()) {
-            total = new HeadMoments(any, state.config());
+            total = new HeadMoments(any, layout);
         }
-        state.pass.run(() -> new HeadMoments(workers.get(), state.config()), new ImagePass.Task<HeadMoments>() {
+        state.pass.run(() -> new HeadMoments(workers.get(), layout), new ImagePass.Task<HeadMoments>() {
             @Override
             public void compute(HeadMoments own, int image) {
-                own.observe(state, block, image);
+                own.observe(state, image);
             }
 
             @Override
@@ -53,12 +55,11 @@ final class HeadMoments implements AutoCloseable {
         total.apply(state, block);
     }
 
-    private void observe(SearchState state, int block, int image) {
-        rows = tokens;
+    private void observe(SearchState state, int image) {
         worker.runReference(state.images, state.referenceTokens, image, new LayerObserver() {
             @Override
             public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-                if (name.equals(VitNames.scores(block))) {
+                if (name.equals(layout.unit().scores())) {
                     observe(0, left);
                     observe(1, right);
                 } else {
@@ -70,19 +71,31 @@ final class HeadMoments implements AutoCloseable {
 
     private void observe(int part, MemorySegment values) {
         double[] row = new double[width];
+        ModelUnit.Block block = layout.unit();
+        rows[part] = 0;
         for (int h = 0; h < heads; h++) {
-            double[] product = products[part][h];
-            double[] sum = sums[part][h];
-            java.util.Arrays.fill(product, 0);
-            java.util.Arrays.fill(sum, 0);
-            for (int t = 0; t < tokens; t++) {
-                for (int i = 0; i < width; i++) {
-                    row[i] = values.getAtIndex(JAVA_FLOAT, ((long) h * tokens + t) * width + i);
-                    sum[i] += row[i];
-                }
-                for (int i = 0; i < width; i++) {
-                    for (int j = 0; j < width; j++) {
-                        product[i * width + j] += row[i] * row[j];
+            java.util.Arrays.fill(products[part][h], 0);
+            java.util.Arrays.fill(sums[part][h], 0);
+        }
+        long from = 0;
+        for (int group = 0; group < block.groups(); group++) {
+            for (int h = 0; h < heads; h++) {
+                double[] product = products[part][h];
+                double[] sum = sums[part][h];
+                for (int t = 0; t < block.groupTokens(); t++, from += width) {
+                    // The model computes with keys and values of padding, and drops its queries.
+                    if (part == 0 && layout.isPadding(group, t)) {
+                        continue;
+                    }
+                    rows[part] += h == 0 ? 1 : 0;
+                    for (int i = 0; i < width; i++) {
+                        row[i] = values.getAtIndex(JAVA_FLOAT, from + i);
+                        sum[i] += row[i];
+                    }
+                    for (int i = 0; i < width; i++) {
+                        for (int j = 0; j < width; j++) {
+                            product[i * width + j] += row[i] * row[j];
+                        }
                     }
                 }
             }
@@ -90,8 +103,8 @@ final class HeadMoments implements AutoCloseable {
     }
 
     private void add(HeadMoments other) {
-        rows += other.rows;
         for (int part = 0; part < 3; part++) {
+            rows[part] += other.rows[part];
             for (int h = 0; h < heads; h++) {
                 for (int i = 0; i < width * width; i++) {
                     products[part][h][i] += other.products[part][h][i];
@@ -107,16 +120,16 @@ final class HeadMoments implements AutoCloseable {
         double[] moments = new double[width * width];
         for (int i = 0; i < width; i++) {
             for (int j = 0; j < width; j++) {
-                double mean = centred ? sums[part][head][i] / rows * (sums[part][head][j] / rows) : 0;
-                moments[i * width + j] = products[part][head][i * width + j] / rows - mean;
+                double mean = centred ? sums[part][head][i] / rows[part] * (sums[part][head][j] / rows[part]) : 0;
+                moments[i * width + j] = products[part][head][i * width + j] / rows[part] - mean;
             }
         }
         return moments;
     }
 
-    private void apply(SearchState state, int block) {
-        LinearLayer.Float32 qkv = state.floatLayer(VitNames.qkv(block));
-        LinearLayer.Float32 projection = state.floatLayer(VitNames.projection(block));
+    private void apply(SearchState state, ModelUnit.Block block) {
+        LinearLayer.Float32 qkv = state.floatLayer(block.qkv());
+        LinearLayer.Float32 projection = state.floatLayer(block.projection());
         float[] weight = qkv.weight().clone();
         float[] bias = qkv.bias().clone();
         float[] projected = projection.weight().clone();

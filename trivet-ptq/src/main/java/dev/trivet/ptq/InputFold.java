@@ -23,8 +23,13 @@ record InputFold(String name, ChannelFold fold, Optional<ActivationQuantizer> gr
         /** Nothing before the layer can. */
         record Nobody() implements Absorber {}
 
-        /** A LayerNorm, for nothing. */
-        record Norm(String name) implements Absorber {}
+        /**
+         * A LayerNorm, for nothing.
+         *
+         * @param shifts false if it can take up scales only: some of what the layer gives does not come from the LayerNorm (padding of
+         *     windows, whose query, key and value are the bias), so the bias must not take up a shift
+         */
+        record Norm(String name, boolean shifts) implements Absorber {}
 
         /** The pass that quantizes the image, with one more multiply-add. */
         record Pixels(Preprocessing preprocessing) implements Absorber {}
@@ -41,9 +46,9 @@ record InputFold(String name, ChannelFold fold, Optional<ActivationQuantizer> gr
         folds.add(new InputFold("", ChannelFold.identity(inputs), Optional.empty()));
         switch (absorber) {
             case Absorber.Nobody _ -> {}
-            case Absorber.Norm _ -> {
+            case Absorber.Norm(String _, boolean shifts) -> {
                 for (int p = 0; p < POWERS.length; p++) {
-                    folds.add(new InputFold(NAMES[p], levelled(statistics, POWERS[p]), Optional.empty()));
+                    folds.add(new InputFold(NAMES[p], levelled(statistics, POWERS[p], shifts), Optional.empty()));
                 }
             }
             case Absorber.Pixels(Preprocessing preprocessing) ->
@@ -52,7 +57,7 @@ record InputFold(String name, ChannelFold fold, Optional<ActivationQuantizer> gr
         return folds;
     }
 
-    private static ChannelFold levelled(ChannelStatistics statistics, double power) {
+    private static ChannelFold levelled(ChannelStatistics statistics, double power, boolean shifts) {
         int inputs = statistics.channels();
         double logs = 0;
         for (int c = 0; c < inputs; c++) {
@@ -62,7 +67,7 @@ record InputFold(String name, ChannelFold fold, Optional<ActivationQuantizer> gr
         float[] shift = new float[inputs];
         float[] scale = new float[inputs];
         for (int c = 0; c < inputs; c++) {
-            shift[c] = (float) statistics.mean(c);
+            shift[c] = shifts ? (float) statistics.mean(c) : 0;
             scale[c] = (float) Math.pow(Math.max(statistics.deviation(c) / typical, NARROWEST), power);
         }
         return new ChannelFold(shift, scale);

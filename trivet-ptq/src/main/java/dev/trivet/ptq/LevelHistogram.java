@@ -72,16 +72,10 @@ final class LevelHistogram {
         prefixWeight = UNKNOWN;
     }
 
-    /**
-     * Adds values in rows.
-     *
-     * @param values float32 {@code [count]}
-     * @param row values of a row
-     * @param gains weights of rows, over and over
-     */
-    void add(MemorySegment values, int count, int row, float[] gains) {
-        for (int i = 0; i < count; i++) {
-            add(values.getAtIndex(JAVA_FLOAT, i), gains[i / row % gains.length]);
+    /** @param values float32 {@code [count]}, each of that weight */
+    void add(MemorySegment values, int count, double importance) {
+        for (long i = 0; i < count; i++) {
+            add(values.getAtIndex(JAVA_FLOAT, i), importance);
         }
     }
 

@@ -270,7 +270,7 @@ final class LinearSearch implements OperatorSearch {
 
     @Override
     public void score(SearchScratch scratch, MemorySegment left, MemorySegment right, MemorySegment output) {
-        ErrorSums sums = scratch.sums(rows, layer.outputs());
+        ErrorSums sums = scratch.sums(rows, layer.outputs(), 0);
         sums.setOutput(output);
         MemorySegment codes = scratch.buffer("codes", 2L * leftElements());
         MemorySegment out = scratch.buffer("sums", 4L * outputElements());

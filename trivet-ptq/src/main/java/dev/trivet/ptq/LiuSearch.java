@@ -1,10 +1,10 @@
 package dev.trivet.ptq;
 
 import dev.trivet.kernel.Kernels;
-import dev.trivet.kernel.MatmulShape;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.Geometry;
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
-import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -26,6 +26,8 @@ import java.util.Optional;
  *       so do those whose objective gained less than {@value #TOLERANCE} of what it lacks of 1 in a whole round.
  *   <li>Equal candidates: the larger scale, which clips least. The initial scale is a candidate too.
  *   <li>W^Q, W^K and W^V are one layer here and share their input's scale; each has its own weight scale.
+ *   <li>Attention within windows (Swin, which the paper evaluates and does not describe): a window is to its products what an image
+ *       is to a ViT's, see {@link ProductCorrelation} and {@link AttentionRanking}.
  * </ul>
  *
  * <p>Memory does not depend on the number of images: a pass holds packed weight candidates up to {@link #CANDIDATE_BUDGET}
@@ -89,16 +91,16 @@ public final class LiuSearch implements UnitSearch {
             LiuSettings settings,
             SearchListener listener,
             SearchCheckpoint checkpoint) {
-        plan.check(model.vit());
+        plan.check(model.geometry());
         LiuSearch method = new LiuSearch(plan, settings, CANDIDATE_BUDGET, OPERAND_BUDGET);
         return BlockwiseSearch.quantize(
                 model, begun, finished, kernels, images, settings.threads(), method, listener, checkpoint);
     }
 
     /** Upper bound of the memory that {@link #quantize} takes beside the model and its tokens, bytes. */
-    public static long memoryBound(VitConfig config, LiuSettings settings) {
+    public static long memoryBound(Geometry geometry, LiuSettings settings) {
         long largest = 0;
-        for (VitTensors.Linear layer : VitTensors.of(config).linears()) {
+        for (VitTensors.Linear layer : VitTensors.of(geometry).linears()) {
             largest = Math.max(largest, (long) layer.outputs() * layer.inputs());
         }
         // Vector kernels keep a code as a float, and two of them where it has two digits.
@@ -107,37 +109,29 @@ public final class LiuSearch implements UnitSearch {
     }
 
     @Override
-    public long memoryBound(VitConfig config) {
-        return memoryBound(config, settings);
+    public long memoryBound(Geometry geometry) {
+        return memoryBound(geometry, settings);
     }
 
     @Override
-    public int passes(ModelUnit unit, VitConfig config) {
+    public int passes(SearchUnit unit) {
         int once = 1 + 2 * Math.min(settings.rounds(), USUAL_ROUNDS);
-        return once * (settings.sequential() ? operators(unit, config).size() : 1);
+        return once * (settings.sequential() ? operators(unit).size() : 1);
     }
 
-    private List<OperatorPlan> operators(ModelUnit unit, VitConfig config) {
-        List<OperatorPlan> operators = new ArrayList<>();
-        for (String name : QuantizationPlan.names(config)) {
-            boolean inUnit = unit.part().embedding()
-                    ? name.equals(VitNames.PATCH_EMBEDDING)
-                    : unit.part().head()
-                            ? VitNames.isOfHead(name)
-                            : name.startsWith(VitNames.block(unit.block()) + ".");
-            if (inUnit && !plan.operator(name).isFloat()) {
-                operators.add(plan.operator(name));
-            }
-        }
-        return operators;
+    private List<OperatorPlan> operators(SearchUnit unit) {
+        return unit.unit().operators().stream()
+                .map(plan::operator)
+                .filter(operator -> !operator.isFloat())
+                .toList();
     }
 
     @Override
-    public void quantize(ModelUnit unit, SearchState state) {
-        Optional<AttentionRanking> ranking = ranking(state);
+    public void quantize(SearchUnit unit, SearchState state) {
+        Optional<AttentionRanking> ranking = ranking(unit, state);
         List<OperatorSearch> searches = new ArrayList<>();
-        for (OperatorPlan operator : operators(unit, state.config())) {
-            searches.add(search(operator, state, ranking));
+        for (OperatorPlan operator : operators(unit)) {
+            searches.add(search(unit, operator, state, ranking));
         }
         if (settings.sequential()) {
             for (OperatorSearch search : searches) {
@@ -150,43 +144,34 @@ public final class LiuSearch implements UnitSearch {
         }
     }
 
-    private Optional<AttentionRanking> ranking(SearchState state) {
-        VitConfig c = state.config();
-        if (!settings.ranking() || c.tokens() < 2) {
-            return Optional.empty(); // one token has no order
+    private Optional<AttentionRanking> ranking(SearchUnit unit, SearchState state) {
+        if (!settings.ranking()
+                || !(unit.unit() instanceof ModelUnit.Block block)
+                || block.groupTokens() < 2) { // one token has no order
+            return Optional.empty();
         }
-        RankingLoss loss = new RankingLoss(c.tokens(), settings.seed(), settings.reduction());
-        return Optional.of(new AttentionRanking(loss, c.heads(), c.headWidth(), state.kernels));
+        RankingLoss loss = new RankingLoss(block.groupTokens(), settings.seed(), settings.reduction());
+        return Optional.of(new AttentionRanking(loss, state.layout(block), state.kernels));
     }
 
-    private OperatorSearch search(OperatorPlan operator, SearchState state, Optional<AttentionRanking> ranking) {
-        VitConfig c = state.config();
+    private OperatorSearch search(
+            SearchUnit unit, OperatorPlan operator, SearchState state, Optional<AttentionRanking> ranking) {
         String name = operator.operator();
-        if (QuantizationPlan.isProduct(name)) {
-            boolean mixing = name.endsWith(".attn.av");
-            MatmulShape shape = mixing
-                    ? new MatmulShape(c.tokens(), c.headWidth(), c.tokens(), false)
-                    : new MatmulShape(c.tokens(), c.tokens(), c.headWidth(), true);
-            return new MatmulSearch(
-                    operator, shape, c.heads(), mixing, mixing ? Optional.empty() : ranking, state.kernels, settings);
+        if (unit.unit() instanceof ModelUnit.Block block && QuantizationPlan.isProduct(name)) {
+            boolean map = name.equals(block.scores());
+            ProductCorrelation correlation = new ProductCorrelation(state.layout(block), map);
+            return new MatmulSearch(operator, correlation, map ? ranking : Optional.empty(), state.kernels, settings);
         }
-        boolean qkv = name.endsWith(".attn.qkv");
+        boolean qkv = unit.unit() instanceof ModelUnit.Block block && name.equals(block.qkv());
+        LinearLayer.Float32 layer = state.floatLayer(name);
         return new LinearSearch(
-                state.floatLayer(name),
-                rows(c, name),
+                layer,
+                unit.rows(layer.inputs()),
                 qkv ? 3 : 1,
                 operator,
                 qkv ? ranking : Optional.empty(),
                 state.kernels,
                 settings);
-    }
-
-    private static int rows(VitConfig config, String name) {
-        return switch (name) {
-            case VitNames.PATCH_EMBEDDING -> config.patches();
-            case VitNames.PRE_LOGITS, VitNames.HEAD, VitNames.DISTILLATION_HEAD -> 1;
-            default -> config.tokens();
-        };
     }
 
     /** Cuts a unit's operators into runs whose operands can be kept; all stay together if one's cannot. */
@@ -214,9 +199,9 @@ public final class LiuSearch implements UnitSearch {
         return runs;
     }
 
-    private void search(ModelUnit unit, SearchState state, List<OperatorSearch> operators, String label) {
+    private void search(SearchUnit unit, SearchState state, List<OperatorSearch> operators, String label) {
         String prefix = label.isEmpty() ? "" : label + ", ";
-        state.withWorkers(unit.part(), workers -> {
+        state.withWorkers(unit, workers -> {
             try (UnitOperands operands =
                     new UnitOperands(state, workers, settings.sequential(), operators, operandBudget)) {
                 state.progress.stage(prefix + "ranges");

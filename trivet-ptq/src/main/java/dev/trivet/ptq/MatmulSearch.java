@@ -22,9 +22,11 @@ import org.jspecify.annotations.Nullable;
  */
 final class MatmulSearch implements OperatorSearch {
     private final String name;
+    private final ProductCorrelation correlation;
     private final MatmulShape shape;
-    private final int heads;
-    private final boolean probabilities;
+    /** Products per image. */
+    private final int products;
+
     private final int bits;
     private final LiuSettings settings;
     private final Kernels kernels;
@@ -33,12 +35,6 @@ final class MatmulSearch implements OperatorSearch {
     private final ValueRange leftRange = new ValueRange();
     private final ValueRange rightRange = new ValueRange();
     private final SettledSides settled = new SettledSides();
-    /** A product has no row sums to correct by, and one scale. */
-    private final int[] noRowSums;
-
-    private final float[] ones;
-    private final float[] noBias;
-
     private int leftChoice;
     private int rightChoice;
     private double objective;
@@ -51,31 +47,24 @@ final class MatmulSearch implements OperatorSearch {
     private final AtomicLong images = new AtomicLong();
 
     /**
-     * @param heads products per image
-     * @param probabilities whether the left operand is a softmax output
+     * @param correlation of this product
      * @param ranking judges the product of queries and keys; absent where nothing is ranked
      */
     MatmulSearch(
             OperatorPlan bits,
-            MatmulShape shape,
-            int heads,
-            boolean probabilities,
+            ProductCorrelation correlation,
             Optional<AttentionRanking> ranking,
             Kernels kernels,
             LiuSettings settings) {
         this.name = bits.operator();
         this.bits = bits.activationBits();
-        this.shape = shape;
-        this.heads = heads;
-        this.probabilities = probabilities;
+        this.correlation = correlation;
+        shape = correlation.shape();
+        products = correlation.products();
         this.ranking = ranking.orElse(null);
         this.kernels = kernels;
         this.settings = settings;
         factors = settings.factors();
-        noRowSums = new int[shape.n()];
-        ones = new float[shape.n()];
-        Arrays.fill(ones, 1f);
-        noBias = new float[shape.n()];
     }
 
     @Override
@@ -85,17 +74,17 @@ final class MatmulSearch implements OperatorSearch {
 
     @Override
     public long leftElements() {
-        return (long) heads * shape.m() * shape.k();
+        return (long) products * shape.m() * shape.k();
     }
 
     @Override
     public long rightElements() {
-        return (long) heads * shape.n() * shape.k();
+        return (long) products * shape.n() * shape.k();
     }
 
     @Override
     public long outputElements() {
-        return (long) heads * shape.m() * shape.n();
+        return (long) products * shape.m() * shape.n();
     }
 
     @Override
@@ -112,8 +101,9 @@ final class MatmulSearch implements OperatorSearch {
     }
 
     private ActivationQuantizer left(int candidate) {
-        ActivationQuantizer initial =
-                probabilities && settings.asymmetric() ? leftRange.asymmetric(bits) : leftRange.symmetricSigned(bits);
+        ActivationQuantizer initial = correlation.readsProbabilities() && settings.asymmetric()
+                ? leftRange.asymmetric(bits)
+                : leftRange.symmetricSigned(bits);
         return initial.scaledBy(factors[candidate]);
     }
 
@@ -152,8 +142,7 @@ final class MatmulSearch implements OperatorSearch {
         if (matmul == null) {
             throw new IllegalStateException("no range yet");
         }
-        ErrorSums sums = scratch.sums(heads * shape.m(), shape.n());
-        sums.setOutput(output);
+        correlation.setOutput(scratch, output);
         MemorySegment leftCodes = scratch.buffer("codes", 2L * leftElements());
         MemorySegment rightCodes = scratch.buffer("right codes", 2L * rightElements());
         MemorySegment out = scratch.buffer("sums", 4L * outputElements());
@@ -167,9 +156,8 @@ final class MatmulSearch implements OperatorSearch {
             if (side == Side.RIGHT || c == 0) {
                 encode(scratch, right, rightElements(), side == Side.RIGHT ? operands.get(c) : fixed, rightCodes);
             }
-            matmul.run(scratch.workspace(), leftCodes, rightCodes, heads, out);
-            sums.setQuantized(output, out, noRowSums, 0, ones, steps.get(c));
-            double score = sums.pearson(0, shape.n(), noBias);
+            matmul.run(scratch.workspace(), leftCodes, rightCodes, products, out);
+            double score = correlation.mean(scratch, output, out, steps.get(c));
             if (ranking != null) {
                 score -= ranking.penaltyOfMap(scratch, out, steps.get(c));
             }

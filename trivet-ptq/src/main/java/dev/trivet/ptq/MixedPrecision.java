@@ -197,9 +197,14 @@ public record MixedPrecision(
                     point.averageBits(),
                     figure(point.omega())));
         }
+        int longest = choices.stream().mapToInt(c -> c.module().length()).max().orElse(1);
         for (Choice choice : choices) {
-            lines.add(
-                    String.format(Locale.ROOT, "%-15s %2d bits: %s", choice.module(), choice.bits(), choice.reason()));
+            lines.add(String.format(
+                    Locale.ROOT,
+                    "%-" + Math.max(15, longest) + "s %2d bits: %s",
+                    choice.module(),
+                    choice.bits(),
+                    choice.reason()));
         }
         return lines;
     }

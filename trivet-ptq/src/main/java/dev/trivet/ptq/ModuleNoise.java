@@ -4,13 +4,14 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.ModelUnit;
+import dev.trivet.model.TokenShape;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
 import dev.trivet.runtime.Evaluation;
 import dev.trivet.runtime.LayerObserver;
-import dev.trivet.runtime.VitExecutor;
-import dev.trivet.runtime.VitSession;
+import dev.trivet.runtime.ModelExecutor;
+import dev.trivet.runtime.ModelSession;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -41,7 +42,8 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
     }
 
     /**
-     * @param module {@code patch_embed}, {@code blocks.N.attn}, {@code blocks.N.mlp} or {@code head}
+     * @param module {@code patch_embed}, {@code blocks.N.attn}, {@code blocks.N.mlp} or {@code head}; of a Swin
+     *     {@code layers.M.blocks.N...}, and {@code layers.M.downsample} for patch mergings
      * @param sqnrDb infinite where nothing differs
      * @param noiseAdded to the quantized stream (of the head: to the logits), as a share of the float stream's energy;
      *     negative where the module repairs noise of those before it
@@ -78,7 +80,7 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
         private final VitModel a;
         private final VitModel b;
         private final Kernels kernels;
-        private final VitConfig config;
+        private final List<ModelUnit> units;
         private final List<Module> modules = new ArrayList<>();
         /** Tokens of the float model, {@code [tokens, width]} per image. */
         private final List<float[]> tokens = new ArrayList<>();
@@ -94,7 +96,7 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
             this.b = b;
             this.kernels = kernels;
             this.count = count;
-            config = a.vit();
+            units = a.geometry().units();
         }
 
         ModuleNoise run(CalibrationImages images) {
@@ -114,10 +116,14 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
                 stream.add(mapped.get(i), quantizedTokens.get(i));
             }
             add("patch_embed", sums, stream.share(), List.of(VitNames.PATCH_EMBEDDING));
-            for (int block = 0; block < config.depth(); block++) {
-                block(block, basis);
+            for (int u = 0; u < units.size(); u++) {
+                switch (units.get(u)) {
+                    case ModelUnit.Embedding _ -> {} // compared above
+                    case ModelUnit.Block block -> block(u, block, basis);
+                    case ModelUnit.Merging merging -> merging(u, merging);
+                    case ModelUnit.Head head -> head(u, head, basis);
+                }
             }
-            head(basis);
             return new ModuleNoise(modules, basis);
         }
 
@@ -128,24 +134,27 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
                     patches.add(values.asSlice(0, 4L * rows * width).toArray(JAVA_FLOAT));
                 }
             };
-            try (VitExecutor executor = new VitExecutor(model, kernels, 1, VitExecutor.Part.ofEmbedding());
-                    VitSession session = executor.openSession()) {
+            try (ModelExecutor executor = ModelExecutor.compile(model, kernels, 1, 0, 1);
+                    ModelSession session = executor.openSession()) {
                 MemorySegment input = session.allocateInput();
                 MemorySegment buffer = session.allocateTokens();
                 for (int i = 0; i < count; i++) {
                     images.load(i, input);
-                    session.runEmbedding(input, 1, buffer, Optional.of(keep));
-                    embedded.add(buffer.toArray(JAVA_FLOAT));
+                    session.runUnit(0, input, 1, buffer, Optional.of(keep));
+                    embedded.add(values(buffer, units.getFirst().output()));
                 }
             }
         }
 
-        private void block(int block, StreamBasis basis) {
-            VitExecutor.Part part = VitExecutor.Part.ofBlock(block);
-            try (VitExecutor first = new VitExecutor(a, kernels, 1, part);
-                    VitExecutor second = new VitExecutor(b, kernels, 1, part);
-                    VitSession sessionA = first.openSession();
-                    VitSession sessionB = second.openSession()) {
+        private static float[] values(MemorySegment buffer, TokenShape shape) {
+            return buffer.asSlice(0, 4 * shape.values()).toArray(JAVA_FLOAT);
+        }
+
+        private void block(int block, ModelUnit.Block unit, StreamBasis basis) {
+            try (ModelExecutor first = ModelExecutor.compile(a, kernels, 1, block, block + 1);
+                    ModelExecutor second = ModelExecutor.compile(b, kernels, 1, block, block + 1);
+                    ModelSession sessionA = first.openSession();
+                    ModelSession sessionB = second.openSession()) {
                 MemorySegment buffer = sessionA.allocateTokens();
                 for (boolean attention : new boolean[] {true, false}) {
                     Sums sums = new Sums();
@@ -165,65 +174,78 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
                     }
                     double added = stream.share() - repaired.share();
                     if (attention) {
-                        List<String> operators = List.of(
-                                VitNames.qkv(block),
-                                VitNames.scores(block),
-                                VitNames.mixing(block),
-                                VitNames.projection(block));
-                        add(VitNames.block(block) + ".attn", sums, added, operators);
+                        List<String> operators = List.of(unit.qkv(), unit.scores(), unit.mixing(), unit.projection());
+                        add(unit.attention(), sums, added, operators);
                     } else {
-                        List<String> operators = List.of(VitNames.hidden(block), VitNames.output(block));
-                        add(VitNames.block(block) + ".mlp", sums, added, operators);
+                        add(unit.mlp(), sums, added, List.of(unit.hidden(), unit.mlpOutput()));
                     }
                 }
             }
         }
 
         private static float[] after(
-                VitSession session, int block, boolean attention, float[] before, MemorySegment buffer) {
+                ModelSession session, int block, boolean attention, float[] before, MemorySegment buffer) {
             MemorySegment.copy(before, 0, buffer, JAVA_FLOAT, 0, before.length);
             if (attention) {
                 session.runAttention(block, buffer, 1);
             } else {
                 session.runMlp(block, buffer, 1);
             }
-            return buffer.toArray(JAVA_FLOAT);
+            return buffer.asSlice(0, 4L * before.length).toArray(JAVA_FLOAT);
         }
 
-        private void head(StreamBasis basis) {
+        /** A merging replaces the stream. Only models whose stream is never rotated have one. */
+        private void merging(int unit, ModelUnit.Merging merging) {
             Sums sums = new Sums();
             Sums stream = new Sums();
             Sums repaired = new Sums();
-            List<float[]> expected = logits(a, tokens);
-            List<float[]> actual = logits(b, mapped);
-            List<float[]> noisy = logits(b, quantizedTokens);
+            List<float[]> expected = outputs(a, unit, tokens);
+            List<float[]> actual = outputs(b, unit, mapped);
+            List<float[]> noisy = outputs(b, unit, quantizedTokens);
+            List<float[]> instead = outputs(a, unit, quantizedTokens);
+            for (int i = 0; i < count; i++) {
+                sums.add(expected.get(i), actual.get(i));
+                stream.add(expected.get(i), noisy.get(i));
+                repaired.add(expected.get(i), instead.get(i));
+                tokens.set(i, expected.get(i));
+                mapped.set(i, expected.get(i));
+                quantizedTokens.set(i, noisy.get(i));
+            }
+            add(merging.name(), sums, stream.share() - repaired.share(), merging.operators());
+        }
+
+        private void head(int unit, ModelUnit.Head head, StreamBasis basis) {
+            Sums sums = new Sums();
+            Sums stream = new Sums();
+            Sums repaired = new Sums();
+            List<float[]> expected = outputs(a, unit, tokens);
+            List<float[]> actual = outputs(b, unit, mapped);
+            List<float[]> noisy = outputs(b, unit, quantizedTokens);
             List<float[]> instead =
-                    logits(a, quantizedTokens.stream().map(basis::unmap).toList());
+                    outputs(a, unit, quantizedTokens.stream().map(basis::unmap).toList());
             for (int i = 0; i < count; i++) {
                 sums.add(expected.get(i), actual.get(i));
                 stream.add(expected.get(i), noisy.get(i));
                 repaired.add(expected.get(i), instead.get(i));
             }
-            add(
-                    "head",
-                    sums,
-                    stream.share() - repaired.share(),
-                    config.distilled() ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD) : List.of(VitNames.HEAD));
+            add(head.name(), sums, stream.share() - repaired.share(), head.operators());
         }
 
-        private List<float[]> logits(VitModel model, List<float[]> inputs) {
-            List<float[]> logits = new ArrayList<>();
-            try (VitExecutor executor = new VitExecutor(model, kernels, 1, VitExecutor.Part.ofHead(config));
-                    VitSession session = executor.openSession()) {
+        private List<float[]> outputs(VitModel model, int unit, List<float[]> inputs) {
+            List<float[]> outputs = new ArrayList<>();
+            try (ModelExecutor executor = ModelExecutor.compile(model, kernels, 1, unit, unit + 1);
+                    ModelSession session = executor.openSession()) {
                 MemorySegment buffer = session.allocateTokens();
-                MemorySegment output = session.allocateLogits();
+                TokenShape shape = units.get(unit).output();
+                MemorySegment output =
+                        units.get(unit) instanceof ModelUnit.Head ? session.allocateLogits() : session.allocateTokens();
                 for (float[] input : inputs) {
                     MemorySegment.copy(input, 0, buffer, JAVA_FLOAT, 0, input.length);
-                    session.runHead(buffer, 1, output, Optional.empty());
-                    logits.add(output.toArray(JAVA_FLOAT));
+                    session.runUnit(unit, buffer, 1, output, Optional.empty());
+                    outputs.add(values(output, shape));
                 }
             }
-            return logits;
+            return outputs;
         }
 
         private void add(String module, Sums sums, double added, List<String> operators) {

@@ -15,7 +15,8 @@ import java.util.function.Function;
  *
  * with one module quantized at {@code k} bits and the rest of the model in float. {@code Y_i} is the attention map of an
  * attention module, one head's softmax output at a time with the nuclear norms summed over heads, and the output with bias of
- * an MLP module. The value is worked out per image and averaged over a few.
+ * an MLP module. Where attention is within windows, a head's map is the block-diagonal matrix of its windows' maps: their nuclear
+ * norms add up, and so do their squared perturbations. Rows of padded queries, whose results are dropped, are zero in it. The value is worked out per image and averaged over a few.
  *
  * <p>An attention map shows nothing of what v and the projection lose, though they share the module's width. The paper takes it
  * nevertheless; {@link Perturbation#OUTPUT_FEATURE} takes the module's output instead. Neither is comparable between an attention map
@@ -100,7 +101,7 @@ public record ModuleSensitivity(List<Module> modules) {
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
-        base.check(model.vit());
+        base.check(model.geometry());
         return new SensitivityRun(model, kernels, images, method, base, candidateBits, mostImages, threads, listener)
                 .measure();
     }

@@ -1,7 +1,8 @@
 package dev.trivet.ptq;
 
 import dev.trivet.kernel.Kernels;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.Geometry;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import java.util.function.Consumer;
 
@@ -17,7 +18,7 @@ public record Quantization(
         VitModel model, Kernels kernels, CalibrationImages images, QuantizationPlan plan, MethodSettings settings) {
     /** @throws IllegalArgumentException if the plan does not fit the model, or the model is quantized already */
     public Quantization {
-        plan.check(model.vit());
+        plan.check(model.geometry());
         if (model.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized already");
         }
@@ -38,7 +39,9 @@ public record Quantization(
 
     private VitModel prepared() {
         return switch (settings) {
-            case TrivetSettings s when s.rotation() -> ResidualRotation.apply(model, ResidualRotation.SEED);
+            case TrivetSettings s
+            when s.rotation() && ResidualRotation.applies(model) ->
+                ResidualRotation.apply(model, ResidualRotation.SEED);
             case TrivetSettings _ -> model;
             case LiuSettings _ -> model;
         };
@@ -103,16 +106,23 @@ public record Quantization(
 
     /** Upper bound of the memory that {@link #run} takes beside the model, bytes, whatever the number of images. */
     public long memoryBound() {
-        VitConfig config = model.vit();
         return 2 * TokenStore.IN_MEMORY
-                + search(plan, settings, gains(), choice -> {}).memoryBound(config)
+                + search(plan, settings, gains(), choice -> {}).memoryBound(model.geometry())
                 // Per thread: two sessions with their buffers.
-                + 2L * settings.threads() * sessionBytes(config);
+                + 2L * settings.threads() * sessionBytes(model.geometry());
     }
 
-    private static long sessionBytes(VitConfig config) {
-        long tokens = config.tokens();
-        long widest = Math.max(3L * config.width(), config.mlpWidth());
-        return 4 * (2 * tokens * widest + 5 * tokens * config.width() + 2 * config.heads() * tokens * tokens);
+    private static long sessionBytes(Geometry geometry) {
+        long most = 0;
+        for (ModelUnit unit : geometry.units()) {
+            if (unit instanceof ModelUnit.Block block) {
+                long tokens = (long) block.groups() * block.groupTokens();
+                long width = block.shape().width();
+                long widest = Math.max(3 * width, block.hiddenWidth());
+                long map = block.heads() * tokens * block.groupTokens();
+                most = Math.max(most, 4 * (2 * tokens * widest + 5 * tokens * width + 2 * map));
+            }
+        }
+        return most;
     }
 }

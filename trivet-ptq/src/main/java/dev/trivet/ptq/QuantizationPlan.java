@@ -1,8 +1,7 @@
 package dev.trivet.ptq;
 
-import dev.trivet.model.VitConfig;
-import dev.trivet.model.VitNames;
-import dev.trivet.model.VitTensors;
+import dev.trivet.model.Geometry;
+import dev.trivet.model.ModelUnit;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -30,29 +29,23 @@ public record QuantizationPlan(List<OperatorPlan> operators) {
      *
      * @param edgeBits weights and activations of the patch embedding and the heads
      */
-    public static QuantizationPlan uniform(VitConfig config, int weightBits, int activationBits, int edgeBits) {
+    public static QuantizationPlan uniform(Geometry geometry, int weightBits, int activationBits, int edgeBits) {
         List<OperatorPlan> operators = new ArrayList<>();
-        for (String name : names(config)) {
-            boolean edge = !name.startsWith("blocks.");
+        for (ModelUnit unit : geometry.units()) {
+            boolean edge = unit instanceof ModelUnit.Embedding || unit instanceof ModelUnit.Head;
             int activation = edge ? edgeBits : activationBits;
-            operators.add(new OperatorPlan(name, isProduct(name) ? 0 : edge ? edgeBits : weightBits, activation));
+            for (String name : unit.operators()) {
+                operators.add(new OperatorPlan(name, isProduct(name) ? 0 : edge ? edgeBits : weightBits, activation));
+            }
         }
         return new QuantizationPlan(operators);
     }
 
     /** Every operator of a model that can be quantized, in execution order. */
-    public static List<String> names(VitConfig config) {
-        List<String> names = new ArrayList<>();
-        for (VitTensors.Linear linear : VitTensors.of(config).linears()) {
-            names.add(linear.name());
-            if (linear.name().endsWith(".attn.qkv")) {
-                String block = linear.name()
-                        .substring("blocks.".length(), linear.name().length() - ".attn.qkv".length());
-                names.add(VitNames.scores(Integer.parseInt(block)));
-                names.add(VitNames.mixing(Integer.parseInt(block)));
-            }
-        }
-        return names;
+    public static List<String> names(Geometry geometry) {
+        return geometry.units().stream()
+                .flatMap(unit -> unit.operators().stream())
+                .toList();
     }
 
     static boolean isProduct(String name) {
@@ -64,8 +57,8 @@ public record QuantizationPlan(List<OperatorPlan> operators) {
      *
      * @throws IllegalArgumentException if it names an operator the model lacks, or lacks one the model has
      */
-    public void check(VitConfig config) {
-        Set<String> wanted = new HashSet<>(names(config));
+    public void check(Geometry geometry) {
+        Set<String> wanted = new HashSet<>(names(geometry));
         for (OperatorPlan operator : operators) {
             if (!wanted.remove(operator.operator())) {
                 throw new IllegalArgumentException("the plan names " + operator.operator() + ", which the model lacks");
@@ -77,7 +70,7 @@ public record QuantizationPlan(List<OperatorPlan> operators) {
         }
         if (!wanted.isEmpty()) {
             throw new IllegalArgumentException("the plan lacks "
-                    + names(config).stream()
+                    + names(geometry).stream()
                             .filter(wanted::contains)
                             .findFirst()
                             .orElseThrow()

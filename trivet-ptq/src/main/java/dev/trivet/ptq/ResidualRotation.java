@@ -44,6 +44,14 @@ final class ResidualRotation {
         floats = new LinkedHashMap<>(model.floats());
     }
 
+    /**
+     * Whether a model can be rotated. A Swin is not: its first stage starts behind a LayerNorm with a scale per channel, which no
+     * rotation passes.
+     */
+    static boolean applies(VitModel model) {
+        return model.geometry() instanceof VitConfig;
+    }
+
     /** The same model in another basis. */
     static VitModel apply(VitModel model, long seed) {
         return new ResidualRotation(model, seed).rotated();

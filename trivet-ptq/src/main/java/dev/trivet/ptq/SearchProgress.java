@@ -1,6 +1,6 @@
 package dev.trivet.ptq;
 
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.Geometry;
 import java.util.List;
 
 /**
@@ -10,7 +10,7 @@ import java.util.List;
  */
 final class SearchProgress {
     private final SearchListener listener;
-    private final List<ModelUnit> units;
+    private final List<SearchUnit> units;
     /** Per unit, images before its first. */
     private final long[] starts;
 
@@ -20,39 +20,33 @@ final class SearchProgress {
     private long done;
 
     /** @param finished units that a resumed search only passes through */
-    SearchProgress(
-            SearchListener listener,
-            List<ModelUnit> units,
-            int finished,
-            int images,
-            UnitSearch method,
-            VitConfig config) {
+    SearchProgress(SearchListener listener, List<SearchUnit> units, int finished, int images, UnitSearch method) {
         this.listener = listener;
         this.units = units;
         starts = new long[units.size() + 1];
         for (int u = 0; u < units.size(); u++) {
-            long passes = 1 + (u < finished ? 0 : method.passes(units.get(u), config));
+            long passes = 1 + (u < finished ? 0 : method.passes(units.get(u)));
             starts[u + 1] = starts[u] + passes * images;
         }
     }
 
     /** Tells nobody. */
-    static SearchProgress silent(VitConfig config) {
+    static SearchProgress silent(Geometry geometry) {
         UnitSearch nothing = new UnitSearch() {
             @Override
-            public void quantize(ModelUnit unit, SearchState state) {}
+            public void quantize(SearchUnit unit, SearchState state) {}
 
             @Override
-            public long memoryBound(VitConfig geometry) {
+            public long memoryBound(Geometry any) {
                 return 0;
             }
         };
-        return new SearchProgress(SearchListener.SILENT, ModelUnit.of(config), 0, 1, nothing, config);
+        return new SearchProgress(SearchListener.SILENT, SearchUnit.of(geometry), 0, 1, nothing);
     }
 
     synchronized void unit(int next) {
         index = next;
-        unit = units.get(next).name();
+        unit = units.get(next).label();
         stage = "";
         done = starts[next];
         report();

@@ -10,7 +10,7 @@ import java.util.Map;
 final class SearchScratch implements AutoCloseable {
     private final Workspace workspace;
     private final Buffers buffers = new Buffers();
-    private final Map<Long, ErrorSums> sums = new HashMap<>();
+    private final Map<Shape, ErrorSums> sums = new HashMap<>();
     private final Map<Integer, double[]> means = new HashMap<>();
 
     SearchScratch(Kernels kernels) {
@@ -27,8 +27,11 @@ final class SearchScratch implements AutoCloseable {
         return buffers.get(name, bytes);
     }
 
-    ErrorSums sums(int rows, int columns) {
-        return sums.computeIfAbsent(((long) rows << 32) | columns, key -> new ErrorSums(rows, columns));
+    private record Shape(int rows, int columns, int number) {}
+
+    /** @param number which of several of one shape */
+    ErrorSums sums(int rows, int columns, int number) {
+        return sums.computeIfAbsent(new Shape(rows, columns, number), key -> new ErrorSums(rows, columns));
     }
 
     /** {@code [columns]} */

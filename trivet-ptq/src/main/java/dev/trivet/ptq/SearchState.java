@@ -1,12 +1,17 @@
 package dev.trivet.ptq;
 
 import dev.trivet.kernel.Kernels;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
+import dev.trivet.runtime.AttentionLayout;
 import dev.trivet.runtime.LayerObserver;
-import dev.trivet.runtime.VitExecutor;
+import dev.trivet.runtime.ModelExecutor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Objects;
@@ -32,6 +37,8 @@ final class SearchState implements AutoCloseable {
     private final Map<String, LinearLayer> linears;
     private final Map<String, MatmulQuantizers> matmuls;
     private final Map<String, float[]> floats;
+    private final Arena arena = Arena.ofShared();
+    private final Map<String, AttentionLayout> layouts = new HashMap<>();
 
     /**
      * @param model the float model
@@ -52,14 +59,19 @@ final class SearchState implements AutoCloseable {
         linears = new LinkedHashMap<>(begun.linears());
         matmuls = new LinkedHashMap<>(begun.matmuls());
         floats = new LinkedHashMap<>(begun.floats());
-        long tokenBytes = 4L * config().tokens() * config().width();
+        long tokenBytes = 4 * SearchUnit.streamValues(model.geometry());
         pass = new ImagePass(images.size(), threads, progress::image);
         referenceTokens = new TokenStore(images.size(), tokenBytes);
         quantizedTokens = new TokenStore(images.size(), tokenBytes);
     }
 
-    VitConfig config() {
-        return model.vit();
+    Geometry geometry() {
+        return model.geometry();
+    }
+
+    /** How a block's tokens are grouped for attention, for one image at a time; lives as long as this. */
+    AttentionLayout layout(ModelUnit.Block block) {
+        return layouts.computeIfAbsent(block.name(), name -> AttentionLayout.of(original, block, 1, arena));
     }
 
     /** The model as far as it is quantized. */
@@ -111,11 +123,12 @@ final class SearchState implements AutoCloseable {
         floats.put(name, values);
     }
 
-    /** Compiles a part of both models and gives what threads work with. */
-    void withWorkers(VitExecutor.Part part, Consumer<Supplier<UnitWorker>> use) {
-        try (VitExecutor reference = new VitExecutor(model, kernels, 1, part);
-                VitExecutor quantized = new VitExecutor(current(), kernels, 1, part)) {
-            use.accept(() -> new UnitWorker(reference, quantized, part, kernels));
+    /** Compiles a unit of both models and gives what threads work with. */
+    void withWorkers(SearchUnit unit, Consumer<Supplier<UnitWorker>> use) {
+        int u = unit.index();
+        try (ModelExecutor reference = ModelExecutor.compile(model, kernels, 1, u, u + 1);
+                ModelExecutor quantized = ModelExecutor.compile(current(), kernels, 1, u, u + 1)) {
+            use.accept(() -> new UnitWorker(reference, quantized, unit, kernels));
         }
     }
 
@@ -123,16 +136,17 @@ final class SearchState implements AutoCloseable {
      * Moves the tokens of both models past a unit. Rewrites of the float model are dropped first: its tokens must not depend on
      * whether the unit was searched in this run or in an earlier one.
      */
-    void advance(ModelUnit unit) {
+    void advance(SearchUnit unit) {
         model = original;
         LayerObserver nothing = new LayerObserver() {};
+        long bytes = 4 * unit.unit().output().values();
         withWorkers(
-                unit.part(),
+                unit,
                 workers -> pass.run(workers, (worker, image) -> {
                     worker.runReference(images, referenceTokens, image, nothing);
-                    referenceTokens.image(image).copyFrom(worker.referenceTokens());
+                    MemorySegment.copy(worker.referenceTokens(), 0, referenceTokens.image(image), 0, bytes);
                     worker.runQuantized(images, quantizedTokens, image, nothing);
-                    quantizedTokens.image(image).copyFrom(worker.quantizedTokens());
+                    MemorySegment.copy(worker.quantizedTokens(), 0, quantizedTokens.image(image), 0, bytes);
                 }));
     }
 
@@ -141,5 +155,6 @@ final class SearchState implements AutoCloseable {
         pass.close();
         referenceTokens.close();
         quantizedTokens.close();
+        arena.close();
     }
 }

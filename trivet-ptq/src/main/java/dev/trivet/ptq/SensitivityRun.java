@@ -3,11 +3,12 @@ package dev.trivet.ptq;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.kernel.Kernels;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
-import dev.trivet.model.VitNames;
+import dev.trivet.runtime.AttentionLayout;
 import dev.trivet.runtime.DatasetRun;
 import dev.trivet.runtime.LayerObserver;
 import java.lang.foreign.MemorySegment;
@@ -30,7 +31,7 @@ final class SensitivityRun {
     private static final int AT_ONCE = 2;
 
     private final VitModel model;
-    private final VitConfig config;
+    private final Geometry geometry;
     private final Kernels kernels;
     private final CalibrationImages images;
     private final Function<QuantizationPlan, UnitSearch> method;
@@ -39,8 +40,6 @@ final class SensitivityRun {
     private final int threads;
     private final SearchListener listener;
     private final List<BlockModule> modules;
-    private final long map;
-    private final long feature;
     private long done;
 
     SensitivityRun(
@@ -64,7 +63,7 @@ final class SensitivityRun {
                     "candidate bits " + Arrays.toString(candidateBits) + "; different ones from 2 to 10 expected");
         }
         this.model = model;
-        config = model.vit();
+        geometry = model.geometry();
         this.kernels = kernels;
         this.images = new First(images, Math.min(mostImages, images.size()));
         this.method = method;
@@ -72,9 +71,7 @@ final class SensitivityRun {
         this.candidateBits = candidateBits.clone();
         this.threads = threads;
         this.listener = listener;
-        modules = BlockModule.of(config, base);
-        map = (long) config.heads() * config.tokens() * config.tokens();
-        feature = (long) config.tokens() * config.width();
+        modules = BlockModule.of(geometry, base);
     }
 
     /** The first images of more. */
@@ -87,32 +84,32 @@ final class SensitivityRun {
 
     ModuleSensitivity measure() {
         List<ModuleSensitivity.Module> measured = new ArrayList<>();
-        List<ModelUnit> units = ModelUnit.of(config);
+        List<SearchUnit> units = SearchUnit.of(geometry);
         int atOnce = Math.min(threads, AT_ONCE);
-        try (SearchState walk = new SearchState(model, model, kernels, images, threads, SearchProgress.silent(config));
+        try (SearchState walk =
+                        new SearchState(model, model, kernels, images, threads, SearchProgress.silent(geometry));
                 ExecutorService pool = Executors.newFixedThreadPool(atOnce)) {
-            for (ModelUnit unit : units) {
-                if (unit.part().head()) {
-                    break;
+            for (SearchUnit unit : units) {
+                if (unit.unit() instanceof ModelUnit.Block block) {
+                    measured.addAll(measure(unit, block, walk, pool, Math.max(1, threads / atOnce)));
                 }
-                if (unit.block() >= 0) {
-                    measured.addAll(measure(unit, walk, pool, Math.max(1, threads / atOnce)));
+                if (unit.index() + 1 < units.size()) {
+                    walk.advance(unit);
                 }
-                walk.advance(unit);
             }
         }
         return new ModuleSensitivity(measured);
     }
 
     private List<ModuleSensitivity.Module> measure(
-            ModelUnit unit, SearchState walk, ExecutorService pool, int threadsEach) {
+            SearchUnit unit, ModelUnit.Block block, SearchState walk, ExecutorService pool, int threadsEach) {
         List<BlockModule> own =
-                modules.stream().filter(m -> m.block() == unit.block()).toList();
+                modules.stream().filter(m -> m.block().equals(block)).toList();
         if (own.isEmpty()) {
             return List.of();
         }
-        try (ModelTail tail = new ModelTail(model, kernels, unit.block() + 1);
-                FloatOutputs wanted = new FloatOutputs(tail)) {
+        try (ModelTail tail = new ModelTail(model, kernels, unit.index());
+                FloatOutputs wanted = new FloatOutputs(walk.layout(block), tail)) {
             wanted.capture(unit, walk);
             Errors[][] errors = new Errors[own.size()][candidateBits.length];
             List<Future<?>> jobs = new ArrayList<>();
@@ -170,7 +167,7 @@ final class SensitivityRun {
     private record Errors(double[] map, double[] feature, double[] logits) {}
 
     private Errors errors(
-            ModelUnit unit,
+            SearchUnit unit,
             BlockModule module,
             int bits,
             SearchState walk,
@@ -180,7 +177,9 @@ final class SensitivityRun {
         int count = images.size();
         Errors errors = new Errors(new double[count], new double[count], new double[count]);
         try (SearchState state =
-                new SearchState(model, model, kernels, images, threadsEach, SearchProgress.silent(config))) {
+                new SearchState(model, model, kernels, images, threadsEach, SearchProgress.silent(geometry))) {
+            long map = wanted.map;
+            long feature = wanted.feature;
             for (int i = 0; i < count; i++) {
                 state.referenceTokens.image(i).copyFrom(walk.referenceTokens.image(i));
                 state.quantizedTokens.image(i).copyFrom(walk.referenceTokens.image(i));
@@ -188,7 +187,7 @@ final class SensitivityRun {
             method.apply(module.alone(base, bits)).quantize(unit, state);
             VitModel quantized = state.current();
             state.withWorkers(
-                    unit.part(),
+                    unit,
                     workers -> state.pass.run(() -> new TailedWorker(workers.get(), tail.open()), (tailed, image) -> {
                         UnitWorker worker = tailed.unit();
                         MemorySegment values = worker.buffers.get("values", 4 * Math.max(map, feature));
@@ -196,7 +195,7 @@ final class SensitivityRun {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
                                 if (module.attention()) {
-                                    OperatorOutput.left(quantizers, left, map, config.tokens(), values);
+                                    wanted.map(quantizers, left, values);
                                     errors.map[image] =
                                             OperatorOutput.squaredDistance(values, wanted.maps.image(image), map);
                                 }
@@ -223,9 +222,9 @@ final class SensitivityRun {
     /** Watches for the attention map and the outputs of a block's two modules. */
     private abstract static class Outputs implements LayerObserver {
         private final VitModel running;
-        private final int block;
+        private final ModelUnit.Block block;
 
-        Outputs(VitModel running, int block) {
+        Outputs(VitModel running, ModelUnit.Block block) {
             this.running = running;
             this.block = block;
         }
@@ -236,62 +235,98 @@ final class SensitivityRun {
 
         @Override
         public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-            if (name.equals(VitNames.mixing(block))) {
+            if (name.equals(block.mixing())) {
                 map(Optional.ofNullable(running.matmuls().get(name)), left);
             }
         }
 
         @Override
         public void linear(String name, MemorySegment input, int rows, MemorySegment raw) {
-            if (name.equals(VitNames.projection(block)) || name.equals(VitNames.output(block))) {
+            if (name.equals(block.projection()) || name.equals(block.mlpOutput())) {
                 output(running.linear(name), raw, rows);
             }
         }
     }
 
+    /** Clears the rows of padded queries. */
+    static void clearPadding(AttentionLayout layout, MemorySegment maps) {
+        ModelUnit.Block block = layout.unit();
+        int n = block.groupTokens();
+        for (int row = 0; layout.isPadded() && row < layout.products() * n; row++) {
+            if (layout.isPadding(row / n / block.heads(), row % n)) {
+                maps.asSlice(4L * row * n, 4L * n).fill((byte) 0);
+            }
+        }
+    }
+
+    /** Nuclear norm of an image's attention maps, summed over groups and heads. */
+    static double mapNorm(AttentionLayout layout, MemorySegment maps) {
+        int n = layout.unit().groupTokens();
+        long bytes = 4L * n * n;
+        double norm = 0;
+        for (int product = 0; product < layout.products(); product++) {
+            norm += NuclearNorm.of(maps.asSlice(product * bytes, bytes), n, n);
+        }
+        return norm;
+    }
+
     /** A block's outputs in float, with their nuclear norms by image. */
     private final class FloatOutputs implements AutoCloseable {
-        final TokenStore maps = new TokenStore(images.size(), 4 * map);
-        final TokenStore attention = new TokenStore(images.size(), 4 * feature);
-        final TokenStore mlp = new TokenStore(images.size(), 4 * feature);
+        private final AttentionLayout layout;
+        private final ModelUnit.Block block;
+        final long map;
+        final long feature;
+        final TokenStore maps;
+        final TokenStore attention;
+        final TokenStore mlp;
         final double[] mapNorms = new double[images.size()];
         final double[] attentionNorms = new double[images.size()];
         final double[] mlpNorms = new double[images.size()];
         final MemorySegment[] logits = new MemorySegment[images.size()];
         private final ModelTail tail;
 
-        FloatOutputs(ModelTail tail) {
+        FloatOutputs(AttentionLayout layout, ModelTail tail) {
             this.tail = tail;
+            this.layout = layout;
+            block = layout.unit();
+            map = layout.mapElements();
+            feature = block.shape().values();
+            maps = new TokenStore(images.size(), 4 * map);
+            attention = new TokenStore(images.size(), 4 * feature);
+            mlp = new TokenStore(images.size(), 4 * feature);
         }
 
-        void capture(ModelUnit unit, SearchState walk) {
-            int tokens = config.tokens();
+        void capture(SearchUnit unit, SearchState walk) {
+            int tokens = block.shape().tokens();
+            int width = block.shape().width();
             walk.withWorkers(
-                    unit.part(),
+                    unit,
                     workers -> walk.pass.run(() -> new TailedWorker(workers.get(), tail.open()), (tailed, image) -> {
                         UnitWorker worker = tailed.unit();
-                        worker.runReference(images, walk.referenceTokens, image, new Outputs(model, unit.block()) {
+                        worker.runReference(images, walk.referenceTokens, image, new Outputs(model, block) {
                             @Override
                             void map(Optional<MatmulQuantizers> quantizers, MemorySegment left) {
-                                OperatorOutput.left(quantizers, left, map, config.tokens(), maps.image(image));
+                                FloatOutputs.this.map(quantizers, left, maps.image(image));
                             }
 
                             @Override
                             void output(LinearLayer layer, MemorySegment raw, int rows) {
-                                boolean ofMlp = layer.name().equals(VitNames.output(unit.block()));
+                                boolean ofMlp = layer.name().equals(block.mlpOutput());
                                 OperatorOutput.linear(layer, raw, rows, (ofMlp ? mlp : attention).image(image));
                             }
                         });
-                        long head = 4L * tokens * tokens;
-                        for (int h = 0; h < config.heads(); h++) {
-                            mapNorms[image] +=
-                                    NuclearNorm.of(maps.image(image).asSlice(h * head, head), tokens, tokens);
-                        }
-                        attentionNorms[image] = NuclearNorm.of(attention.image(image), tokens, config.width());
-                        mlpNorms[image] = NuclearNorm.of(mlp.image(image), tokens, config.width());
+                        mapNorms[image] = mapNorm(layout, maps.image(image));
+                        attentionNorms[image] = NuclearNorm.of(attention.image(image), tokens, width);
+                        mlpNorms[image] = NuclearNorm.of(mlp.image(image), tokens, width);
                         logits[image] = MemorySegment.ofArray(
                                 tailed.tail().logits(worker.referenceTokens()).toArray(JAVA_FLOAT));
                     }));
+        }
+
+        /** One image's attention maps {@code [groups, heads, groupTokens, groupTokens]}, rows of padded queries zero. */
+        void map(Optional<MatmulQuantizers> quantizers, MemorySegment left, MemorySegment values) {
+            OperatorOutput.left(quantizers, left, map, block.groupTokens(), values);
+            clearPadding(layout, values);
         }
 
         @Override

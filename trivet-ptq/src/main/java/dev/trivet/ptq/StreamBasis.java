@@ -66,10 +66,13 @@ public final class StreamBasis {
      * @param second those of the second
      */
     static StreamBasis between(VitModel a, VitModel b, List<float[]> first, List<float[]> second) {
-        int width = a.vit().width();
-        Rows start = new Rows(startRows(a), startRows(b));
         Rows tokens = new Rows(joined(first), joined(second));
         double asTheyAre = sqnrDb(tokens, tokens.a());
+        if (!ResidualRotation.applies(a)) {
+            return new StreamBasis(Relation.SAME, 0, new float[0], asTheyAre);
+        }
+        int width = a.vit().width();
+        Rows start = new Rows(startRows(a), startRows(b));
         if (isSame(start)) {
             return new StreamBasis(Relation.SAME, width, new float[0], asTheyAre);
         }

@@ -42,36 +42,34 @@ final class TokenGains {
     }
 
     /** Gains of the tokens that a unit reads, {@code [tokens]}; the state has got as far as that unit. */
-    float[] before(ModelUnit unit, SearchState state) {
-        return at(unit.block(), state, unit, false);
+    float[] before(SearchUnit unit, SearchState state) {
+        return at(unit.index() - 1, state, unit, false);
     }
 
     /** Gains of the tokens that a unit gives. */
-    float[] after(ModelUnit unit, SearchState state) {
-        return at(unit.block() + 1, state, unit, true);
+    float[] after(SearchUnit unit, SearchState state) {
+        return at(unit.index(), state, unit, true);
     }
 
-    /** @param point how many blocks the stream has behind it */
-    private float[] at(int point, SearchState state, ModelUnit unit, boolean run) {
-        VitConfig config = state.config();
-        if (config.pooling() != Pooling.TOKEN) {
-            float[] ones = new float[config.tokens()];
-            Arrays.fill(ones, 1f);
-            return ones;
+    /** @param point the unit that the tokens come from */
+    private float[] at(int point, SearchState state, SearchUnit unit, boolean run) {
+        if (model.geometry() instanceof VitConfig config && config.pooling() == Pooling.TOKEN) {
+            return measured.computeIfAbsent(point, p -> measure(config, p, state, unit, run))
+                    .clone();
         }
-        return measured.computeIfAbsent(point, p -> measure(p, state, unit, run))
-                .clone();
+        float[] ones = new float[unit.unit().output().tokens()];
+        Arrays.fill(ones, 1f);
+        return ones;
     }
 
-    private float[] measure(int point, SearchState state, ModelUnit unit, boolean run) {
-        VitConfig config = state.config();
+    private float[] measure(VitConfig config, int point, SearchState state, SearchUnit unit, boolean run) {
         int prefixes = config.prefixTokens();
         int images = Math.min(IMAGES, state.images.size());
         double[] gains = new double[prefixes + 1];
         try (ModelTail tail = new ModelTail(model, state.kernels, point);
                 ImagePass pass = new ImagePass(images, threads, () -> {})) {
             state.withWorkers(
-                    unit.part(),
+                    unit,
                     workers -> pass.run(
                             () -> new TailedWorker(workers.get(), tail.open()), new ImagePass.Task<TailedWorker>() {
                                 @Override

@@ -1,12 +1,16 @@
 package dev.trivet.ptq;
 
+import dev.trivet.model.Geometry;
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
 
@@ -15,7 +19,7 @@ import java.util.function.Consumer;
  * feeds it. What is new against {@link LiuSearch}:
  *
  * <ol>
- *   <li>The float model is rewritten first, so that low-bit grids fit it: {@link ResidualRotation} once, {@link HeadBasis} per
+ *   <li>The float model is rewritten first, so that low-bit grids fit it: {@link ResidualRotation} once (ViT), {@link HeadBasis} per
  *       block. Nothing of this is left at run time.
  *   <li>Input quantizers are of least squared error and may pick their levels ({@link LevelHistogram}); LayerNorms absorb a
  *       change of variables ({@link ChannelFold}).
@@ -44,64 +48,78 @@ final class TrivetSearch implements UnitSearch {
     }
 
     @Override
-    public int passes(ModelUnit unit, VitConfig config) {
-        return unit.block() < 0 ? PASSES_OF_LINEAR : 4 * PASSES_OF_LINEAR + PASSES_OF_ATTENTION;
+    public int passes(SearchUnit unit) {
+        return unit.unit() instanceof ModelUnit.Block
+                ? 4 * PASSES_OF_LINEAR + PASSES_OF_ATTENTION
+                : PASSES_OF_LINEAR * unit.unit().linears().size();
     }
 
     @Override
-    public long memoryBound(VitConfig config) {
+    public long memoryBound(Geometry geometry) {
+        Map<String, VitTensors.Linear> layers = new HashMap<>();
+        VitTensors.of(geometry).linears().forEach(layer -> layers.put(layer.name(), layer));
         long most = 0;
-        for (VitTensors.Linear layer : VitTensors.of(config).linears()) {
-            long k = layer.inputs();
-            boolean folds = k == config.width();
-            long candidates = (folds ? 3 : 1) * (settings.levels() ? 2 : 1);
-            long moments = 2 * candidates * 8 * (k * k + k * layer.outputs());
-            long perThread = candidates * 4 * (k * k + k * layer.outputs() + k * config.tokens());
-            most = Math.max(most, moments + 6 * 8 * k * k + settings.threads() * perThread);
+        for (ModelUnit unit : geometry.units()) {
+            for (String name : unit.linears()) {
+                VitTensors.Linear layer = Objects.requireNonNull(layers.get(name));
+                long k = layer.inputs();
+                long candidates = (norm(unit, name).isEmpty() ? 1 : 3) * (settings.levels() ? 2 : 1);
+                long rows = SearchUnit.rows(unit, layer.inputs());
+                long moments = 2 * candidates * 8 * (k * k + k * layer.outputs());
+                long perThread = candidates * 4 * (k * k + k * layer.outputs() + k * rows);
+                most = Math.max(most, moments + 6 * 8 * k * k + settings.threads() * perThread);
+            }
         }
         return most + 2 * TokenStore.IN_MEMORY;
     }
 
     @Override
-    public void quantize(ModelUnit unit, SearchState state) {
-        int b = unit.block();
-        InputFold.Absorber nobody = new InputFold.Absorber.Nobody();
-        if (unit.part().embedding()) {
-            linear(
-                    VitNames.PATCH_EMBEDDING,
-                    unit,
-                    state,
-                    LayerSamples.Target.OUTPUT,
-                    new InputFold.Absorber.Pixels(state.current().config().preprocessing()),
-                    ones(state.config().patches()));
-        } else if (unit.part().head()) {
-            boolean distilled = state.config().distilled();
-            // One LayerNorm feeds both heads and cannot suit two folds.
-            InputFold.Absorber norm =
-                    distilled ? nobody : new InputFold.Absorber.Norm(VitNames.finalNorm(state.config()));
-            String first = VitNames.firstOfHead(state.config());
-            linear(first, unit, state, LayerSamples.Target.OUTPUT, norm, ones(1));
-            if (!first.equals(VitNames.HEAD)) {
-                linear(VitNames.HEAD, unit, state, LayerSamples.Target.OUTPUT, nobody, ones(1));
+    public void quantize(SearchUnit unit, SearchState state) {
+        if (!(unit.unit() instanceof ModelUnit.Block block)) {
+            for (String name : unit.unit().linears()) {
+                int rows = unit.rows(state.floatLayer(name).inputs());
+                linear(name, unit, state, LayerSamples.Target.OUTPUT, ones(rows));
             }
-            if (distilled) {
-                linear(VitNames.DISTILLATION_HEAD, unit, state, LayerSamples.Target.OUTPUT, norm, ones(1));
-            }
-        } else {
-            float[] before = gains.before(unit, state);
-            float[] after = gains.after(unit, state);
-            if (settings.headBases() && attentionIsQuantized(b)) {
-                state.progress.stage("bases");
-                state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, b, workers));
-            }
-            InputFold.Absorber norm = new InputFold.Absorber.Norm(VitNames.attentionNorm(b));
-            linear(VitNames.qkv(b), unit, state, LayerSamples.Target.OUTPUT, norm, before);
-            attention(unit, state, after);
-            linear(VitNames.projection(b), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, nobody, after);
-            InputFold.Absorber mlpNorm = new InputFold.Absorber.Norm(VitNames.mlpNorm(b));
-            linear(VitNames.hidden(b), unit, state, LayerSamples.Target.OUTPUT, mlpNorm, after);
-            linear(VitNames.output(b), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK, nobody, after);
+            return;
         }
+        float[] before = gains.before(unit, state);
+        float[] after = gains.after(unit, state);
+        if (settings.headBases() && attentionIsQuantized(block)) {
+            state.progress.stage("bases");
+            state.withWorkers(unit, workers -> HeadMoments.rewrite(state, block, workers));
+        }
+        linear(block.qkv(), unit, state, LayerSamples.Target.OUTPUT, before);
+        attention(unit, block, state, after);
+        linear(block.projection(), unit, state, LayerSamples.Target.STREAM_AFTER_ATTENTION, after);
+        linear(block.hidden(), unit, state, LayerSamples.Target.OUTPUT, after);
+        linear(block.mlpOutput(), unit, state, LayerSamples.Target.STREAM_AFTER_BLOCK, after);
+    }
+
+    /** The LayerNorm that feeds a layer and no other, whether directly or through a mean over tokens; empty if there is none. */
+    private static String norm(ModelUnit unit, String layer) {
+        return switch (unit) {
+            case ModelUnit.Embedding _ -> "";
+            case ModelUnit.Block u when layer.equals(u.qkv()) -> u.attentionNorm();
+            case ModelUnit.Block u when layer.equals(u.hidden()) -> u.mlpNorm();
+            case ModelUnit.Block _ -> "";
+            case ModelUnit.Merging u -> u.norm();
+            // One LayerNorm feeds both heads of a distilled model and cannot suit two folds.
+            case ModelUnit.Head u -> u.linears().size() == 1 || layer.equals(VitNames.PRE_LOGITS) ? u.norm() : "";
+        };
+    }
+
+    private static InputFold.Absorber absorber(ModelUnit unit, String layer, SearchState state) {
+        if (layer.equals(VitNames.PATCH_EMBEDDING)) {
+            return new InputFold.Absorber.Pixels(state.current().config().preprocessing());
+        }
+        String norm = norm(unit, layer);
+        if (norm.isEmpty()) {
+            return new InputFold.Absorber.Nobody();
+        }
+        boolean padded = unit instanceof ModelUnit.Block block
+                && layer.equals(block.qkv())
+                && state.layout(block).isPadded();
+        return new InputFold.Absorber.Norm(norm, !padded);
     }
 
     private static float[] ones(int rows) {
@@ -111,9 +129,9 @@ final class TrivetSearch implements UnitSearch {
     }
 
     /** Whether at least one of a block's products is. */
-    private boolean attentionIsQuantized(int b) {
-        return !plan.operator(VitNames.scores(b)).isFloat()
-                || !plan.operator(VitNames.mixing(b)).isFloat();
+    private boolean attentionIsQuantized(ModelUnit.Block block) {
+        return !plan.operator(block.scores()).isFloat()
+                || !plan.operator(block.mixing()).isFloat();
     }
 
     /** A product that stays in float is tried with the finest codes there are, and then left alone. */
@@ -121,20 +139,15 @@ final class TrivetSearch implements UnitSearch {
         return product.isFloat() ? ActivationQuantizer.MOST_BITS : product.activationBits();
     }
 
-    private void linear(
-            String name,
-            ModelUnit unit,
-            SearchState state,
-            LayerSamples.Target target,
-            InputFold.Absorber absorber,
-            float[] gains) {
+    private void linear(String name, SearchUnit unit, SearchState state, LayerSamples.Target target, float[] gains) {
         OperatorPlan bits = plan.operator(name);
         if (bits.isFloat()) {
             return;
         }
         state.progress.stage(name);
         LinearLayer.Float32 layer = state.floatLayer(name);
-        state.withWorkers(unit.part(), workers -> {
+        InputFold.Absorber absorber = absorber(unit.unit(), name, state);
+        state.withWorkers(unit, workers -> {
             LinearStage.Choice choice;
             try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, gains)) {
                 choice = new LinearStage(samples, state.kernels, bits, settings).choose(absorber);
@@ -158,7 +171,7 @@ final class TrivetSearch implements UnitSearch {
                 fit.bias(),
                 fit.input().quantizer(),
                 atRunTime ? Optional.of(fold.equalization()) : Optional.empty()));
-        if (!fold.isIdentity() && absorber instanceof InputFold.Absorber.Norm(String norm)) {
+        if (!fold.isIdentity() && absorber instanceof InputFold.Absorber.Norm(String norm, boolean _)) {
             float[] gamma = state.floats(norm + ".weight").clone();
             float[] beta = state.floats(norm + ".bias").clone();
             for (int c = 0; c < gamma.length; c++) {
@@ -170,19 +183,18 @@ final class TrivetSearch implements UnitSearch {
         }
     }
 
-    private void attention(ModelUnit unit, SearchState state, float[] gains) {
-        int b = unit.block();
-        if (!attentionIsQuantized(b)) {
+    private void attention(SearchUnit unit, ModelUnit.Block block, SearchState state, float[] gains) {
+        if (!attentionIsQuantized(block)) {
             return;
         }
-        OperatorPlan scores = plan.operator(VitNames.scores(b));
-        OperatorPlan mixing = plan.operator(VitNames.mixing(b));
+        OperatorPlan scores = plan.operator(block.scores());
+        OperatorPlan mixing = plan.operator(block.mixing());
         String name = mixing.isFloat() ? scores.operator() : mixing.operator();
         state.progress.stage(name);
         AttentionStage stage =
-                new AttentionStage(state, b, triedBits(scores), triedBits(mixing), settings.levels(), gains);
-        state.withWorkers(unit.part(), workers -> rewrite(b, state, stage.rewrite(workers)));
-        state.withWorkers(unit.part(), workers -> {
+                new AttentionStage(state, block, triedBits(scores), triedBits(mixing), settings.levels(), gains);
+        state.withWorkers(unit, workers -> rewrite(block, state, stage.rewrite(workers)));
+        state.withWorkers(unit, workers -> {
             AttentionStage.Choice choice = stage.choose(workers);
             if (!scores.isFloat()) {
                 state.put(scores.operator(), choice.scores());
@@ -195,12 +207,12 @@ final class TrivetSearch implements UnitSearch {
     }
 
     /** Lets the projections around a block's products absorb the change of q, k and v. */
-    static void rewrite(int b, SearchState state, AttentionStage.Rewrite rewrite) {
-        switch (state.layer(VitNames.qkv(b))) {
+    static void rewrite(ModelUnit.Block block, SearchState state, AttentionStage.Rewrite rewrite) {
+        switch (state.layer(block.qkv())) {
             case LinearLayer.Quantized qkv -> state.put(rewritten(qkv, rewrite));
             case LinearLayer.Float32 qkv -> state.put(rewritten(qkv, rewrite));
         }
-        LinearLayer.Float32 projection = state.floatLayer(VitNames.projection(b));
+        LinearLayer.Float32 projection = state.floatLayer(block.projection());
         float[] weight = projection.weight().clone();
         float[] projectionBias = projection.bias().clone();
         int width = projection.inputs();

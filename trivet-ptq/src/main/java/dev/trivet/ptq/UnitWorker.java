@@ -2,20 +2,21 @@ package dev.trivet.ptq;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Workspace;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.runtime.LayerObserver;
-import dev.trivet.runtime.VitExecutor;
-import dev.trivet.runtime.VitSession;
+import dev.trivet.runtime.ModelExecutor;
+import dev.trivet.runtime.ModelSession;
 import java.lang.foreign.MemorySegment;
 import java.util.Optional;
 
 /**
- * One thread's means to run one unit of a model (the embedding, a block or the head) for one image on both models: the float
+ * One thread's means to run one unit of a model for one image on both models: the float
  * one on float tokens, and the one being quantized on the tokens that its quantized beginning gives.
  */
 final class UnitWorker implements AutoCloseable {
-    private final VitExecutor.Part part;
-    private final VitSession reference;
-    private final VitSession quantized;
+    private final SearchUnit unit;
+    private final ModelSession reference;
+    private final ModelSession quantized;
     private final MemorySegment referenceTokens;
     private final MemorySegment quantizedTokens;
     private final MemorySegment input;
@@ -23,8 +24,8 @@ final class UnitWorker implements AutoCloseable {
     private final Workspace workspace;
     final Buffers buffers = new Buffers();
 
-    UnitWorker(VitExecutor reference, VitExecutor quantized, VitExecutor.Part part, Kernels kernels) {
-        this.part = part;
+    UnitWorker(ModelExecutor reference, ModelExecutor quantized, SearchUnit unit, Kernels kernels) {
+        this.unit = unit;
         this.reference = reference.openSession();
         this.quantized = quantized.openSession();
         referenceTokens = this.reference.allocateTokens();
@@ -58,22 +59,21 @@ final class UnitWorker implements AutoCloseable {
     }
 
     private void run(
-            VitSession session,
+            ModelSession session,
             CalibrationImages images,
             TokenStore tokens,
             int image,
             MemorySegment buffer,
             LayerObserver observer) {
-        if (part.embedding()) {
-            images.load(image, input);
-            session.runEmbedding(input, 1, buffer, Optional.of(observer));
-            return;
-        }
-        buffer.copyFrom(tokens.image(image));
-        if (part.head()) {
-            session.runHead(buffer, 1, logits, Optional.of(observer));
-        } else {
-            session.runBlocks(buffer, 1, Optional.of(observer));
+        switch (unit.unit()) {
+            case ModelUnit.Embedding _ -> {
+                images.load(image, input);
+                session.runUnit(unit.index(), input, 1, buffer, Optional.of(observer));
+            }
+            case ModelUnit.Head _ ->
+                session.runUnit(unit.index(), tokens.image(image), 1, logits, Optional.of(observer));
+            case ModelUnit.Block _, ModelUnit.Merging _ ->
+                session.runUnit(unit.index(), tokens.image(image), 1, buffer, Optional.of(observer));
         }
     }
 

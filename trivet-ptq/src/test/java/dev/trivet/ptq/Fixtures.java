@@ -3,7 +3,7 @@ package dev.trivet.ptq;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.model.FloatCheckpoint;
-import dev.trivet.model.VitConfig;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.VitModel;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
@@ -24,12 +24,12 @@ final class Fixtures {
 
     /** Normal noise; image {@code index} depends on the seed and the index only. */
     static final class Noise implements CalibrationImages {
-        private final VitConfig config;
+        private final Geometry config;
         private final int size;
         private final long seed;
         final AtomicInteger loads = new AtomicInteger();
 
-        Noise(VitConfig config, int size, long seed) {
+        Noise(Geometry config, int size, long seed) {
             this.config = config;
             this.size = size;
             this.seed = seed;

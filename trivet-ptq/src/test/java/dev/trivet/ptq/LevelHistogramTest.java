@@ -285,12 +285,12 @@ class LevelHistogramTest {
     void aChangeAfterAnAnswerIsSeen() {
         try (Arena arena = Arena.ofConfined()) {
             LevelHistogram histogram = new LevelHistogram(0, 8);
-            histogram.add(arena.allocateFrom(JAVA_FLOAT, 1, 1, 1, 8), 3, 3, new float[] {1});
+            histogram.add(arena.allocateFrom(JAVA_FLOAT, 1, 1, 1, 8), 3, 1);
             ActivationQuantizer before = histogram.uniform(2, false);
             histogram.add(8, 1000);
             assertThat(histogram.uniform(2, false)).isNotEqualTo(before);
             histogram.clear();
-            histogram.add(arena.allocateFrom(JAVA_FLOAT, 1, 1, 1, 8), 3, 3, new float[] {1});
+            histogram.add(arena.allocateFrom(JAVA_FLOAT, 1, 1, 1, 8), 3, 1);
             assertThat(histogram.uniform(2, false)).isEqualTo(before);
         }
     }

@@ -23,19 +23,18 @@ class LinearStageTest {
             String name, String layer, int imageCount, int rows, BiConsumer<VitModel, LayerSamples> use) {
         VitModel model = Fixtures.micro(name);
         CalibrationImages images = new Fixtures.Noise(model.vit(), imageCount, 1);
-        List<ModelUnit> units = ModelUnit.of(model.vit());
+        List<SearchUnit> units = SearchUnit.of(model.vit());
         TrivetSearch method = new TrivetSearch(
                 QuantizationPlan.uniform(model.vit(), 4, 4, 8),
                 TrivetSettings.defaults(0, 2),
                 new TokenGains(model, 2),
                 choice -> {});
-        SearchProgress progress =
-                new SearchProgress(SearchListener.SILENT, units, 0, images.size(), method, model.vit());
+        SearchProgress progress = new SearchProgress(SearchListener.SILENT, units, 0, images.size(), method);
         try (SearchState state = new SearchState(model, model, KERNELS, images, 2, progress)) {
             progress.unit(0);
             state.advance(units.get(0));
             progress.unit(1);
-            state.withWorkers(units.get(1).part(), workers -> {
+            state.withWorkers(units.get(1), workers -> {
                 try (LayerSamples samples = LayerSamples.capture(
                         state, workers, state.floatLayer(layer), LayerSamples.Target.OUTPUT, Fixtures.ones(rows))) {
                     use.accept(model, samples);
@@ -133,7 +132,7 @@ class LinearStageTest {
                             KERNELS,
                             new OperatorPlan(layer, weightBits, activationBits),
                             TrivetSettings.defaults(0, 2))
-                    .choose(foldable ? new InputFold.Absorber.Norm("norm") : new InputFold.Absorber.Nobody());
+                    .choose(foldable ? new InputFold.Absorber.Norm("norm", true) : new InputFold.Absorber.Nobody());
             assertThat(choice.error()).isCloseTo(error(samples, choice.fit(), 0), within(1e-3 * choice.error()));
             smallest(choice);
             int inputCandidates = (foldable ? 3 : 1) * (activationBits < 8 ? 2 : 1);
@@ -162,7 +161,7 @@ class LinearStageTest {
             assertThat(images * rows).isGreaterThan(8 * samples.layer.inputs());
             TrivetSettings settings = new TrivetSettings(true, true, true, compensation, 0, 2);
             LinearStage.Choice choice = new LinearStage(samples, KERNELS, new OperatorPlan(layer, bits, bits), settings)
-                    .choose(new InputFold.Absorber.Norm("norm"));
+                    .choose(new InputFold.Absorber.Norm("norm", true));
             smallest(choice);
             assertThat(choice.tried()).hasSize(3 * (bits < 8 ? 2 : 1) * (compensation ? 4 : 1));
             assertThat(error(samples, choice.fit(), images - images / 5)).isLessThanOrEqualTo(choice.error() * 1.02);

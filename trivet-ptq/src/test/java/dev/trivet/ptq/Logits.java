@@ -2,10 +2,11 @@ package dev.trivet.ptq;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
+import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.VectorKernels;
 import dev.trivet.model.VitModel;
-import dev.trivet.runtime.VitExecutor;
-import dev.trivet.runtime.VitSession;
+import dev.trivet.runtime.ModelExecutor;
+import dev.trivet.runtime.ModelSession;
 import java.lang.foreign.MemorySegment;
 import java.util.Optional;
 
@@ -15,10 +16,15 @@ final class Logits {
 
     /** {@code [images * classes]}. */
     static float[] of(VitModel model, CalibrationImages images) {
-        int classes = model.vit().classes();
+        return of(model, new VectorKernels(), images);
+    }
+
+    /** The same by chosen kernels. */
+    static float[] of(VitModel model, Kernels kernels, CalibrationImages images) {
+        int classes = model.geometry().classes();
         float[] logits = new float[images.size() * classes];
-        try (VitExecutor executor = new VitExecutor(model, new VectorKernels(), 1);
-                VitSession session = executor.openSession()) {
+        try (ModelExecutor executor = ModelExecutor.compile(model, kernels, 1);
+                ModelSession session = executor.openSession()) {
             MemorySegment in = session.allocateInput();
             MemorySegment out = session.allocateLogits();
             for (int i = 0; i < images.size(); i++) {

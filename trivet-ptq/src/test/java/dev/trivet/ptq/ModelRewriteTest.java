@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import dev.trivet.kernel.VectorKernels;
 import dev.trivet.model.LinearLayer;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
 import java.util.LinkedHashMap;
@@ -20,7 +21,7 @@ class ModelRewriteTest {
     private static final List<String> MODELS = List.of("vit_micro", "deit_distilled_micro", "vit_gap_micro");
 
     private static void sameLogits(VitModel model, VitModel rewritten) {
-        CalibrationImages images = new Fixtures.Noise(model.vit(), 3, 77);
+        CalibrationImages images = new Fixtures.Noise(model.geometry(), 3, 77);
         assertThat(Logits.of(rewritten, images)).containsExactly(Logits.of(model, images), within(1e-4f));
     }
 
@@ -71,27 +72,30 @@ class ModelRewriteTest {
 
     /** Brings a search to a block and lets it be rewritten. */
     private static VitModel rewritten(VitModel model, int block, int imageCount, int threads, boolean attention) {
-        CalibrationImages images = new Fixtures.Noise(model.vit(), imageCount, 1);
-        List<ModelUnit> units = ModelUnit.of(model.vit());
+        CalibrationImages images = new Fixtures.Noise(model.geometry(), imageCount, 1);
+        List<SearchUnit> units = SearchUnit.of(model.geometry());
         TrivetSearch method = new TrivetSearch(
-                QuantizationPlan.uniform(model.vit(), 4, 4, 8),
+                QuantizationPlan.uniform(model.geometry(), 4, 4, 8),
                 TrivetSettings.defaults(0, threads),
                 new TokenGains(model, threads),
                 choice -> {});
-        SearchProgress progress =
-                new SearchProgress(SearchListener.SILENT, units, 0, images.size(), method, model.vit());
+        SearchProgress progress = new SearchProgress(SearchListener.SILENT, units, 0, images.size(), method);
         try (SearchState state = new SearchState(model, model, new VectorKernels(), images, threads, progress)) {
-            for (int u = 0; u <= block; u++) {
-                progress.unit(u);
-                state.advance(units.get(u));
+            SearchUnit unit = units.stream()
+                    .filter(u -> u.unit() instanceof ModelUnit.Block)
+                    .toList()
+                    .get(block);
+            ModelUnit.Block heads = (ModelUnit.Block) unit.unit();
+            for (SearchUnit before : units.subList(0, unit.index())) {
+                progress.unit(before.index());
+                state.advance(before);
             }
-            ModelUnit unit = units.get(1 + block);
             if (attention) {
                 AttentionStage stage = new AttentionStage(
-                        state, block, 4, 4, true, Fixtures.ones(model.vit().tokens()));
-                state.withWorkers(unit.part(), workers -> TrivetSearch.rewrite(block, state, stage.rewrite(workers)));
+                        state, heads, 4, 4, true, Fixtures.ones(heads.shape().tokens()));
+                state.withWorkers(unit, workers -> TrivetSearch.rewrite(heads, state, stage.rewrite(workers)));
             } else {
-                state.withWorkers(unit.part(), workers -> HeadMoments.rewrite(state, block, workers));
+                state.withWorkers(unit, workers -> HeadMoments.rewrite(state, heads, workers));
             }
             return state.current();
         }
@@ -106,13 +110,25 @@ class ModelRewriteTest {
         "deit_distilled_micro, 1, 4, false",
         "deit_distilled_micro, 0, 4, true",
         "vit_gap_micro, 0, 4, false",
-        "vit_gap_micro, 1, 4, true"
+        "vit_gap_micro, 1, 4, true",
+        "swin_micro, 1, 4, false",
+        "swin_micro, 1, 4, true",
+        "swin_micro, 3, 2, false",
+        "swin_micro, 2, 2, true",
+        "swin_micro_window4, 1, 4, false",
+        "swin_micro_window4, 1, 4, true",
+        "swin_padded_micro, 1, 3, false",
+        "swin_padded_micro, 1, 3, true"
     })
     void rewrittenHeadsSayTheSame(String name, int block, int images, boolean attention) {
         VitModel model = Fixtures.micro(name);
         VitModel rewritten = rewritten(model, block, images, 2, attention);
         sameLogits(model, rewritten);
-        String qkv = VitNames.qkv(block);
+        String qkv = model.geometry().units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(unit -> ((ModelUnit.Block) unit).qkv())
+                .toList()
+                .get(block);
         assertThat(((LinearLayer.Float32) rewritten.linear(qkv)).weight())
                 .isNotEqualTo(((LinearLayer.Float32) model.linear(qkv)).weight());
         VitModel again = rewritten(model, block, images, 1, attention);

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.ReferenceKernels;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.Interpolation;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
@@ -101,7 +102,7 @@ class ModuleSensitivityTest {
     private static UnitSearch coarse(QuantizationPlan plan, boolean normalized) {
         return new UnitSearch() {
             @Override
-            public void quantize(ModelUnit unit, SearchState state) {
+            public void quantize(SearchUnit unit, SearchState state) {
                 if (!plan.operator(VitNames.mixing(0)).isFloat()) {
                     state.put(
                             VitNames.mixing(0),
@@ -126,7 +127,7 @@ class ModuleSensitivityTest {
             }
 
             @Override
-            public long memoryBound(VitConfig config) {
+            public long memoryBound(Geometry geometry) {
                 return 0;
             }
         };

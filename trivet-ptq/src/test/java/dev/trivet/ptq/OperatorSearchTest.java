@@ -4,10 +4,12 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import dev.trivet.kernel.MatmulShape;
 import dev.trivet.kernel.ReferenceKernels;
 import dev.trivet.model.LinearLayer;
+import dev.trivet.model.ModelUnit;
+import dev.trivet.model.TokenShape;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.runtime.AttentionLayout;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Optional;
@@ -31,8 +33,16 @@ class OperatorSearchTest {
     private static Optional<AttentionRanking> ranking(boolean wanted, int heads, int headWidth) {
         RankingLoss loss = new RankingLoss(TOKENS, 0, RankReduction.MEAN); // so few pairs are taken whole
         return wanted
-                ? Optional.of(new AttentionRanking(loss, heads, headWidth, new ReferenceKernels()))
+                ? Optional.of(new AttentionRanking(loss, layout(heads, headWidth), new ReferenceKernels()))
                 : Optional.empty();
+    }
+
+    /** One group of all tokens. */
+    private static AttentionLayout layout(int heads, int headWidth) {
+        return AttentionLayout.whole(
+                new ModelUnit.Block(
+                        "blocks.0", new TokenShape(TOKENS, heads * headWidth), heads, 1, 1, TOKENS, Optional.empty()),
+                1);
     }
 
     private static float[] noise(Random random, int count) {
@@ -159,9 +169,7 @@ class OperatorSearchTest {
     private static int productChoice(float[] q, float[] k, int bits, boolean ranked) {
         MatmulSearch search = new MatmulSearch(
                 new OperatorPlan("blocks.0.attn.qk", 0, bits),
-                new MatmulShape(TOKENS, TOKENS, 3, true),
-                1,
-                false,
+                new ProductCorrelation(layout(1, 3), true),
                 ranking(ranked, 1, 3),
                 new ReferenceKernels(),
                 settings(ranked, false, 2));

@@ -9,8 +9,8 @@ import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.runtime.LayerObserver;
-import dev.trivet.runtime.VitExecutor;
-import dev.trivet.runtime.VitSession;
+import dev.trivet.runtime.ModelExecutor;
+import dev.trivet.runtime.ModelSession;
 import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -33,8 +33,8 @@ final class Similarity implements LayerObserver {
     /** The mean over images, by operator. */
     static Map<String, Double> byOperator(VitModel model, VitModel quantized, CalibrationImages images) {
         Similarity similarity = new Similarity(quantized);
-        try (VitExecutor executor = new VitExecutor(model, new VectorKernels(), 1);
-                VitSession session = executor.openSession()) {
+        try (ModelExecutor executor = ModelExecutor.compile(model, new VectorKernels(), 1);
+                ModelSession session = executor.openSession()) {
             MemorySegment input = session.allocateInput();
             MemorySegment logits = session.allocateLogits();
             for (int i = 0; i < images.size(); i++) {

@@ -18,9 +18,9 @@ class TokenGainsTest {
         float[][] gains = new float[2 * depth][];
         TokenGains tokenGains = new TokenGains(model, threads);
         CalibrationImages images = new Fixtures.Noise(model.vit(), 10, 1);
-        List<ModelUnit> units = ModelUnit.of(model.vit());
+        List<SearchUnit> units = SearchUnit.of(model.geometry());
         try (SearchState state =
-                new SearchState(model, model, KERNELS, images, threads, SearchProgress.silent(model.vit()))) {
+                new SearchState(model, model, KERNELS, images, threads, SearchProgress.silent(model.geometry()))) {
             state.advance(units.getFirst());
             for (int b = 0; b < depth; b++) {
                 gains[2 * b] = tokenGains.before(units.get(b + 1), state);

@@ -145,11 +145,13 @@ public interface Pointwise {
             MemorySegment value);
 
     /**
-     * Softmax over the last dimension of {@code raw * scale + relative}, one fused multiply-add, {@code + mask} in masked windows.
+     * Softmax over the last dimension of {@code raw * scale + relative}, one fused multiply-add, {@code + mask} in masked windows;
+     * or its numerators, as {@link #softmaxNumerators} gives them: a masked position then has the code 0.
      *
      * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, windowTokens]} of a matmul
      * @param scale positive
      * @param out shaped as {@code raw}
+     * @param factors float32 {@code [images, windows, heads, windowTokens]}; {@link MemorySegment#NULL} asks for probabilities
      */
     void softmaxWindows(
             MemorySegment raw,
@@ -158,16 +160,25 @@ public interface Pointwise {
             float scale,
             ScoreBias bias,
             Operand operand,
-            MemorySegment out);
+            MemorySegment out,
+            MemorySegment factors);
 
     /**
-     * Joins the heads of {@code raw * scale} and puts each token back where it came from; padding is dropped.
+     * Joins the heads of {@code raw * scale}, or {@code raw * (factor of the row * scale)}, and puts each token back where it came
+     * from; padding is dropped.
      *
      * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, headWidth]} of a matmul
+     * @param factors float32 {@code [images, windows, heads, windowTokens]}; {@link MemorySegment#NULL} for none
      * @param out {@code [images * tokens, heads * headWidth]}
      */
     void mergeWindows(
-            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out);
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out);
 
     /**
      * Mean over rows.

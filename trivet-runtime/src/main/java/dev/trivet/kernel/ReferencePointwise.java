@@ -126,14 +126,7 @@ final class ReferencePointwise implements Pointwise {
             float scale,
             Operand operand,
             MemorySegment out) {
-        reserveRow(columns);
-        for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
-            for (int c = 0; c < columns; c++) {
-                row[c] = rawValue(raw, base + c, integer) * scale;
-            }
-            softmaxRow(columns, operand, out, base);
-        }
+        softmaxNumerators(raw, integer, rows, columns, scale, operand, out, MemorySegment.NULL);
     }
 
     private void reserveRow(int columns) {
@@ -142,7 +135,8 @@ final class ReferencePointwise implements Pointwise {
         }
     }
 
-    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base) {
+    /** Probabilities of {@link #row}, or its numerators with their factor; the row is overwritten. */
+    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
         float highest = Float.NEGATIVE_INFINITY;
         for (int c = 0; c < columns; c++) {
             highest = Math.max(highest, row[c]);
@@ -152,9 +146,13 @@ final class ReferencePointwise implements Pointwise {
             row[c] = ScalarMath.exp(row[c] - highest);
             lanes[c % LANES] += row[c];
         }
-        float inverse = 1f / fold(lanes);
+        boolean probabilities = factors.equals(MemorySegment.NULL);
+        float inverse = probabilities ? 1f / fold(lanes) : 1f;
         for (int c = 0; c < columns; c++) {
             store(out, base + c, row[c] * inverse, operand);
+        }
+        if (!probabilities) {
+            factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / sumOfCodes(out, base, columns, operand));
         }
     }
 
@@ -168,17 +166,13 @@ final class ReferencePointwise implements Pointwise {
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
+        reserveRow(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
-            float highest = Float.NEGATIVE_INFINITY;
             for (int c = 0; c < columns; c++) {
-                highest = Math.max(highest, rawValue(raw, base + c, integer) * scale);
+                row[c] = rawValue(raw, base + c, integer) * scale;
             }
-            for (int c = 0; c < columns; c++) {
-                float x = rawValue(raw, base + c, integer) * scale;
-                store(out, base + c, ScalarMath.exp(x - highest), operand);
-            }
-            factors.setAtIndex(JAVA_FLOAT, r, 1f / sumOfCodes(out, base, columns, operand));
+            softmaxRow(columns, operand, out, base, factors);
         }
     }
 
@@ -258,7 +252,8 @@ final class ReferencePointwise implements Pointwise {
             float scale,
             ScoreBias bias,
             Operand operand,
-            MemorySegment out) {
+            MemorySegment out,
+            MemorySegment factors) {
         int n = shape.windowTokens();
         reserveRow(n);
         for (int b = 0; b < shape.batch(); b++) {
@@ -275,26 +270,38 @@ final class ReferencePointwise implements Pointwise {
                         row[c] += bias.mask().getAtIndex(JAVA_FLOAT, mask + c);
                     }
                 }
-                softmaxRow(n, operand, out, base);
+                softmaxRow(n, operand, out, base, factors);
             }
         }
     }
 
     @Override
     public void mergeWindows(
-            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out) {
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
         int width = shape.width();
         int headWidth = shape.headWidth();
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
                 for (int c = 0; token >= 0 && c < width; c++) {
-                    long from = shape.headRow(image, i, c / headWidth) * headWidth + c % headWidth;
+                    long headRow = shape.headRow(image, i, c / headWidth);
+                    float value = rawValue(raw, headRow * headWidth + c % headWidth, integer);
                     long to = ((long) image * shape.tokens() + token) * width + c;
-                    store(out, to, rawValue(raw, from, integer) * scale, operand);
+                    store(out, to, value * step(scale, factors, headRow), operand);
                 }
             }
         }
+    }
+
+    /** What a row's sums are multiplied by. */
+    static float step(float scale, MemorySegment factors, long row) {
+        return factors.equals(MemorySegment.NULL) ? scale : factors.getAtIndex(JAVA_FLOAT, row) * scale;
     }
 
     @Override

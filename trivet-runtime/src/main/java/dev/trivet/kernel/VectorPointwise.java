@@ -208,16 +208,7 @@ final class VectorPointwise implements Pointwise {
             float scale,
             Operand operand,
             MemorySegment out) {
-        if (columns < L) {
-            reference.softmax(raw, integer, rows, columns, scale, operand, out);
-            return;
-        }
-        reserveRow(columns);
-        for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
-            float highest = scaledRow(raw, base, integer, columns, scale);
-            normalizeRow(columns, highest, operand, out, base);
-        }
+        softmaxNumerators(raw, integer, rows, columns, scale, operand, out, MemorySegment.NULL);
     }
 
     private void reserveRow(int columns) {
@@ -226,15 +217,22 @@ final class VectorPointwise implements Pointwise {
         }
     }
 
-    /** Writes the softmax of {@link #row}, whose largest value is given. */
-    private void normalizeRow(int columns, float highest, Operand operand, MemorySegment out, long base) {
-        float inverse = 1f / exponentials(columns, highest);
+    /** Writes the softmax of {@link #row}, whose largest value is given, or its numerators with their factor. */
+    private void softmaxRow(
+            int columns, float highest, Operand operand, MemorySegment out, long base, MemorySegment factors) {
+        boolean probabilities = factors.equals(MemorySegment.NULL);
+        float sum = exponentials(columns, highest);
+        float inverse = probabilities ? 1f / sum : 1f;
         for (int c = 0; c <= columns - L; c += L) {
             store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
         }
         if (columns % L != 0) {
             int c = columns - L;
             store(FloatVector.fromArray(F, row, c).mul(inverse), out, base + c, operand);
+        }
+        if (!probabilities) {
+            float factor = 1f / ReferencePointwise.sumOfCodes(out, base, columns, operand);
+            factors.setAtIndex(JAVA_FLOAT, base / columns, factor);
         }
     }
 
@@ -299,20 +297,11 @@ final class VectorPointwise implements Pointwise {
             reference.softmaxNumerators(raw, integer, rows, columns, scale, operand, out, factors);
             return;
         }
-        if (row.length < columns + LANES) {
-            row = new float[columns + LANES];
-        }
+        reserveRow(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             float highest = scaledRow(raw, base, integer, columns, scale);
-            for (int c = 0; c <= columns - L; c += L) {
-                store(exp(FloatVector.fromArray(F, row, c).sub(highest)), out, base + c, operand);
-            }
-            if (columns % L != 0) {
-                int c = columns - L;
-                store(exp(FloatVector.fromArray(F, row, c).sub(highest)), out, base + c, operand);
-            }
-            factors.setAtIndex(JAVA_FLOAT, r, 1f / ReferencePointwise.sumOfCodes(out, base, columns, operand));
+            softmaxRow(columns, highest, operand, out, base, factors);
         }
     }
 
@@ -329,20 +318,42 @@ final class VectorPointwise implements Pointwise {
             reference.mergeNormalizedHeads(raw, shape, scale, factors, operand, out);
             return;
         }
+        mergeHeads(raw, true, shape, scale, factors, operand, out);
+    }
+
+    private void mergeHeads(
+            MemorySegment raw,
+            boolean integer,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
         for (int row = 0; row < shape.images() * shape.tokens(); row++) {
             for (int head = 0; head < shape.heads(); head++) {
                 long headRow = shape.headRow(row, head);
-                float factor = factors.getAtIndex(JAVA_FLOAT, headRow) * scale;
-                long from = headRow * headWidth;
-                long to = (long) row * shape.width() + head * headWidth;
-                for (int c = 0; c <= headWidth - L; c += L) {
-                    store(rawValue(raw, from + c, true).mul(factor), out, to + c, operand);
-                }
-                if (headWidth % L != 0) {
-                    int c = headWidth - L;
-                    store(rawValue(raw, from + c, true).mul(factor), out, to + c, operand);
-                }
+                float step = ReferencePointwise.step(scale, factors, headRow);
+                long to = (long) row * shape.width() + head * shape.headWidth();
+                mergeRow(raw, headRow * shape.headWidth(), integer, step, shape.headWidth(), operand, out, to);
             }
+        }
+    }
+
+    private void mergeRow(
+            MemorySegment raw,
+            long from,
+            boolean integer,
+            float step,
+            int headWidth,
+            Operand operand,
+            MemorySegment out,
+            long to) {
+        for (int c = 0; c <= headWidth - L; c += L) {
+            store(rawValue(raw, from + c, integer).mul(step), out, to + c, operand);
+        }
+        if (headWidth % L != 0) {
+            int c = headWidth - L;
+            store(rawValue(raw, from + c, integer).mul(step), out, to + c, operand);
         }
     }
 
@@ -354,19 +365,7 @@ final class VectorPointwise implements Pointwise {
             reference.mergeHeads(raw, integer, shape, scale, operand, out);
             return;
         }
-        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
-            for (int head = 0; head < shape.heads(); head++) {
-                long from = shape.headRow(row, head) * headWidth;
-                long to = (long) row * shape.width() + head * headWidth;
-                for (int c = 0; c <= headWidth - L; c += L) {
-                    store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
-                }
-                if (headWidth % L != 0) {
-                    int c = headWidth - L;
-                    store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
-                }
-            }
-        }
+        mergeHeads(raw, integer, shape, scale, MemorySegment.NULL, operand, out);
     }
 
     @Override
@@ -421,10 +420,11 @@ final class VectorPointwise implements Pointwise {
             float scale,
             ScoreBias bias,
             Operand operand,
-            MemorySegment out) {
+            MemorySegment out,
+            MemorySegment factors) {
         int n = shape.windowTokens();
         if (n < L) {
-            reference.softmaxWindows(raw, integer, shape, scale, bias, operand, out);
+            reference.softmaxWindows(raw, integer, shape, scale, bias, operand, out, factors);
             return;
         }
         reserveRow(n);
@@ -448,7 +448,7 @@ final class VectorPointwise implements Pointwise {
                     score.intoArray(row, c);
                     highest = highest.max(score);
                 }
-                normalizeRow(n, highest.reduceLanes(VectorOperators.MAX), operand, out, base);
+                softmaxRow(n, highest.reduceLanes(VectorOperators.MAX), operand, out, base, factors);
             }
         }
     }
@@ -469,25 +469,26 @@ final class VectorPointwise implements Pointwise {
 
     @Override
     public void mergeWindows(
-            MemorySegment raw, boolean integer, WindowShape shape, float scale, Operand operand, MemorySegment out) {
+            MemorySegment raw,
+            boolean integer,
+            WindowShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
         int headWidth = shape.headWidth();
         if (headWidth < L) {
-            reference.mergeWindows(raw, integer, shape, scale, operand, out);
+            reference.mergeWindows(raw, integer, shape, scale, factors, operand, out);
             return;
         }
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
                 for (int head = 0; token >= 0 && head < shape.heads(); head++) {
-                    long from = shape.headRow(image, i, head) * headWidth;
+                    long headRow = shape.headRow(image, i, head);
+                    float step = ReferencePointwise.step(scale, factors, headRow);
                     long to = ((long) image * shape.tokens() + token) * shape.width() + head * headWidth;
-                    for (int c = 0; c <= headWidth - L; c += L) {
-                        store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
-                    }
-                    if (headWidth % L != 0) {
-                        int c = headWidth - L;
-                        store(rawValue(raw, from + c, integer).mul(scale), out, to + c, operand);
-                    }
+                    mergeRow(raw, headRow * headWidth, integer, step, headWidth, operand, out, to);
                 }
             }
         }

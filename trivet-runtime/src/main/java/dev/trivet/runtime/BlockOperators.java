@@ -6,6 +6,7 @@ import dev.trivet.model.ModelUnit;
 /** The operators of one pre-norm block, attention then MLP, made ready to run. */
 record BlockOperators(
         ModelUnit.Block unit,
+        AttentionLayout layout,
         NormParameters attentionNorm,
         LinearOperator qkv,
         MatmulOperator scores,

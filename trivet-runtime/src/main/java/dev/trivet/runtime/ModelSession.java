@@ -42,6 +42,18 @@ public sealed interface ModelSession extends AutoCloseable permits VitSession, S
      */
     void runUnit(int unit, MemorySegment in, int images, MemorySegment out, Optional<LayerObserver> watcher);
 
+    /**
+     * Runs the attention of one block alone, with its LayerNorm and its residual addition.
+     *
+     * @param unit index of a block in {@link dev.trivet.model.Geometry#units()}
+     * @param tokens float32 {@code [images, tokens, width]}, off-heap, replaced by themselves plus what attention makes of them
+     * @throws IllegalStateException if the executor was compiled without that block
+     */
+    void runAttention(int unit, MemorySegment tokens, int images);
+
+    /** The same for the block's MLP. */
+    void runMlp(int unit, MemorySegment tokens, int images);
+
     @Override
     void close();
 }

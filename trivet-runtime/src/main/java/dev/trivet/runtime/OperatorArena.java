@@ -7,10 +7,13 @@ import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.MatmulShape;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
+import dev.trivet.model.WindowPartition;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /** Makes a model's operators ready to run and owns what they hold: packed weights and constants, all off-heap. */
@@ -19,6 +22,7 @@ final class OperatorArena implements AutoCloseable {
     private final Kernels kernels;
     private final Arena arena = Arena.ofShared();
     private final List<LinearOperator> linears = new ArrayList<>();
+    private final Map<WindowPartition, AttentionLayout.Mask> masks = new HashMap<>();
 
     OperatorArena(VitModel model, Kernels kernels) {
         this.model = model;
@@ -49,6 +53,7 @@ final class OperatorArena implements AutoCloseable {
         MatmulOperator mixing = matmul(unit.mixing(), new MatmulShape(n, unit.headWidth(), n, false), 1f);
         return new BlockOperators(
                 unit,
+                layout(unit, batch),
                 norm(unit.attentionNorm()),
                 linear(unit.qkv(), rows),
                 scores,
@@ -58,6 +63,14 @@ final class OperatorArena implements AutoCloseable {
                 norm(unit.mlpNorm()),
                 linear(unit.hidden(), rows),
                 linear(unit.mlpOutput(), rows));
+    }
+
+    /** Blocks that are cut alike share a mask. */
+    private AttentionLayout layout(ModelUnit.Block unit, int batch) {
+        return unit.windows()
+                .map(windows -> masks.computeIfAbsent(windows, w -> AttentionLayout.Mask.of(w, arena)))
+                .map(mask -> AttentionLayout.of(model, unit, batch, arena, mask))
+                .orElseGet(() -> AttentionLayout.of(model, unit, batch, arena));
     }
 
     private MatmulOperator matmul(String name, MatmulShape shape, float factor) {

@@ -2,7 +2,6 @@ package dev.trivet.runtime;
 
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Pointwise;
-import dev.trivet.kernel.WindowShape;
 import dev.trivet.kernel.Workspace;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.SwinConfig;
@@ -14,8 +13,7 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A run of a {@link SwinExecutor}, used by one thread at a time. Tokens stay in the order of the map; only queries, keys, values and
- * scores are in the order of windows. As in {@link VitSession} every value passes memory once between two products, and a run
+ * A run of a {@link SwinExecutor}, used by one thread at a time. As in {@link VitSession} every value passes memory once between two products, and a run
  * allocates nothing off-heap.
  */
 public final class SwinSession implements ModelSession {
@@ -37,16 +35,10 @@ public final class SwinSession implements ModelSession {
     private final MemorySegment operand;
     /** Raw sums of the last product. */
     private final MemorySegment raw;
-    /** {@code [batch, windows, heads, windowTokens, headWidth]}. */
-    private final MemorySegment query;
-
-    private final MemorySegment key;
-    private final MemorySegment value;
     /** Float32 {@code [batch, lastWidth]}. */
     private final MemorySegment pooled;
 
-    /** For each step that is a block and each number of images. */
-    private final WindowShape[][] shapes;
+    private final BlockRun blocks;
     /** Rows of the first stage, of the last stage's tokens and of the pooled ones, image by image. */
     private final MemorySegment[] firstRows;
 
@@ -54,10 +46,10 @@ public final class SwinSession implements ModelSession {
     private final MemorySegment[] pooledRows;
 
     /** The most values that each buffer has to hold for one image. */
-    private record Sizes(long stream, long gathered, long operand, long raw, long heads) {
+    private record Sizes(long stream, long gathered, long operand, long raw, long heads, long rows) {
         static Sizes of(SwinConfig config) {
             long patches = (long) config.patches() * config.patchLength();
-            Sizes sizes = new Sizes(0, patches, patches, config.classes(), 0);
+            Sizes sizes = new Sizes(0, patches, patches, config.classes(), 0, 0);
             for (ModelUnit unit : config.units()) {
                 sizes = switch (unit) {
                     case ModelUnit.Embedding u ->
@@ -66,6 +58,7 @@ public final class SwinSession implements ModelSession {
                                 u.output().values(),
                                 0,
                                 u.output().values(),
+                                0,
                                 0);
                     case ModelUnit.Block u -> {
                         long tokens = u.shape().tokens();
@@ -79,12 +72,13 @@ public final class SwinSession implements ModelSession {
                                 0,
                                 Math.max(wide, scores),
                                 Math.max(Math.max(wide, heads), scores),
-                                heads);
+                                heads,
+                                (long) u.groups() * u.heads() * u.groupTokens());
                     }
                     case ModelUnit.Merging u -> {
                         long merged = 4L * u.output().tokens() * u.input().width();
                         yield sizes.atLeast(
-                                u.input().values(), merged, merged, u.output().values(), 0);
+                                u.input().values(), merged, merged, u.output().values(), 0, 0);
                     }
                     case ModelUnit.Head u ->
                         sizes.atLeast(
@@ -92,19 +86,21 @@ public final class SwinSession implements ModelSession {
                                 u.input().values(),
                                 u.input().width(),
                                 0,
+                                0,
                                 0);
                 };
             }
             return sizes;
         }
 
-        private Sizes atLeast(long streams, long gathers, long operands, long sums, long perHead) {
+        private Sizes atLeast(long streams, long gathers, long operands, long sums, long perHead, long mapRows) {
             return new Sizes(
                     Math.max(stream, streams),
                     Math.max(gathered, gathers),
                     Math.max(operand, operands),
                     Math.max(raw, sums),
-                    Math.max(heads, perHead));
+                    Math.max(heads, perHead),
+                    Math.max(rows, mapRows));
         }
     }
 
@@ -119,30 +115,20 @@ public final class SwinSession implements ModelSession {
         gathered = floats(sizes.gathered);
         operand = floats(sizes.operand);
         raw = floats(sizes.raw);
-        query = floats(sizes.heads);
-        key = floats(sizes.heads);
-        value = floats(sizes.heads);
+        blocks = new BlockRun(
+                workspace,
+                stream,
+                operand,
+                raw,
+                floats(sizes.heads),
+                floats(sizes.heads),
+                floats(sizes.heads),
+                floats(sizes.rows),
+                config.layerNormEpsilon());
         pooled = floats(config.lastWidth());
-        int batch = executor.batch;
         firstRows = slices(stream, config.tokens(0));
         lastRows = slices(gathered, config.tokens(config.stages() - 1));
         pooledRows = slices(pooled, new TokenShape(1, config.lastWidth()));
-        shapes = new WindowShape[executor.steps.size()][batch + 1];
-        for (int s = 0; s < shapes.length; s++) {
-            if (executor.steps.get(s) instanceof SwinExecutor.Block block) {
-                ModelUnit.Block u = block.operators().unit();
-                for (int images = 1; images <= batch; images++) {
-                    shapes[s][images] = new WindowShape(
-                            images,
-                            u.shape().tokens(),
-                            u.heads(),
-                            u.headWidth(),
-                            u.groups(),
-                            u.groupTokens(),
-                            block.source());
-                }
-            }
-        }
     }
 
     /** @param perImage number of values */
@@ -204,6 +190,32 @@ public final class SwinSession implements ModelSession {
         }
     }
 
+    @Override
+    public void runAttention(int unit, MemorySegment tokens, int images) {
+        module(unit, tokens, images, true);
+    }
+
+    @Override
+    public void runMlp(int unit, MemorySegment tokens, int images) {
+        module(unit, tokens, images, false);
+    }
+
+    private void module(int unit, MemorySegment tokens, int images, boolean attention) {
+        int s = unit - executor.firstUnit;
+        if (s < 0 || s >= executor.steps.size() || !(executor.steps.get(s) instanceof SwinExecutor.Block block)) {
+            throw new IllegalStateException("the executor was compiled without a block " + unit);
+        }
+        enter(images);
+        long bytes = 4 * images * units.get(unit).input().values();
+        MemorySegment.copy(tokens, 0, stream, 0, bytes);
+        if (attention) {
+            blocks.attention(block.operators(), images, null);
+        } else {
+            blocks.mlp(block.operators(), images, null);
+        }
+        MemorySegment.copy(stream, 0, tokens, 0, bytes);
+    }
+
     private void enter(int images) {
         if (images < 1 || images > executor.batch) {
             throw new IllegalArgumentException(images + " images for a batch of " + executor.batch);
@@ -215,8 +227,8 @@ public final class SwinSession implements ModelSession {
         switch (executor.steps.get(s)) {
             case SwinExecutor.Embedding embedding -> embed(embedding, input, images, observer);
             case SwinExecutor.Block block -> {
-                attention(block, shapes[s][images], images, observer);
-                mlp(block.operators(), images, observer);
+                blocks.attention(block.operators(), images, observer);
+                blocks.mlp(block.operators(), images, observer);
                 observe(block.operators().unit(), images, observer);
             }
             case SwinExecutor.Merging merging -> merge(merging, images, observer);
@@ -247,40 +259,6 @@ public final class SwinSession implements ModelSession {
                 pointwise.addTo(positions.values(), config.patches(), positions.product(), firstRows[i]);
             }
         }
-    }
-
-    private void attention(SwinExecutor.Block step, WindowShape shape, int images, @Nullable LayerObserver observer) {
-        BlockOperators block = step.operators();
-        int rows = images * shape.tokens();
-        normalize(
-                stream, rows, shape.width(), block.attentionNorm(), block.qkv().input(), operand);
-        product(block.qkv(), operand, rows, observer);
-        pointwise.splitWindows(raw, shape, block.qkv().product(), block.attention(), query, key, value);
-        MatmulOperator scores = block.scores();
-        scores.matmul().run(workspace, query, key, shape.batch(), raw);
-        if (observer != null) {
-            observer.matmul(scores.name(), query, key, shape.batch(), raw);
-        }
-        MatmulOperator mixing = block.mixing();
-        pointwise.softmaxWindows(raw, scores.integer(), shape, scores.scale(), step.bias(), mixing.left(), operand);
-        mixing.matmul().run(workspace, operand, value, shape.batch(), raw);
-        if (observer != null) {
-            observer.matmul(mixing.name(), operand, value, shape.batch(), raw);
-        }
-        LinearOperator projection = block.projection();
-        pointwise.mergeWindows(raw, mixing.integer(), shape, mixing.scale(), projection.input(), operand);
-        product(projection, operand, rows, observer);
-        pointwise.addTo(raw, rows, projection.product(), stream);
-    }
-
-    private void mlp(BlockOperators block, int images, @Nullable LayerObserver observer) {
-        TokenShape shape = block.unit().shape();
-        int rows = images * shape.tokens();
-        normalize(stream, rows, shape.width(), block.mlpNorm(), block.hidden().input(), operand);
-        product(block.hidden(), operand, rows, observer);
-        pointwise.gelu(raw, rows, block.hidden().product(), block.output().input(), operand);
-        product(block.output(), operand, rows, observer);
-        pointwise.addTo(raw, rows, block.output().product(), stream);
     }
 
     private void merge(SwinExecutor.Merging merging, int images, @Nullable LayerObserver observer) {

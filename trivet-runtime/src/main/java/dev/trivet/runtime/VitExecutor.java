@@ -25,8 +25,8 @@ public final class VitExecutor implements ModelExecutor {
      * @param endBlock the block after the last
      * @param head final LayerNorm and heads
      */
-    public record Part(boolean embedding, int firstBlock, int endBlock, boolean head) {
-        public static Part whole(VitConfig config) {
+    record Part(boolean embedding, int firstBlock, int endBlock, boolean head) {
+        static Part whole(VitConfig config) {
             return new Part(true, 0, config.depth(), true);
         }
 
@@ -37,18 +37,6 @@ public final class VitExecutor implements ModelExecutor {
                     Math.min(Math.max(firstUnit - 1, 0), config.depth()),
                     Math.min(Math.max(endUnit - 1, 0), config.depth()),
                     endUnit == config.depth() + 2);
-        }
-
-        public static Part ofEmbedding() {
-            return new Part(true, 0, 0, false);
-        }
-
-        public static Part ofBlock(int block) {
-            return new Part(false, block, block + 1, false);
-        }
-
-        public static Part ofHead(VitConfig config) {
-            return new Part(false, config.depth(), config.depth(), true);
         }
     }
 
@@ -83,7 +71,7 @@ public final class VitExecutor implements ModelExecutor {
     }
 
     /** Packs the weights of one part. */
-    public VitExecutor(VitModel model, Kernels kernels, int batch, Part part) {
+    VitExecutor(VitModel model, Kernels kernels, int batch, Part part) {
         if (batch < 1) {
             throw new IllegalArgumentException("a batch of " + batch + " images");
         }

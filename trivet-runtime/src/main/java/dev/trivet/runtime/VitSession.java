@@ -2,7 +2,6 @@ package dev.trivet.runtime;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import dev.trivet.kernel.AttentionShape;
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Pointwise;
 import dev.trivet.kernel.Workspace;
@@ -34,19 +33,11 @@ public final class VitSession implements ModelSession {
     private final MemorySegment operand;
     /** Raw sums of the last product. */
     private final MemorySegment raw;
-    /** Heads {@code [batch, heads, tokens, headWidth]}. */
-    private final MemorySegment query;
-
-    private final MemorySegment key;
-    private final MemorySegment value;
     /** Float32 {@code [batch, width]}, then what a layer before the head makes of it; and {@code [batch, classes]}. */
     private final MemorySegment pooled;
 
     private final MemorySegment secondLogits;
-    /** Float32 {@code [batch, heads, tokens]}. */
-    private final MemorySegment rowFactors;
-
-    private final AttentionShape[] shapes;
+    private final BlockRun blocks;
     private final MemorySegment[] patchRows;
     private final MemorySegment[] patchRaw;
     private final MemorySegment[] pooledRows;
@@ -69,18 +60,22 @@ public final class VitSession implements ModelSession {
         raw = floats(Math.max(
                 Math.max(rows * Math.max(3 * width, widest), attention),
                 (long) batch * Math.max(config.classes(), config.preLogits())));
-        query = floats(rows * width);
-        key = floats(rows * width);
-        value = floats(rows * width);
         pooled = floats(batch * Math.max(width, config.preLogits()));
         secondLogits = floats((long) batch * config.classes());
-        rowFactors = floats(rows * config.heads());
-        shapes = new AttentionShape[batch + 1];
+        blocks = new BlockRun(
+                workspace,
+                stream,
+                operand,
+                raw,
+                floats(rows * width),
+                floats(rows * width),
+                floats(rows * width),
+                floats(rows * config.heads()),
+                config.layerNormEpsilon());
         patchRows = new MemorySegment[batch];
         patchRaw = new MemorySegment[batch];
         pooledRows = new MemorySegment[batch];
         for (int i = 0; i < batch; i++) {
-            shapes[i + 1] = new AttentionShape(i + 1, config.tokens(), config.heads(), config.headWidth());
             long skipped = (long) i * config.tokens() + config.prefixTokens();
             patchRows[i] = stream.asSlice(4 * skipped * width, 4L * config.patches() * width);
             patchRaw[i] = raw.asSlice(4L * i * config.patches() * width, 4L * config.patches() * width);
@@ -114,71 +109,33 @@ public final class VitSession implements ModelSession {
         heads(images, logits, observer);
     }
 
-    /** A buffer for {@link #embed}, {@link #runBlocks} and {@link #runHead}: float32 {@code [batch, tokens, width]}. */
     @Override
     public MemorySegment allocateTokens() {
         return floats((long) executor.batch * config.tokens() * config.width());
     }
 
-    /**
-     * Runs the embedding alone.
-     *
-     * @param input float32 {@code [images, channels, imageSize, imageSize]}, off-heap
-     * @param tokens float32 {@code [images, tokens, width]}, overwritten
-     */
-    public void runEmbedding(MemorySegment input, int images, MemorySegment tokens, Optional<LayerObserver> watcher) {
+    @Override
+    public void runAttention(int unit, MemorySegment tokens, int images) {
         workspace.enter();
-        embed(input, images, watcher.orElse(null));
+        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
+        blocks.attention(compiledBlock(unit), images, null);
         MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
     }
 
-    /**
-     * Runs the executor's blocks alone.
-     *
-     * @param tokens float32 {@code [images, tokens, width]}, replaced by what the blocks make of them
-     */
-    public void runBlocks(MemorySegment tokens, int images, Optional<LayerObserver> watcher) {
+    @Override
+    public void runMlp(int unit, MemorySegment tokens, int images) {
         workspace.enter();
         MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        blocks(images, watcher.orElse(null));
+        blocks.mlp(compiledBlock(unit), images, null);
         MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
     }
 
-    /**
-     * Runs the attention of one block alone, with its LayerNorm and its residual addition.
-     *
-     * @param block its number in the model; the executor's part must hold it
-     * @param tokens float32 {@code [images, tokens, width]}, replaced by themselves plus what attention makes of them
-     */
-    public void runAttention(int block, MemorySegment tokens, int images) {
-        workspace.enter();
-        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        attention(compiledBlock(block), images, null);
-        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
-    }
-
-    /** The same for the block's MLP. */
-    public void runMlp(int block, MemorySegment tokens, int images) {
-        workspace.enter();
-        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        mlp(compiledBlock(block), images, null);
-        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
-    }
-
-    private BlockOperators compiledBlock(int block) {
-        return executor.blocks.get(block - executor.part.firstBlock());
-    }
-
-    /**
-     * Runs the final LayerNorm and the heads alone.
-     *
-     * @param tokens float32 {@code [images, tokens, width]}
-     * @param logits float32 {@code [images, classes]}, off-heap, overwritten
-     */
-    public void runHead(MemorySegment tokens, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
-        workspace.enter();
-        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        heads(images, logits, watcher.orElse(null));
+    private BlockOperators compiledBlock(int unit) {
+        int block = unit - 1 - executor.part.firstBlock();
+        if (unit < 1 || block < 0 || block >= executor.blocks.size()) {
+            throw new IllegalStateException("the executor was compiled without unit " + unit);
+        }
+        return executor.blocks.get(block);
     }
 
     private long streamBytes(int images) {
@@ -187,17 +144,18 @@ public final class VitSession implements ModelSession {
 
     @Override
     public void runUnit(int unit, MemorySegment in, int images, MemorySegment out, Optional<LayerObserver> watcher) {
-        int block = unit - 1 - executor.part.firstBlock();
+        @Nullable LayerObserver observer = watcher.orElse(null);
+        workspace.enter();
         if (unit == 0) {
-            runEmbedding(in, images, out, watcher);
+            embed(in, images, observer);
+            MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
         } else if (unit == config.depth() + 1) {
-            runHead(in, images, out, watcher);
-        } else if (block < 0 || block >= executor.blocks.size()) {
-            throw new IllegalStateException("the executor was compiled without unit " + unit);
-        } else {
-            workspace.enter();
             MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
-            block(executor.blocks.get(block), images, watcher.orElse(null));
+            heads(images, out, observer);
+        } else {
+            BlockOperators block = compiledBlock(unit);
+            MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
+            block(block, images, observer);
             MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
         }
     }
@@ -209,8 +167,8 @@ public final class VitSession implements ModelSession {
     }
 
     private void block(BlockOperators block, int images, @Nullable LayerObserver observer) {
-        attention(block, images, observer);
-        mlp(block, images, observer);
+        blocks.attention(block, images, observer);
+        blocks.mlp(block, images, observer);
         if (observer != null) {
             observer.activation(block.name(), stream, images, config.tokens(), config.width());
         }
@@ -257,57 +215,6 @@ public final class VitSession implements ModelSession {
             pointwise.decode(raw, rows, embedding.product(), operand);
             observer.activation("patch_embed", operand, images, config.patches(), config.width());
         }
-    }
-
-    private void attention(BlockOperators block, int images, @Nullable LayerObserver observer) {
-        int rows = images * config.tokens();
-        int batch = images * config.heads();
-        AttentionShape shape = shapes[images];
-        normalize(stream, rows, block.attentionNorm(), block.qkv().input(), operand);
-        product(block.qkv(), operand, rows, observer);
-        pointwise.splitHeads(raw, shape, block.qkv().product(), block.attention(), query, key, value);
-        MatmulOperator scores = block.scores();
-        scores.matmul().run(workspace, query, key, batch, raw);
-        if (observer != null) {
-            observer.matmul(scores.name(), query, key, batch, raw);
-        }
-        MatmulOperator mixing = block.mixing();
-        int scoreRows = batch * config.tokens();
-        if (mixing.normalized()) {
-            pointwise.softmaxNumerators(
-                    raw,
-                    scores.integer(),
-                    scoreRows,
-                    config.tokens(),
-                    scores.scale(),
-                    mixing.left(),
-                    operand,
-                    rowFactors);
-        } else {
-            pointwise.softmax(
-                    raw, scores.integer(), scoreRows, config.tokens(), scores.scale(), mixing.left(), operand);
-        }
-        mixing.matmul().run(workspace, operand, value, batch, raw);
-        if (observer != null) {
-            observer.matmul(mixing.name(), operand, value, batch, raw);
-        }
-        Operand merged = block.projection().input();
-        if (mixing.normalized()) {
-            pointwise.mergeNormalizedHeads(raw, shape, mixing.scale(), rowFactors, merged, operand);
-        } else {
-            pointwise.mergeHeads(raw, mixing.integer(), shape, mixing.scale(), merged, operand);
-        }
-        product(block.projection(), operand, rows, observer);
-        pointwise.addTo(raw, rows, block.projection().product(), stream);
-    }
-
-    private void mlp(BlockOperators block, int images, @Nullable LayerObserver observer) {
-        int rows = images * config.tokens();
-        normalize(stream, rows, block.mlpNorm(), block.hidden().input(), operand);
-        product(block.hidden(), operand, rows, observer);
-        pointwise.gelu(raw, rows, block.hidden().product(), block.output().input(), operand);
-        product(block.output(), operand, rows, observer);
-        pointwise.addTo(raw, rows, block.output().product(), stream);
     }
 
     private void classify(

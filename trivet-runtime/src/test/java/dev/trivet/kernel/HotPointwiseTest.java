@@ -114,8 +114,14 @@ class HotPointwiseTest {
         WindowShape scores = new WindowShape(1, 9, 2, 1, 1, 9, new int[] {0, 1, 2, 3, 4, 5, 6, 7, 8});
         ScoreBias bias = new ScoreBias(x, x, new boolean[] {true});
         passes.put("splitWindows", (p, out) -> p.splitWindows(sums, one, split, operands, out, key, value));
-        passes.put("softmaxWindows", (p, out) -> p.softmaxWindows(sums, true, scores, 3e-5f, bias, probability, out));
-        passes.put("mergeWindows", (p, out) -> p.mergeWindows(sums, true, back, 1e-5f, code, out));
+        passes.put(
+                "softmaxWindows",
+                (p, out) -> p.softmaxWindows(sums, true, scores, 3e-5f, bias, probability, out, MemorySegment.NULL));
+        passes.put(
+                "numerators of windows",
+                (p, out) -> p.softmaxWindows(sums, true, scores, 3e-5f, bias, probability, out, out.asSlice(164)));
+        passes.put("mergeWindows", (p, out) -> p.mergeWindows(sums, true, back, 1e-5f, MemorySegment.NULL, code, out));
+        passes.put("normalized mergeWindows", (p, out) -> p.mergeWindows(sums, true, back, 1e-3f, beta, code, out));
         passes.put("meanRows", (p, out) -> p.meanRows(x, ROWS, WIDTH, out));
         return passes;
     }

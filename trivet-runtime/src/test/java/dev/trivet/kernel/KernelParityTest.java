@@ -368,16 +368,42 @@ class KernelParityTest {
                             arena,
                             scores,
                             operand,
-                            (p, out) -> p.softmaxWindows(raw, integer, shape, factor, added, operand, out),
+                            (p, out) -> p.softmaxWindows(
+                                    raw, integer, shape, factor, added, operand, out, MemorySegment.NULL),
                             reference,
                             vector);
                 }
+                MemorySegment rowFactors = arena.allocate(4L * shape.batch() * windowTokens, 64);
+                MemorySegment sameFactors = arena.allocate(rowFactors.byteSize(), 64);
+                same(
+                        arena,
+                        scores,
+                        probability,
+                        (p, out) -> p.softmaxWindows(
+                                raw,
+                                integer,
+                                shape,
+                                factor,
+                                added,
+                                probability,
+                                out,
+                                p == reference ? rowFactors : sameFactors),
+                        reference,
+                        vector);
+                assertThat(sameFactors.toArray(JAVA_BYTE)).isEqualTo(rowFactors.toArray(JAVA_BYTE));
                 for (Operand operand : new Operand[] {Operand.FLOAT, code}) {
                     same(
                             arena,
                             elements,
                             operand,
-                            (p, out) -> p.mergeWindows(raw, integer, shape, factor, operand, out),
+                            (p, out) -> p.mergeWindows(raw, integer, shape, factor, MemorySegment.NULL, operand, out),
+                            reference,
+                            vector);
+                    same(
+                            arena,
+                            elements,
+                            operand,
+                            (p, out) -> p.mergeWindows(raw, integer, shape, 9f, rowFactors, operand, out),
                             reference,
                             vector);
                 }
@@ -418,8 +444,11 @@ class KernelParityTest {
             assertThat(heads[0].toArray(JAVA_FLOAT)).containsExactly(7.5f, 1.5f, 4.5f, 0.5f);
             assertThat(heads[1].toArray(JAVA_FLOAT)).containsExactly(8.25f, 2.25f, 5.25f, 0.25f);
             assertThat(heads[2].toArray(JAVA_FLOAT)).containsExactly(9.125f, 3.125f, 6.125f, 0.125f);
-            reference.mergeWindows(heads[0], false, shape, 2f, Operand.FLOAT, out);
+            reference.mergeWindows(heads[0], false, shape, 2f, MemorySegment.NULL, Operand.FLOAT, out);
             assertThat(out.toArray(JAVA_FLOAT)).containsExactly(3f, 9f, 15f);
+            MemorySegment factors = arena.allocateFrom(JAVA_FLOAT, 1, 10, 100, 1000);
+            reference.mergeWindows(heads[0], false, shape, 2f, factors, Operand.FLOAT, out);
+            assertThat(out.toArray(JAVA_FLOAT)).containsExactly(30f, 900f, 15f);
         }
     }
 
@@ -434,10 +463,33 @@ class KernelParityTest {
                     arena.allocateFrom(JAVA_FLOAT, 0, 0, 0, 0, 0, -100, -100, 0),
                     new boolean[] {false, true});
             MemorySegment out = arena.allocate(32, 64);
-            new ReferencePointwise().softmaxWindows(raw, false, shape, 2f, bias, Operand.FLOAT, out);
+            new ReferencePointwise()
+                    .softmaxWindows(raw, false, shape, 2f, bias, Operand.FLOAT, out, MemorySegment.NULL);
             // A masked probability is e^-87, the least that the kernels' exponential gives.
             assertThat(out.toArray(JAVA_FLOAT))
                     .containsExactly(new float[] {0.5f, 0.5f, 0.5f, 0.5f, 1, 0, 0, 1}, within(1e-37f));
+        }
+    }
+
+    /** By hand: scores 2 ln 2 + ln 2 apart give numerators 1 and 1/8, codes 240 and 30; what is masked has the code 0. */
+    @Test
+    void numeratorsOfWindowsReachTheHighestCodeAndSumToOne() {
+        WindowShape shape = new WindowShape(1, 4, 1, 1, 2, 2, new int[] {0, 1, 2, 3});
+        try (Arena arena = Arena.ofConfined()) {
+            float ln2 = (float) Math.log(2);
+            MemorySegment raw = arena.allocateFrom(JAVA_FLOAT, ln2, 0, 0, 0, ln2, 0, 0, 0);
+            ScoreBias bias = new ScoreBias(
+                    arena.allocateFrom(JAVA_FLOAT, ln2, 0, 0, ln2),
+                    arena.allocateFrom(JAVA_FLOAT, 0, 0, 0, 0, 0, -100, -100, 0),
+                    new boolean[] {false, true});
+            Operand codes = Operand.of(new ActivationQuantizer(1f / 240, 0, 0, 255));
+            MemorySegment out = arena.allocate(8, 64);
+            MemorySegment factors = arena.allocate(16, 64);
+            new ReferencePointwise().softmaxWindows(raw, false, shape, 2f, bias, codes, out, factors);
+            assertThat(out.toArray(JAVA_BYTE))
+                    .containsExactly(
+                            (byte) 240, (byte) 30, (byte) 120, (byte) 240, (byte) 240, (byte) 0, (byte) 0, (byte) 240);
+            assertThat(factors.toArray(JAVA_FLOAT)).containsExactly(1f / 270, 1f / 360, 1f / 240, 1f / 240);
         }
     }
 

@@ -1,8 +1,8 @@
 package dev.trivet.cli.report;
 
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
-import dev.trivet.model.VitNames;
 import java.util.Map;
 
 /** Where the class token looks in each block, before and after. */
@@ -18,13 +18,13 @@ final class AttentionSection {
     }
 
     void write() {
-        VitConfig config = model.vit();
+        boolean classToken = model.geometry() instanceof VitConfig vit && vit.classToken();
         page.open("section", "id", "attention").leaf("h2", "Attention maps");
         page.leaf(
                 "p",
-                (config.classToken()
+                (classToken
                                 ? "How much the class token attends to each patch, mean over heads, "
-                                : "How much each patch is attended to, mean over heads and queries, ")
+                                : "How much each token is attended to, mean over heads and queries (of its window, where there are windows), ")
                         + "on the first calibration image. Left: float32, right: quantized; both maps of a block share one scale. r is the correlation of the two maps.");
         page.open("div", "class", "maps").open("figure");
         page.empty(
@@ -38,22 +38,23 @@ final class AttentionSection {
         page.leaf("figcaption", "input").close();
         Map<String, float[]> before = findings.operands().attentionBefore();
         Map<String, float[]> after = findings.operands().attentionAfter();
-        for (int b = 0; b < config.depth(); b++) {
-            float[] a = before.getOrDefault(VitNames.mixing(b), new float[config.patches()]);
-            float[] q = after.getOrDefault(VitNames.mixing(b), new float[config.patches()]);
+        for (ModelUnit unit : model.geometry().units()) {
+            if (!(unit instanceof ModelUnit.Block block)) {
+                continue;
+            }
+            float[] a = before.getOrDefault(block.mixing(), new float[1]);
+            float[] q = after.getOrDefault(block.mixing(), new float[1]);
+            int side = (int) Math.sqrt(a.length);
+            String b = BitsSection.shortName(block);
             double most = 0;
             for (int i = 0; i < a.length; i++) {
                 most = Math.max(most, Math.max(a[i], q[i]));
             }
             String r = Figures.fixed(correlation(a, q), 3);
             page.open("figure").open("div", "class", "pair");
-            page.empty("img", "src", Picture.ofHeat(a, config.grid(), most), "alt", "Block " + b + ", float32");
+            page.empty("img", "src", Picture.ofHeat(a, side, most), "alt", "Block " + b + ", float32");
             page.empty(
-                    "img",
-                    "src",
-                    Picture.ofHeat(q, config.grid(), most),
-                    "alt",
-                    "Block " + b + ", quantized, correlation " + r);
+                    "img", "src", Picture.ofHeat(q, side, most), "alt", "Block " + b + ", quantized, correlation " + r);
             page.close().leaf("figcaption", "block " + b + ", r = " + r).close();
         }
         page.close().close();

@@ -2,8 +2,8 @@ package dev.trivet.cli.report;
 
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.MatmulQuantizers;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
-import dev.trivet.model.VitNames;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeSet;
@@ -23,16 +23,15 @@ final class BitsSection {
 
     void write() {
         page.open("section", "id", "bits").leaf("h2", "Bits over depth");
-        page.leaf(
-                "p",
-                "Darker means fewer bits; a dot means float32. The embedding's and the head's bits stand in the line below.");
+        page.leaf("p", "Darker means fewer bits; a dot means float32. What stands in no block is listed below.");
         table("Weights", List.of("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"), true);
         table("Activations", BLOCK_ROWS, false);
-        page.leaf(
-                "p",
-                "Patch embedding: " + edge(VitNames.PATCH_EMBEDDING) + ". Head: " + edge(VitNames.HEAD)
-                        + (model.vit().distilled() ? ", distillation head: " + edge(VitNames.DISTILLATION_HEAD) : "")
-                        + ".");
+        List<String> others = model.geometry().units().stream()
+                .filter(unit -> !(unit instanceof ModelUnit.Block))
+                .flatMap(unit -> unit.linears().stream())
+                .map(operator -> operator + ": " + edge(operator))
+                .toList();
+        page.leaf("p", String.join("; ", others) + ".");
         page.close();
     }
 
@@ -47,18 +46,30 @@ final class BitsSection {
     private void table(String caption, List<String> rows, boolean weights) {
         page.open("div", "class", "scroll").open("table", "class", "bits").leaf("caption", caption);
         page.open("thead").open("tr").leaf("th", "block", "scope", "col");
-        for (int b = 0; b < model.vit().depth(); b++) {
-            page.leaf("th", String.valueOf(b), "scope", "col");
+        for (ModelUnit.Block block : blocks()) {
+            page.leaf("th", shortName(block), "scope", "col");
         }
         page.close().close().open("tbody");
         for (String row : rows) {
             page.open("tr").leaf("th", row, "scope", "row");
-            for (int b = 0; b < model.vit().depth(); b++) {
-                cell(bits(VitNames.block(b) + "." + row, weights));
+            for (ModelUnit.Block block : blocks()) {
+                cell(bits(block.name() + "." + row, weights));
             }
             page.close();
         }
         page.close().close().close();
+    }
+
+    private List<ModelUnit.Block> blocks() {
+        return model.geometry().units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(ModelUnit.Block.class::cast)
+                .toList();
+    }
+
+    /** The numbers in a block's name: 3 of {@code blocks.3}, 2.5 of {@code layers.2.blocks.5}. */
+    static String shortName(ModelUnit.Block block) {
+        return block.name().replaceAll("[a-z]+\\.", "");
     }
 
     private void cell(List<Integer> bits) {

@@ -111,7 +111,7 @@ final class NoiseSection {
                     .close();
             page.leaf(
                     "text",
-                    m.module().replace("blocks.", "").replace("patch_", ""),
+                    shortName(m.module()),
                     "transform",
                     "translate(" + (x + 11) + " " + (HEIGHT + 16) + ") rotate(-90)",
                     "class",
@@ -120,11 +120,16 @@ final class NoiseSection {
         page.close().close();
         page.open("p", "class", "legend").leaf("span", "attention", "class", "key attn");
         page.leaf("span", "MLP", "class", "key mlp")
-                .leaf("span", "embedding, head", "class", "key other")
+                .leaf("span", "others", "class", "key other")
                 .close();
     }
 
     private static double y(double db, double top) {
         return 10 + HEIGHT * (1 - db / top);
+    }
+
+    /** A module's name without what all share: 0.attn, 2.5.mlp, 1.merge, embed. */
+    private static String shortName(String module) {
+        return module.replaceAll("layers\\.|blocks\\.|patch_", "").replace("downsample", "merge");
     }
 }

@@ -4,16 +4,21 @@ import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.model.LinearLayer;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
+import dev.trivet.model.WindowPartition;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.runtime.LayerObserver;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.stream.IntStream;
 
 /**
  * Counts the codes of every operand of a quantized model, beside the values that the float model has on the same image, and
@@ -26,7 +31,8 @@ final class OperandRecorder {
     private static final List<String> MIXING = List.of("probabilities", "values");
 
     private final VitModel quantized;
-    private final VitConfig config;
+    /** By the names of their products. */
+    private final Map<String, ModelUnit.Block> blocks = new HashMap<>();
     /** Of the float model, of the image at hand, by operator and operand. */
     private final Map<String, float[]> floats = new HashMap<>();
 
@@ -38,7 +44,12 @@ final class OperandRecorder {
 
     OperandRecorder(VitModel quantized) {
         this.quantized = quantized;
-        config = quantized.vit();
+        for (ModelUnit unit : quantized.geometry().units()) {
+            if (unit instanceof ModelUnit.Block block) {
+                blocks.put(block.scores(), block);
+                blocks.put(block.mixing(), block);
+            }
+        }
     }
 
     /** By operator, then in the operator's own order. */
@@ -46,7 +57,7 @@ final class OperandRecorder {
         return List.copyOf(histograms.getOrDefault(operator, Map.of()).values());
     }
 
-    /** Attention that each patch gets, {@code [patches]}, by product, of the float model. */
+    /** Attention that each token of the map gets, row-major, by product, of the float model. */
     Map<String, float[]> attentionBefore() {
         return attentionBefore;
     }
@@ -70,7 +81,7 @@ final class OperandRecorder {
                 floats.put(name + " " + operands.get(0), floats(left, size(name, 0, batch)));
                 floats.put(name + " " + operands.get(1), floats(right, size(name, 1, batch)));
                 if (operands == MIXING) {
-                    attentionBefore.put(name, attention(floats(left, size(name, 0, batch)), batch));
+                    attentionBefore.put(name, attention(name, floats(left, size(name, 0, batch))));
                 }
             }
         };
@@ -101,12 +112,12 @@ final class OperandRecorder {
                                     values[i] = q.left().dequantize(code(q.left(), left, i));
                                 }
                                 if (q.normalized()) {
-                                    normalizeRows(values, config.tokens());
+                                    normalizeRows(values, block(name).groupTokens());
                                 }
                                 return values;
                             })
                             .orElseGet(() -> floats(left, count));
-                    attentionAfter.put(name, attention(probabilities, batch));
+                    attentionAfter.put(name, attention(name, probabilities));
                 }
             }
         };
@@ -133,10 +144,15 @@ final class OperandRecorder {
         return product.endsWith(".qk") ? SCORES : MIXING;
     }
 
-    /** Elements of an operand of a product over {@code batch} heads. */
+    private ModelUnit.Block block(String product) {
+        return Objects.requireNonNull(blocks.get(product), product);
+    }
+
+    /** Elements of an operand of so many products. */
     private int size(String product, int operand, int batch) {
         boolean map = operands(product) == MIXING && operand == 0;
-        return batch * config.tokens() * (map ? config.tokens() : config.headWidth());
+        ModelUnit.Block block = block(product);
+        return batch * block.groupTokens() * (map ? block.groupTokens() : block.headWidth());
     }
 
     private static float[] floats(MemorySegment values, long count) {
@@ -166,19 +182,39 @@ final class OperandRecorder {
         }
     }
 
-    /** Mean over heads of the class token's row, or of all rows, without the columns of the prefix tokens. */
-    private float[] attention(float[] probabilities, int heads) {
-        int tokens = config.tokens();
-        int rows = config.classToken() ? 1 : tokens;
-        float[] mean = new float[config.patches()];
-        for (int h = 0; h < heads; h++) {
-            for (int r = 0; r < rows; r++) {
-                int row = (h * tokens + r) * tokens + config.prefixTokens();
-                for (int p = 0; p < mean.length; p++) {
-                    mean[p] += probabilities[row + p] / (heads * rows);
+    /** Mean over heads of the class token's row, or of all rows of a group, put back on the map; prefix tokens and padding left out. */
+    private float[] attention(String product, float[] probabilities) {
+        ModelUnit.Block block = block(product);
+        int n = block.groupTokens();
+        int[] places = places(block);
+        boolean classToken = quantized.geometry() instanceof VitConfig vit && vit.classToken();
+        float[] mean = new float[Arrays.stream(places).max().orElseThrow() + 1];
+        for (int group = 0; group < block.groups(); group++) {
+            int first = group * n;
+            int[] queries = classToken
+                    ? new int[] {0}
+                    : IntStream.range(0, n).filter(q -> places[first + q] >= 0).toArray();
+            for (int head = 0; head < block.heads(); head++) {
+                for (int query : queries) {
+                    int row = ((group * block.heads() + head) * n + query) * n;
+                    for (int key = 0; key < n; key++) {
+                        int at = places[first + key];
+                        if (at >= 0) {
+                            mean[at] += probabilities[row + key] / (block.heads() * queries.length);
+                        }
+                    }
                 }
             }
         }
         return mean;
+    }
+
+    /** Where on the map each token of each group stands; negative for what stands nowhere. */
+    private int[] places(ModelUnit.Block block) {
+        int prefix = quantized.geometry() instanceof VitConfig vit ? vit.prefixTokens() : 0;
+        return block.windows()
+                .map(WindowPartition::tokens)
+                .orElseGet(() ->
+                        IntStream.range(-prefix, block.groupTokens() - prefix).toArray());
     }
 }

@@ -1,8 +1,8 @@
 package dev.trivet.cli.report;
 
 import dev.trivet.model.LinearLayer;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
-import dev.trivet.model.VitNames;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -43,18 +43,14 @@ final class OperandSection {
                 .leaf("span", "codes", "class", "key q")
                 .leaf("span", "float values", "class", "key f");
         page.leaf("span", "interval", "class", "key e").close();
-        module("patch_embed", List.of(VitNames.PATCH_EMBEDDING));
-        for (int b = 0; b < quantized.vit().depth(); b++) {
-            module(
-                    VitNames.block(b) + ".attn",
-                    List.of(VitNames.qkv(b), VitNames.scores(b), VitNames.mixing(b), VitNames.projection(b)));
-            module(VitNames.block(b) + ".mlp", List.of(VitNames.hidden(b), VitNames.output(b)));
+        for (ModelUnit unit : quantized.geometry().units()) {
+            if (unit instanceof ModelUnit.Block block) {
+                module(block.attention(), List.of(block.qkv(), block.scores(), block.mixing(), block.projection()));
+                module(block.mlp(), List.of(block.hidden(), block.mlpOutput()));
+            } else {
+                module(unit.name(), unit.operators());
+            }
         }
-        module(
-                "head",
-                quantized.vit().distilled()
-                        ? List.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD)
-                        : List.of(VitNames.HEAD));
         page.close();
     }
 

@@ -1,0 +1,234 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.trivet.kernel.AttentionOperands;
+import dev.trivet.kernel.AttentionShape;
+import dev.trivet.kernel.Operand;
+import dev.trivet.kernel.Pointwise;
+import dev.trivet.kernel.Product;
+import dev.trivet.kernel.ScoreBias;
+import dev.trivet.kernel.WindowShape;
+import dev.trivet.model.ModelUnit;
+import dev.trivet.model.SwinNames;
+import dev.trivet.model.VitModel;
+import dev.trivet.model.WindowPartition;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Optional;
+
+/**
+ * How a block's tokens are grouped for attention, and what stands between its products because of that: all tokens of an image
+ * in one group (ViT), or one group per window (Swin), with relative position biases, the masks of shifted windows, and padding.
+ * Sessions run through it, and so does calibration, so both compute the same attention.
+ *
+ * <p>Per image the operands of a block's products are {@code [groups, heads, groupTokens, ...]} in both cases. Immutable and safe to
+ * share.
+ */
+public final class AttentionLayout {
+    /** Masks of windows that are cut alike: {@code [windows, windowTokens, windowTokens]}. */
+    @SuppressWarnings("ArrayRecordComponent") // a table, never compared
+    record Mask(MemorySegment values, boolean[] masked) {
+        static Mask of(WindowPartition windows, Arena arena) {
+            boolean[] masked = new boolean[windows.windows()];
+            if (windows.shift() == 0) {
+                return new Mask(MemorySegment.NULL, masked);
+            }
+            float[] values = windows.mask();
+            int pairs = values.length / masked.length;
+            for (int i = 0; i < values.length; i++) {
+                masked[i / pairs] |= values[i] != 0;
+            }
+            return new Mask(arena.allocateFrom(JAVA_FLOAT, values), masked);
+        }
+    }
+
+    private final ModelUnit.Block unit;
+    /** For each number of images; one of the two is filled. */
+    private final AttentionShape[] whole;
+
+    private final WindowShape[] windows;
+    private final Optional<ScoreBias> bias;
+    /** Which token stands where, {@link WindowPartition#tokens()}; empty for one group of all tokens. */
+    private final int[] source;
+
+    private final boolean padded;
+
+    private AttentionLayout(ModelUnit.Block unit, int batch, Optional<ScoreBias> bias) {
+        this.unit = unit;
+        this.bias = bias;
+        source = unit.windows().map(WindowPartition::tokens).orElseGet(() -> new int[0]);
+        whole = new AttentionShape[batch + 1];
+        windows = new WindowShape[batch + 1];
+        int tokens = unit.shape().tokens();
+        for (int images = 1; images <= batch; images++) {
+            if (source.length == 0) {
+                whole[images] = new AttentionShape(images, tokens, unit.heads(), unit.headWidth());
+            } else {
+                windows[images] = new WindowShape(
+                        images, tokens, unit.heads(), unit.headWidth(), unit.groups(), unit.groupTokens(), source);
+            }
+        }
+        padded = source.length > tokens;
+    }
+
+    /**
+     * The layout of a block of a model.
+     *
+     * @param batch most images at a time
+     * @param arena owns biases and masks; outlives the layout
+     */
+    public static AttentionLayout of(VitModel model, ModelUnit.Block unit, int batch, Arena arena) {
+        return unit.windows()
+                .map(windows -> of(model, unit, batch, arena, Mask.of(windows, arena)))
+                .orElseGet(() -> whole(unit, batch));
+    }
+
+    /**
+     * One group of all tokens.
+     *
+     * @param unit a block without windows
+     */
+    public static AttentionLayout whole(ModelUnit.Block unit, int batch) {
+        if (unit.windows().isPresent()) {
+            throw new IllegalArgumentException(unit.name() + " attends within windows");
+        }
+        return new AttentionLayout(unit, batch, Optional.empty());
+    }
+
+    /** The same with a mask that other blocks use as well. */
+    static AttentionLayout of(VitModel model, ModelUnit.Block unit, int batch, Arena arena, Mask mask) {
+        float[] table = model.floats(SwinNames.relativePositions(unit.name()));
+        float[] relative = relative(table, unit.windows().orElseThrow().relativePositions(), unit.heads());
+        MemorySegment values = arena.allocateFrom(JAVA_FLOAT, relative);
+        return new AttentionLayout(unit, batch, Optional.of(new ScoreBias(values, mask.values, mask.masked)));
+    }
+
+    /** Rows of {@code [offsets, heads]} to {@code [heads, pairs]}. */
+    private static float[] relative(float[] table, int[] positions, int heads) {
+        float[] expanded = new float[heads * positions.length];
+        for (int head = 0; head < heads; head++) {
+            for (int pair = 0; pair < positions.length; pair++) {
+                expanded[head * positions.length + pair] = table[positions[pair] * heads + head];
+            }
+        }
+        return expanded;
+    }
+
+    public ModelUnit.Block unit() {
+        return unit;
+    }
+
+    /** Products of one image: groups times heads. */
+    public int products() {
+        return unit.groups() * unit.heads();
+    }
+
+    /** Elements of one image's queries, of its keys and of its values, padding included. */
+    public int operandElements() {
+        return products() * unit.groupTokens() * unit.headWidth();
+    }
+
+    /** Elements of one image's attention maps. */
+    public int mapElements() {
+        return products() * unit.groupTokens() * unit.groupTokens();
+    }
+
+    /** Whether any group holds padding. */
+    public boolean isPadded() {
+        return padded;
+    }
+
+    /**
+     * Whether a place of a group is padding. The model computes with its key and its value; its query's results are dropped.
+     *
+     * @param place of {@code [groupTokens]}
+     */
+    public boolean isPadding(int group, int place) {
+        return padded && source[group * unit.groupTokens() + place] < 0;
+    }
+
+    /** Whether any pair of a group's tokens must not see each other. */
+    public boolean isMasked(int group) {
+        return bias.isPresent() && bias.get().masked()[group];
+    }
+
+    /** Whether two places of a group must not see each other. */
+    public boolean isMasked(int group, int query, int key) {
+        return isMasked(group) && bias.orElseThrow().mask().getAtIndex(JAVA_FLOAT, pair(group, query, key)) != 0;
+    }
+
+    /** What is added to the scaled score of a pair, without the mask. */
+    public float relative(int head, int query, int key) {
+        return bias.isEmpty() ? 0 : bias.get().relative().getAtIndex(JAVA_FLOAT, pair(head, query, key));
+    }
+
+    private long pair(int map, int row, int column) {
+        return ((long) map * unit.groupTokens() + row) * unit.groupTokens() + column;
+    }
+
+    /** Splits the raw q, k, v projection into groups and heads; see {@link Pointwise#splitWindows}. */
+    public void split(
+            Pointwise pointwise,
+            MemorySegment raw,
+            int images,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        if (bias.isPresent()) {
+            pointwise.splitWindows(raw, windows[images], product, operands, query, key, value);
+        } else {
+            pointwise.splitHeads(raw, whole[images], product, operands, query, key, value);
+        }
+    }
+
+    /**
+     * Raw scores to attention probabilities, or to numerators with a factor for each row.
+     *
+     * @param factors float32 {@code [images, groups, heads, groupTokens]}; {@link MemorySegment#NULL} asks for probabilities
+     */
+    public void softmax(
+            Pointwise pointwise,
+            MemorySegment raw,
+            boolean integer,
+            int images,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
+        int n = unit.groupTokens();
+        int rows = images * products() * n;
+        if (bias.isPresent()) {
+            pointwise.softmaxWindows(raw, integer, windows[images], scale, bias.get(), operand, out, factors);
+        } else if (factors.equals(MemorySegment.NULL)) {
+            pointwise.softmax(raw, integer, rows, n, scale, operand, out);
+        } else {
+            pointwise.softmaxNumerators(raw, integer, rows, n, scale, operand, out, factors);
+        }
+    }
+
+    /**
+     * Raw mixed values back to tokens.
+     *
+     * @param factors what {@link #softmax} gave, or {@link MemorySegment#NULL}
+     */
+    public void merge(
+            Pointwise pointwise,
+            MemorySegment raw,
+            boolean integer,
+            int images,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        if (bias.isPresent()) {
+            pointwise.mergeWindows(raw, integer, windows[images], scale, factors, operand, out);
+        } else if (factors.equals(MemorySegment.NULL)) {
+            pointwise.mergeHeads(raw, integer, whole[images], scale, operand, out);
+        } else {
+            pointwise.mergeNormalizedHeads(raw, whole[images], scale, factors, operand, out);
+        }
+    }
+}
