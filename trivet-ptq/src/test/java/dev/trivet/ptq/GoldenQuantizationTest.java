@@ -79,14 +79,30 @@ class GoldenQuantizationTest {
         "deit_distilled_micro, liu2021",
         "pth_vit_micro/state_dict.pth, trivet",
         "pth_vit_micro/state_dict.pth, liu2021",
+        "pth_vit_micro/checkpoint_with_model_key.pth, trivet",
+        "pth_vit_micro/checkpoint_with_model_key.pth, liu2021",
+        "pth_vit_micro/state_dict_fp16.pth, trivet",
+        "pth_vit_micro/state_dict_fp16.pth, liu2021",
+        "pth_vit_micro/state_dict_bf16.pth, trivet",
+        "pth_vit_micro/state_dict_bf16.pth, liu2021",
+        "hf_vit_micro, trivet",
+        "hf_vit_micro, liu2021",
+        "hf_deit_micro, trivet",
+        "hf_deit_micro, liu2021",
+        "hf_deit_teacher_micro, trivet",
+        "hf_deit_teacher_micro, liu2021",
         "swin_micro, trivet",
         "swin_micro, liu2021",
         "swin_micro_window4, trivet",
         "swin_micro_window4, liu2021",
+        "hf_swin_micro, trivet",
+        "hf_swin_micro, liu2021",
         "swin_padded_micro, trivet",
         "swin_padded_micro, liu2021",
         "swin_padded_first_micro, trivet",
-        "swin_padded_first_micro, liu2021"
+        "swin_padded_first_micro, liu2021",
+        "deit3_micro, trivet",
+        "deit3_micro, liu2021"
     })
     void eightBitsKeepTheLogitsOnEveryProvider(String name, String method) {
         VitModel model = Fixtures.micro(name);
