@@ -8,9 +8,13 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.nio.FloatBuffer;
+import java.nio.LongBuffer;
 import java.util.Map;
 import org.bytedeco.javacpp.Loader;
+import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -41,6 +45,23 @@ final class Torch {
                             + "); build without -Dtrivet.nopytorch, or put the jars of org.bytedeco:pytorch, javacpp and"
                             + " openblas for this platform on the class path",
                     e);
+        }
+    }
+
+    /** The memory of a contiguous float32 tensor; valid while the tensor is. */
+    static FloatBuffer floats(Tensor tensor) {
+        return tensor.data_ptr_float().capacity(tensor.numel()).asBuffer();
+    }
+
+    /** A tensor of int64, {@code [values.length]}. */
+    static Tensor longs(int[] values) {
+        try (Tensor floats = torch.zeros(values.length)) {
+            Tensor longs = floats.to(ScalarType.Long);
+            LongBuffer memory = longs.data_ptr_long().capacity(values.length).asBuffer();
+            for (int i = 0; i < values.length; i++) {
+                memory.put(i, values[i]);
+            }
+            return longs;
         }
     }
 
