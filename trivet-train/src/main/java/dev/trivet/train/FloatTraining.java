@@ -24,7 +24,7 @@ public final class FloatTraining {
     /**
      * @param output folder to write, created if missing
      * @throws IllegalArgumentException if preprocessing and model do not fit each other, or one of them is what timm's config cannot
-     *     say: images that are padded, a LayerNorm with another epsilon, windows padded before the shift
+     *     say: images that are padded or squashed, a LayerNorm with another epsilon, windows padded before the shift
      */
     public FloatTraining(Geometry geometry, Preprocessing preprocessing, TrainingSettings settings, Path output) {
         if (preprocessing.channels() != geometry.channels() || preprocessing.imageSize() != geometry.imageSize()) {
@@ -35,7 +35,7 @@ public final class FloatTraining {
         if (preprocessing.resize() < preprocessing.imageSize()) {
             throw new IllegalArgumentException("timm's config cannot say that images are padded");
         }
-        TrainingOutput.requireTimms(geometry);
+        TrainingOutput.requireDescribable(geometry, preprocessing);
         this.geometry = geometry;
         this.preprocessing = preprocessing;
         this.settings = settings;

@@ -136,8 +136,11 @@ final class TrainingOutput {
         json.writeBooleanProperty("ape", config.absolutePositions());
     }
 
-    /** @throws IllegalArgumentException if the written config would not describe this model */
-    static void requireTimms(Geometry geometry) {
+    /** @throws IllegalArgumentException if the written config would not describe this model and preprocessing */
+    static void requireDescribable(Geometry geometry, Preprocessing preprocessing) {
+        if (preprocessing.fit() != Preprocessing.Fit.SHORT_SIDE) {
+            throw new IllegalArgumentException("timm's config cannot say that images are squashed to a square");
+        }
         boolean same = switch (geometry) {
             case VitConfig vit -> vit.layerNormEpsilon() == 1e-6f;
             case SwinConfig swin -> swin.layerNormEpsilon() == 1e-5f;

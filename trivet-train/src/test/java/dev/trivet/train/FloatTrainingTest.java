@@ -162,30 +162,14 @@ class FloatTrainingTest {
 
     @Test
     void refusesWhatTimmsConfigCannotSay() {
-        SwinConfig c = ModelProbe.SMALL_SWIN;
+        SwinConfig paddedFirst = ModelProbe.swin(8, 2, List.of(2), 2, WindowPadding.BEFORE_SHIFT, 1e-5f);
+        SwinConfig otherEpsilon = ModelProbe.swin(8, 2, List.of(2), 2, WindowPadding.AFTER_SHIFT, 1e-6f);
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> training(swin(c, WindowPadding.BEFORE_SHIFT, 1e-5f), settings(1), "out"))
+                .isThrownBy(() -> training(paddedFirst, settings(1), "out"))
                 .withMessageContaining("padded before the shift");
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> training(swin(c, WindowPadding.AFTER_SHIFT, 1e-6f), settings(1), "out"))
+                .isThrownBy(() -> training(otherEpsilon, settings(1), "out"))
                 .withMessageContaining("epsilon");
-    }
-
-    private static SwinConfig swin(SwinConfig c, WindowPadding padding, float epsilon) {
-        return new SwinConfig(
-                c.imageSize(),
-                c.patchSize(),
-                c.channels(),
-                c.width(),
-                c.depths(),
-                c.heads(),
-                c.window(),
-                c.mlpRatio(),
-                c.classes(),
-                c.qkvBias(),
-                c.absolutePositions(),
-                padding,
-                epsilon);
     }
 
     /** Shapes for which width times ratio, or size over crop fraction, is not exact in floating point. */

@@ -24,8 +24,13 @@ final class ModelProbe {
 
     private ModelProbe() {}
 
-    /** Of 8 grey channels, patches of 2 pixels and 3 classes. */
+    /** Of grey images, patches of 2 pixels, width 8 and 3 classes. */
     static SwinConfig swin(int imageSize, int heads, List<Integer> depths, int window) {
+        return swin(imageSize, heads, depths, window, WindowPadding.AFTER_SHIFT, 1e-5f);
+    }
+
+    static SwinConfig swin(
+            int imageSize, int heads, List<Integer> depths, int window, WindowPadding padding, float epsilon) {
         return new SwinConfig(
                 imageSize,
                 2,
@@ -38,8 +43,8 @@ final class ModelProbe {
                 3,
                 true,
                 false,
-                WindowPadding.AFTER_SHIFT,
-                1e-5f);
+                padding,
+                epsilon);
     }
 
     /** Logits as timm's model of the same weights gives them, and the same tensor names. */
