@@ -102,8 +102,9 @@ record ParameterLayout(List<Slot> slots, int total) {
     static ParameterLayout of(Geometry geometry) {
         if (geometry instanceof VitConfig vit
                 && (vit.registers() > 0 || vit.preLogits() > 0 || vit.pooling() == Pooling.NORMALIZED_AVERAGE)) {
-            throw new BadInputException("models with register tokens, pre-logits or a norm before average pooling are not"
-                    + " trained; choose another config");
+            throw new BadInputException(
+                    "models with register tokens, pre-logits or a norm before average pooling are not"
+                            + " trained; choose another config");
         }
         Builder all = new Builder();
         boolean qkvBias = switch (geometry) {
@@ -143,7 +144,8 @@ record ParameterLayout(List<Slot> slots, int total) {
 
     /** What the model consists of and is not computed in training must not be left out silently. */
     private void requireAllOf(Geometry geometry) {
-        Map<String, List<Long>> missing = new LinkedHashMap<>(VitTensors.of(geometry).fileShapes());
+        Map<String, List<Long>> missing =
+                new LinkedHashMap<>(VitTensors.of(geometry).fileShapes());
         slots.forEach(slot -> missing.remove(slot.name(), slot.shape()));
         if (!missing.isEmpty()) {
             throw new BadInputException("training does not know the tensor "
