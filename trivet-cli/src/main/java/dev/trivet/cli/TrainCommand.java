@@ -89,6 +89,12 @@ final class TrainCommand implements Callable<Integer> {
     @Option(names = "--no-flip", description = "Do not mirror images at random.")
     boolean noFlip;
 
+    @Option(
+            names = "--drop-path",
+            paramLabel = "X",
+            description = "Share of residual branches left out in the last block. Default: ${DEFAULT-VALUE}.")
+    double dropPath = DEFAULTS.dropPath();
+
     @Option(names = "--average", paramLabel = "X", description = "Weight averaging. Default: ${DEFAULT-VALUE}.")
     double average = DEFAULTS.averageDecay();
 
@@ -119,12 +125,13 @@ final class TrainCommand implements Callable<Integer> {
                     clip,
                     cropPadding,
                     !noFlip,
+                    dropPath,
                     average,
                     seed,
                     optimizer,
                     precision,
                     common.threads());
-            training = new FloatTraining(model.vit(), model.preprocessing(), settings, output);
+            training = new FloatTraining(model.geometry(), model.preprocessing(), settings, output);
         } catch (IllegalArgumentException e) {
             throw new BadInputException(e.getMessage() + "; correct the option", e);
         }

@@ -29,7 +29,7 @@ public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats, L
     }
 
     /** Shapes of all tensors as a checkpoint holds them, floats first, by name. */
-    Map<String, List<Long>> fileShapes() {
+    public Map<String, List<Long>> fileShapes() {
         Map<String, List<Long>> shapes = new LinkedHashMap<>(floats);
         for (Linear linear : linears) {
             shapes.put(linear.weight(), linear.fileShape());

@@ -40,7 +40,7 @@ final class AdamW implements AutoCloseable {
         this.gradients = gradients;
         this.weightDecay = weightDecay;
         this.decays = zeros(values.numel());
-        VitModule.floats(this.decays).put(decays);
+        Torch.floats(this.decays).put(decays);
         mean = zeros(values.numel());
         variance = zeros(values.numel());
     }

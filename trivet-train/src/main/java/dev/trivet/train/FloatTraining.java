@@ -2,8 +2,8 @@ package dev.trivet.train;
 
 import dev.trivet.BadInputException;
 import dev.trivet.data.LabelledImages;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.Preprocessing;
-import dev.trivet.model.VitConfig;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
@@ -16,26 +16,27 @@ import java.util.TreeMap;
  * make their accuracy an overestimate.
  */
 public final class FloatTraining {
-    private final VitConfig config;
+    private final Geometry geometry;
     private final Preprocessing preprocessing;
     private final TrainingSettings settings;
     private final Path output;
 
     /**
      * @param output folder to write, created if missing
-     * @throws IllegalArgumentException if preprocessing and model do not fit each other, or the preprocessing pads
-     *     images, which timm's config cannot say
+     * @throws IllegalArgumentException if preprocessing and model do not fit each other, or one of them is what timm's config cannot
+     *     say: images that are padded or squashed, a LayerNorm with another epsilon, windows padded before the shift
      */
-    public FloatTraining(VitConfig config, Preprocessing preprocessing, TrainingSettings settings, Path output) {
-        if (preprocessing.channels() != config.channels() || preprocessing.imageSize() != config.imageSize()) {
+    public FloatTraining(Geometry geometry, Preprocessing preprocessing, TrainingSettings settings, Path output) {
+        if (preprocessing.channels() != geometry.channels() || preprocessing.imageSize() != geometry.imageSize()) {
             throw new IllegalArgumentException("preprocessing gives " + preprocessing.channels() + " x "
-                    + preprocessing.imageSize() + " images, the model takes " + config.channels() + " x "
-                    + config.imageSize());
+                    + preprocessing.imageSize() + " images, the model takes " + geometry.channels() + " x "
+                    + geometry.imageSize());
         }
         if (preprocessing.resize() < preprocessing.imageSize()) {
             throw new IllegalArgumentException("timm's config cannot say that images are padded");
         }
-        this.config = config;
+        TrainingOutput.requireDescribable(geometry, preprocessing);
+        this.geometry = geometry;
         this.preprocessing = preprocessing;
         this.settings = settings;
         this.output = output;
@@ -58,13 +59,13 @@ public final class FloatTraining {
             throw new BadInputException(
                     checkpoint, "is there from an earlier training", "resume it or name an empty output folder");
         }
-        ImageSet trainImages = ImageSet.of(train, config, preprocessing);
-        ImageSet testImages = ImageSet.of(test, config, preprocessing);
-        TrainingOutput files = new TrainingOutput(output, config, preprocessing, train.classNames());
+        ImageSet trainImages = ImageSet.of(train, geometry, preprocessing);
+        ImageSet testImages = ImageSet.of(test, geometry, preprocessing);
+        TrainingOutput files = new TrainingOutput(output, geometry, preprocessing, train.classNames());
         Torch.load();
-        try (VitModule module = new VitModule(config, VitModule.Projection.PLAIN, settings.seed());
+        try (TrainableModel model = TrainableModel.of(geometry, Projection.PLAIN, settings.seed());
                 Trainer trainer = new Trainer(
-                        module, preprocessing, trainImages, settings, identity(trainImages), checkpoint, listener)) {
+                        model, preprocessing, trainImages, settings, identity(trainImages), checkpoint, listener)) {
             if (resume) {
                 trainer.resume();
                 files.keepRows(trainer.epochsDone());
@@ -93,7 +94,7 @@ public final class FloatTraining {
     /** Threads are no part of it: another number changes the last bits, not what is trained. */
     private Map<String, String> identity(ImageSet train) {
         Map<String, String> identity = new TreeMap<>();
-        identity.put("model", config + " " + preprocessing);
+        identity.put("model", geometry + " " + preprocessing);
         identity.put("data", train.size() + " images, SHA-256 " + train.digest());
         identity.put("settings", settings.withThreads(1).toString());
         return identity;

@@ -4,8 +4,8 @@ import dev.trivet.BadInputException;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.image.ImagePreprocessor;
 import dev.trivet.image.RgbImage;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.Preprocessing;
-import dev.trivet.model.VitConfig;
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
@@ -26,7 +26,7 @@ final class ImageSet {
      *
      * @throws BadInputException if the set is empty, an image cannot be read, or a label is not one of the model's
      */
-    static ImageSet of(LabelledImages images, VitConfig config, Preprocessing preprocessing) {
+    static ImageSet of(LabelledImages images, Geometry model, Preprocessing preprocessing) {
         if (images.size() == 0) {
             throw new BadInputException("the image set is empty; give one with images");
         }
@@ -35,16 +35,16 @@ final class ImageSet {
         int[] labels = new int[images.size()];
         for (int i = 0; i < pixels.length; i++) {
             labels[i] = images.label(i);
-            if (labels[i] < 0 || labels[i] >= config.classes()) {
+            if (labels[i] < 0 || labels[i] >= model.classes()) {
                 throw new BadInputException(images.name(i) + ": has label " + labels[i] + " where the model has "
-                        + config.classes() + " classes; give a config with as many classes as the data");
+                        + model.classes() + " classes; give a config with as many classes as the data");
             }
             RgbImage image = images.read(i);
             boolean fits = preprocessing.resize() == preprocessing.imageSize()
                     && image.width() == preprocessing.imageSize()
                     && image.height() == preprocessing.imageSize();
             RgbImage cropped = fits ? image : preprocessor.resizeAndCrop(image);
-            pixels[i] = config.channels() == 1 ? luma(cropped) : planes(cropped);
+            pixels[i] = model.channels() == 1 ? luma(cropped) : planes(cropped);
         }
         return new ImageSet(pixels, labels);
     }

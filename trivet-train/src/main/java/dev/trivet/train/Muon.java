@@ -9,8 +9,8 @@ import org.bytedeco.pytorch.ScalarOptional;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) for the weight matrices of the
- * blocks: the momentum is replaced by the nearest orthogonal matrix, so that every direction of it moves the weights by the
+ * Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024) for the weight matrices
+ * within the model: the momentum is replaced by the nearest orthogonal matrix, so that every direction of it moves the weights by the
  * same amount, not only the few large ones.
  *
  * <pre>
@@ -25,7 +25,7 @@ import org.bytedeco.pytorch.Tensor;
  * <p>The scaling by {@code sqrt(max(rows, columns))} is that of Liu et al., "Muon is scalable for LLM training" (2025): it
  * gives the update a root mean square of {@code scale}, so that one rate serves this and {@link AdamW}. Their scale is 0.2;
  * ours is 0.5, as the matrices bear a larger rate than tokens, norms and head do (three times as much again was too much).
- * We run each kind of matrix in all blocks as one batched product.
+ * We run equal matrices of a stage's blocks as one batched product.
  */
 final class Muon implements AutoCloseable {
     private static final double MOMENTUM = 0.95;
@@ -48,16 +48,16 @@ final class Muon implements AutoCloseable {
     Muon(Tensor values, Tensor gradients, ParameterLayout layout, double weightDecay) {
         this.weightDecay = weightDecay;
         momentum = zeros(layout.total());
-        groups = layout.blockMatrices().stream()
-                .map(kind -> new Group(view(values, kind), view(gradients, kind), view(momentum, kind)))
+        groups = layout.matrixGroups().stream()
+                .map(group -> new Group(view(values, group), view(gradients, group), view(momentum, group)))
                 .toList();
     }
 
-    private static Tensor view(Tensor flat, ParameterLayout.BlockMatrices kind) {
+    private static Tensor view(Tensor flat, ParameterLayout.MatrixGroup group) {
         return flat.as_strided(
-                new long[] {kind.blocks(), kind.rows(), kind.columns()},
-                new long[] {kind.stride(), kind.columns(), 1},
-                new LongOptional(kind.offset()));
+                new long[] {group.count(), group.rows(), group.columns()},
+                new long[] {group.stride(), group.columns(), 1},
+                new LongOptional(group.offset()));
     }
 
     /**

@@ -14,23 +14,24 @@ final class Optimizer implements AutoCloseable {
     private final Optional<Muon> muon;
     private final AdamW adamW;
 
-    Optimizer(VitModule module, TrainingSettings settings) {
-        gradients = module.gradients();
+    Optimizer(TrainableModel model, TrainingSettings settings) {
+        Parameters parameters = model.parameters();
+        gradients = parameters.gradients();
         gradientClip = settings.gradientClip();
-        ParameterLayout layout = module.layout();
+        ParameterLayout layout = parameters.layout();
         float[] decays = layout.decays();
         if (settings.rule() == UpdateRule.MUON) {
-            for (ParameterLayout.BlockMatrices kind : layout.blockMatrices()) {
-                for (int block = 0; block < kind.blocks(); block++) {
-                    int from = kind.offset() + block * kind.stride();
-                    java.util.Arrays.fill(decays, from, from + Math.toIntExact(kind.rows() * kind.columns()), 0f);
+            for (ParameterLayout.MatrixGroup group : layout.matrixGroups()) {
+                for (int i = 0; i < group.count(); i++) {
+                    int from = group.offset() + i * group.stride();
+                    java.util.Arrays.fill(decays, from, from + Math.toIntExact(group.rows() * group.columns()), 0f);
                 }
             }
-            muon = Optional.of(new Muon(module.values(), gradients, layout, settings.weightDecay()));
+            muon = Optional.of(new Muon(parameters.values(), gradients, layout, settings.weightDecay()));
         } else {
             muon = Optional.empty();
         }
-        adamW = new AdamW(module.values(), gradients, decays, settings.weightDecay());
+        adamW = new AdamW(parameters.values(), gradients, decays, settings.weightDecay());
     }
 
     /**

@@ -2,9 +2,11 @@ package dev.trivet.train;
 
 import static org.bytedeco.pytorch.global.torch.cross_entropy;
 
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.Preprocessing;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -32,26 +34,38 @@ final class Replicas implements AutoCloseable {
     /** Loss, the mean over the batch, and the number of images classified correctly. */
     record Outcome(double loss, long correct) {}
 
-    private record Worker(VitModule module, ImageBatch batch, int first, int size) {}
+    private record Worker(TrainableModel model, ImageBatch batch, int first, int size) {}
 
     private final List<Worker> workers = new ArrayList<>();
     private final Tensor gradients;
     private final int batchSize;
+    private final DropPath dropPath;
     private final ExecutorService threads;
     private final CrossEntropyLossOptions lossOptions = new CrossEntropyLossOptions();
 
     /**
-     * @param module the model, whose gradients receive the sum; it serves as the first replica and stays the caller's
+     * @param model the model, whose gradients receive the sum; it serves as the first replica and stays the caller's
      */
-    Replicas(VitModule module, Preprocessing preprocessing, int batchSize, int threadCount, double labelSmoothing) {
+    Replicas(
+            TrainableModel model,
+            Preprocessing preprocessing,
+            int batchSize,
+            int threadCount,
+            double labelSmoothing,
+            DropPath dropPath) {
+        PatchGrid grid = PatchGrid.of(model.geometry());
+        int blocks = Math.toIntExact(model.geometry().units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .count());
         int count = Math.min(threadCount, batchSize);
         for (int i = 0; i < count; i++) {
             int first = batchSize * i / count;
             int size = batchSize * (i + 1) / count - first;
-            VitModule replica = i == 0 ? module : module.replica();
-            workers.add(new Worker(replica, new ImageBatch(module.config(), preprocessing, size), first, size));
+            TrainableModel replica = i == 0 ? model : model.replica();
+            workers.add(new Worker(replica, new ImageBatch(grid, blocks, preprocessing, size), first, size));
         }
-        gradients = module.gradients();
+        gradients = model.parameters().gradients();
+        this.dropPath = dropPath;
         this.batchSize = batchSize;
         threads = Executors.newFixedThreadPool(
                 count, Thread.ofPlatform().name("trivet-train-", 0).daemon().factory());
@@ -71,7 +85,7 @@ final class Replicas implements AutoCloseable {
             ImageSet images, IntUnaryOperator indices, Augmentation augmentation, int epoch, Precision precision) {
         List<Outcome> shares = run(worker -> {
             for (int i = 0; i < worker.size(); i++) {
-                worker.batch().put(i, images, indices.applyAsInt(worker.first() + i), augmentation, epoch);
+                worker.batch().put(i, images, indices.applyAsInt(worker.first() + i), augmentation, dropPath, epoch);
             }
             try (PointerScope _ = new PointerScope()) {
                 return share(worker, precision);
@@ -83,19 +97,20 @@ final class Replicas implements AutoCloseable {
             loss += shares.get(i).loss();
             correct += shares.get(i).correct();
             if (i > 0) {
-                gradients.add_(workers.get(i).module().gradients());
+                gradients.add_(workers.get(i).model().parameters().gradients());
             }
         }
         return new Outcome(loss, correct);
     }
 
     private Outcome share(Worker worker, Precision precision) {
-        worker.module().gradients().zero_();
+        worker.model().parameters().gradients().zero_();
+        Optional<Tensor> kept = dropPath.rate() > 0 ? Optional.of(worker.batch().kept()) : Optional.empty();
         Tensor logits;
         torch.set_autocast_dtype(DeviceType.CPU, ScalarType.BFloat16);
         torch.set_autocast_enabled(DeviceType.CPU, precision == Precision.BF16);
         try {
-            logits = worker.module().forward(worker.batch().patches()).to(ScalarType.Float);
+            logits = worker.model().forward(worker.batch().patches(), kept).to(ScalarType.Float);
         } finally {
             torch.set_autocast_enabled(DeviceType.CPU, false);
             // It holds bfloat16 copies of the parameters, which are about to change.
@@ -130,7 +145,7 @@ final class Replicas implements AutoCloseable {
         }
         try (PointerScope _ = new PointerScope();
                 NoGradGuard _ = new NoGradGuard()) {
-            Tensor logits = worker.module().forward(worker.batch().patches().narrow(0, 0, count));
+            Tensor logits = worker.model().forward(worker.batch().patches().narrow(0, 0, count), Optional.empty());
             return correct(logits, worker.batch().labels().narrow(0, 0, count));
         }
     }
@@ -169,7 +184,7 @@ final class Replicas implements AutoCloseable {
         for (int i = 0; i < workers.size(); i++) {
             workers.get(i).batch().close();
             if (i > 0) {
-                workers.get(i).module().close();
+                workers.get(i).model().close();
             }
         }
         lossOptions.close();

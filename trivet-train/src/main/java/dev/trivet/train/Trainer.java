@@ -32,7 +32,7 @@ final class Trainer implements AutoCloseable {
     /** What the epoch just finished came to. */
     record EpochResult(double loss, double learningRate, double trainAccuracy) {}
 
-    private final VitModule module;
+    private final Parameters parameters;
     private final ImageSet images;
     private final TrainingSettings settings;
     private final TrainingListener listener;
@@ -55,14 +55,14 @@ final class Trainer implements AutoCloseable {
      * @param checkpointFile where the state is kept
      */
     Trainer(
-            VitModule module,
+            TrainableModel model,
             Preprocessing preprocessing,
             ImageSet images,
             TrainingSettings settings,
             Map<String, String> identity,
             Path checkpointFile,
             TrainingListener listener) {
-        this.module = module;
+        parameters = model.parameters();
         this.images = images;
         this.settings = settings;
         this.identity = identity;
@@ -76,9 +76,10 @@ final class Trainer implements AutoCloseable {
                 Math.round(settings.warmupEpochs() * stepsPerEpoch),
                 (long) settings.epochs() * stepsPerEpoch);
         augmentation = settings.augmentation();
-        optimizer = new Optimizer(module, settings);
-        average = settings.averageDecay() > 0 ? Optional.of(module.values().clone()) : Optional.empty();
-        replicas = new Replicas(module, preprocessing, batchSize, settings.threads(), settings.labelSmoothing());
+        optimizer = new Optimizer(model, settings);
+        average = settings.averageDecay() > 0 ? Optional.of(parameters.values().clone()) : Optional.empty();
+        replicas = new Replicas(
+                model, preprocessing, batchSize, settings.threads(), settings.labelSmoothing(), settings.paths());
         precision = settings.precision();
     }
 
@@ -121,7 +122,7 @@ final class Trainer implements AutoCloseable {
             double steps = optimizer.steps();
             double decay = Math.min(settings.averageDecay(), (1 + steps) / (10 + steps));
             try (Scalar weight = new Scalar(1 - decay)) {
-                average.get().lerp_(module.values(), weight);
+                average.get().lerp_(parameters.values(), weight);
             }
         }
     }
@@ -186,25 +187,25 @@ final class Trainer implements AutoCloseable {
 
     /** The parameters to keep, under timm's names: the average where there is one. */
     List<dev.trivet.tensor.Tensor> weights() {
-        return withAverage(module::weights);
+        return withAverage(parameters::weights);
     }
 
     private <T> T withAverage(Supplier<T> body) {
         if (average.isEmpty()) {
             return body.get();
         }
-        float[] current = vector(module.values());
-        VitModule.floats(module.values()).put(vector(average.get()));
+        float[] current = vector(parameters.values());
+        Torch.floats(parameters.values()).put(vector(average.get()));
         try {
             return body.get();
         } finally {
-            VitModule.floats(module.values()).put(current);
+            Torch.floats(parameters.values()).put(current);
         }
     }
 
     private static float[] vector(Tensor tensor) {
         float[] copy = new float[Math.toIntExact(tensor.numel())];
-        VitModule.floats(tensor).get(copy);
+        Torch.floats(tensor).get(copy);
         return copy;
     }
 
@@ -223,7 +224,7 @@ final class Trainer implements AutoCloseable {
     void resume() {
         Checkpoint checkpoint = Checkpoint.read(checkpointFile, identity);
         state().forEach((name, tensor) ->
-                VitModule.floats(tensor).put(checkpoint.vector(checkpointFile, name, Math.toIntExact(tensor.numel()))));
+                Torch.floats(tensor).put(checkpoint.vector(checkpointFile, name, Math.toIntExact(tensor.numel()))));
         precision = checkpoint.precision();
         epochsDone = checkpoint.epochs();
         optimizer.steps(checkpoint.steps());
@@ -232,7 +233,7 @@ final class Trainer implements AutoCloseable {
 
     private Map<String, Tensor> state() {
         Map<String, Tensor> state = new TreeMap<>();
-        state.put("parameters", module.values());
+        state.put("parameters", parameters.values());
         state.putAll(optimizer.state());
         average.ifPresent(tensor -> state.put("average", tensor));
         return state;

@@ -12,6 +12,7 @@ package dev.trivet.train;
  * @param gradientClip largest global gradient norm, positive; infinity for no clipping
  * @param cropPadding border of the random crop, pixels; 0 for no crop
  * @param flip whether images are mirrored at random
+ * @param dropPath share of the last block's residual branches that is left out, see {@link DropPath}, in [0, 1)
  * @param averageDecay decay per step of the running average of the parameters that is evaluated and written, in [0, 1); 0
  *     for the parameters themselves
  * @param seed decides initial weights, order and augmentation
@@ -29,6 +30,7 @@ public record TrainingSettings(
         double gradientClip,
         int cropPadding,
         boolean flip,
+        double dropPath,
         double averageDecay,
         long seed,
         UpdateRule rule,
@@ -45,6 +47,7 @@ public record TrainingSettings(
         check(labelSmoothing >= 0 && labelSmoothing < 1, "label smoothing", labelSmoothing);
         check(gradientClip > 0, "gradient clip", gradientClip);
         check(cropPadding >= 0 && cropPadding <= 1 << 10, "crop padding", cropPadding);
+        check(dropPath >= 0 && dropPath < 1, "drop path", dropPath);
         check(averageDecay >= 0 && averageDecay < 1, "average decay", averageDecay);
         check(threads >= 1 && threads <= 1 << 10, "threads", threads);
     }
@@ -67,6 +70,7 @@ public record TrainingSettings(
                 1.0,
                 1,
                 true,
+                0,
                 0.999,
                 1,
                 UpdateRule.MUON,
@@ -86,6 +90,7 @@ public record TrainingSettings(
                 gradientClip,
                 cropPadding,
                 flip,
+                dropPath,
                 averageDecay,
                 seed,
                 rule,
@@ -104,6 +109,7 @@ public record TrainingSettings(
                 gradientClip,
                 cropPadding,
                 flip,
+                dropPath,
                 averageDecay,
                 value,
                 rule,
@@ -122,6 +128,7 @@ public record TrainingSettings(
                 gradientClip,
                 cropPadding,
                 flip,
+                dropPath,
                 averageDecay,
                 seed,
                 rule,
@@ -140,11 +147,16 @@ public record TrainingSettings(
                 gradientClip,
                 cropPadding,
                 flip,
+                dropPath,
                 averageDecay,
                 seed,
                 rule,
                 value,
                 threads);
+    }
+
+    DropPath paths() {
+        return new DropPath(dropPath, seed);
     }
 
     Augmentation augmentation() {

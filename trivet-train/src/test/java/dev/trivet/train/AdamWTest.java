@@ -36,12 +36,12 @@ class AdamWTest {
                 Tensor gradients = vector(0.5f, 0.5f);
                 AdamW optimizer = new AdamW(values, gradients, new float[] {1, 0}, 0.1)) {
             optimizer.step(0.1);
-            assertThat(VitModule.floats(values).get(0)).isCloseTo(0.89f, within(1e-6f));
-            assertThat(VitModule.floats(values).get(1)).isCloseTo(0.9f, within(1e-6f));
-            VitModule.floats(gradients).put(new float[] {-1, -1});
+            assertThat(Torch.floats(values).get(0)).isCloseTo(0.89f, within(1e-6f));
+            assertThat(Torch.floats(values).get(1)).isCloseTo(0.9f, within(1e-6f));
+            Torch.floats(gradients).put(new float[] {-1, -1});
             optimizer.step(0.1);
-            assertThat(VitModule.floats(values).get(0)).isCloseTo(0.9177104f, within(1e-6f));
-            assertThat(VitModule.floats(values).get(1)).isCloseTo(0.9366104f, within(1e-6f));
+            assertThat(Torch.floats(values).get(0)).isCloseTo(0.9177104f, within(1e-6f));
+            assertThat(Torch.floats(values).get(1)).isCloseTo(0.9366104f, within(1e-6f));
             assertThat(optimizer.steps()).isEqualTo(2);
         }
     }
@@ -56,15 +56,15 @@ class AdamWTest {
             for (int step = 0; step < 10; step++) {
                 optimizer.step(0.01);
             }
-            assertThat(VitModule.floats(values).get(0)).isCloseTo(-0.1f, within(1e-5f));
-            assertThat(VitModule.floats(values).get(1)).isCloseTo(-0.1f, within(1e-5f));
-            assertThat(VitModule.floats(values).get(2)).isCloseTo(0.1f, within(1e-5f));
+            assertThat(Torch.floats(values).get(0)).isCloseTo(-0.1f, within(1e-5f));
+            assertThat(Torch.floats(values).get(1)).isCloseTo(-0.1f, within(1e-5f));
+            assertThat(Torch.floats(values).get(2)).isCloseTo(0.1f, within(1e-5f));
         }
     }
 
     private static Tensor vector(float... values) {
         Tensor tensor = zeros(values.length);
-        VitModule.floats(tensor).put(values);
+        Torch.floats(tensor).put(values);
         return tensor;
     }
 }

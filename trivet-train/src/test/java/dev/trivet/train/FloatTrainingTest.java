@@ -6,10 +6,13 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.trivet.BadInputException;
 import dev.trivet.model.FloatCheckpoint;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.Interpolation;
 import dev.trivet.model.Pooling;
 import dev.trivet.model.Preprocessing;
+import dev.trivet.model.SwinConfig;
 import dev.trivet.model.VitConfig;
+import dev.trivet.model.WindowPadding;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.Tensor;
 import java.io.IOException;
@@ -17,6 +20,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import org.bytedeco.javacpp.Pointer;
@@ -24,7 +28,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.DisabledIfSystemProperty;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
 
 @DisabledIfSystemProperty(named = "trivet.nopytorch", matches = ".*", disabledReason = "no PyTorch in this build")
 class FloatTrainingTest {
@@ -40,15 +45,35 @@ class FloatTrainingTest {
 
     private static TrainingSettings settings(int epochs) {
         return new TrainingSettings(
-                epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0.9, 7, UpdateRule.MUON, Precision.FP32, 1);
+                epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0, 0.9, 7, UpdateRule.MUON, Precision.FP32, 1);
     }
 
     private static TrainingSettings settings(int epochs, UpdateRule rule, int threads) {
-        return new TrainingSettings(epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0.9, 7, rule, Precision.FP32, threads);
+        return new TrainingSettings(
+                epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0, 0.9, 7, rule, Precision.FP32, threads);
     }
 
     private FloatTraining training(TrainingSettings settings, String output) {
-        return new FloatTraining(CONFIG, PREPROCESSING, settings, folder.resolve(output));
+        return training(CONFIG, settings, output);
+    }
+
+    private FloatTraining training(Geometry geometry, TrainingSettings settings, String output) {
+        return new FloatTraining(geometry, PREPROCESSING, settings, folder.resolve(output));
+    }
+
+    private static List<Arguments> trainings() {
+        return geometries().stream()
+                .flatMap(geometry -> Arrays.stream(UpdateRule.values()).map(rule -> Arguments.of(geometry, rule)))
+                .toList();
+    }
+
+    private static List<Geometry> geometries() {
+        return List.of(CONFIG, ModelProbe.SMALL_SWIN);
+    }
+
+    /** Everything that is random. */
+    private static TrainingSettings random(int epochs, UpdateRule rule) {
+        return new TrainingSettings(epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, true, 0.3, 0.9, 7, rule, Precision.FP32, 1);
     }
 
     /** Ends the training when an epoch is over, as a power cut would. */
@@ -72,9 +97,9 @@ class FloatTrainingTest {
     }
 
     @ParameterizedTest
-    @EnumSource(UpdateRule.class)
-    void learns(UpdateRule rule) throws IOException {
-        double accuracy = training(settings(12, rule, 2), "out").run(TRAIN, TEST, false, silent());
+    @MethodSource("trainings")
+    void learns(Geometry geometry, UpdateRule rule) throws IOException {
+        double accuracy = training(geometry, settings(12, rule, 2), "out").run(TRAIN, TEST, false, silent());
         assertThat(accuracy).isGreaterThan(0.95);
         List<String> log = Files.readAllLines(folder.resolve("out/log.csv"));
         assertThat(log).hasSize(13);
@@ -85,15 +110,23 @@ class FloatTrainingTest {
     }
 
     /** The written weights are the model that was evaluated: another module loaded from the file answers the same. */
-    @Test
-    void writesTheModelThatWasEvaluated() {
-        double accuracy = training(settings(4), "out").run(TRAIN, TEST, false, silent());
-        ImageSet test = ImageSet.of(TEST, CONFIG, PREPROCESSING);
-        try (VitModule module = new VitModule(CONFIG, VitModule.Projection.PLAIN, 99);
+    @ParameterizedTest
+    @MethodSource("geometries")
+    void writesTheModelThatWasEvaluated(Geometry geometry) {
+        double accuracy = training(geometry, settings(4), "out").run(TRAIN, TEST, false, silent());
+        ImageSet test = ImageSet.of(TEST, geometry, PREPROCESSING);
+        try (TrainableModel model = TrainableModel.of(geometry, Projection.PLAIN, 99);
                 SafetensorsFile file = SafetensorsFile.open(folder.resolve("out/model.safetensors"));
-                Replicas replicas = new Replicas(module, PREPROCESSING, 16, 1, 0)) {
-            module.load(file);
+                Replicas replicas = new Replicas(model, PREPROCESSING, 16, 1, 0, new DropPath(0, 0))) {
+            model.parameters().load(file);
             assertThat((double) replicas.correct(test) / test.size()).isEqualTo(accuracy);
+        }
+    }
+
+    @Test
+    void writesTimmsShapes() {
+        training(settings(1), "out").run(TRAIN, TEST, false, silent());
+        try (SafetensorsFile file = SafetensorsFile.open(folder.resolve("out/model.safetensors"))) {
             assertThat(file.find("cls_token").orElseThrow().shape()).containsExactly(1L, 1L, 16L);
             assertThat(file.find("pos_embed").orElseThrow().shape()).containsExactly(1L, 5L, 16L);
             assertThat(file.find("patch_embed.proj.weight").orElseThrow().shape())
@@ -110,6 +143,33 @@ class FloatTrainingTest {
                         "num_classes":3,"label_names":["above","left","middle"],"pretrained_cfg":{"input_size":[1,8,8],\
                         "interpolation":"bicubic","crop_pct":1.0,"mean":[0.4],"std":[0.2],"num_classes":3}}
                         """);
+    }
+
+    @Test
+    void writesTimmsConfigOfASwin() throws IOException {
+        training(ModelProbe.SMALL_SWIN, settings(1), "out").run(TRAIN, TEST, false, silent());
+        assertThat(Files.readString(folder.resolve("out/config.json"))).isEqualTo("""
+                        {"architecture":"swin_tiny_patch4_window7_224","img_size":8,"patch_size":2,"in_chans":1,\
+                        "embed_dim":8,"depths":[2,1],"num_heads":[2,2],"window_size":2,"mlp_ratio":2,"qkv_bias":true,\
+                        "ape":false,"num_classes":3,"label_names":["above","left","middle"],"pretrained_cfg":{\
+                        "input_size":[1,8,8],"interpolation":"bicubic","crop_pct":1.0,"mean":[0.4],"std":[0.2],\
+                        "num_classes":3}}
+                        """);
+        try (FloatCheckpoint checkpoint = FloatCheckpoint.open(folder.resolve("out"), Optional.empty())) {
+            assertThat(checkpoint.config().geometry()).isEqualTo(ModelProbe.SMALL_SWIN);
+        }
+    }
+
+    @Test
+    void refusesWhatTimmsConfigCannotSay() {
+        SwinConfig paddedFirst = ModelProbe.swin(8, 2, List.of(2), 2, WindowPadding.BEFORE_SHIFT, 1e-5f);
+        SwinConfig otherEpsilon = ModelProbe.swin(8, 2, List.of(2), 2, WindowPadding.AFTER_SHIFT, 1e-6f);
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> training(paddedFirst, settings(1), "out"))
+                .withMessageContaining("padded before the shift");
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> training(otherEpsilon, settings(1), "out"))
+                .withMessageContaining("epsilon");
     }
 
     /** Shapes for which width times ratio, or size over crop fraction, is not exact in floating point. */
@@ -139,14 +199,14 @@ class FloatTrainingTest {
     }
 
     @ParameterizedTest
-    @EnumSource(UpdateRule.class)
-    void resumesBitForBit(UpdateRule rule) throws IOException {
-        TrainingSettings settings = settings(4, rule, 1);
-        training(settings, "unbroken").run(TRAIN, TEST, false, silent());
-        assertThatThrownBy(() -> training(settings, "broken").run(TRAIN, TEST, false, stopAfter(2)))
+    @MethodSource("trainings")
+    void resumesBitForBit(Geometry geometry, UpdateRule rule) throws IOException {
+        TrainingSettings settings = random(4, rule);
+        training(geometry, settings, "unbroken").run(TRAIN, TEST, false, silent());
+        assertThatThrownBy(() -> training(geometry, settings, "broken").run(TRAIN, TEST, false, stopAfter(2)))
                 .isInstanceOf(Stopped.class);
         List<String> notes = new ArrayList<>();
-        double accuracy = training(settings, "broken").run(TRAIN, TEST, true, new TrainingListener() {
+        double accuracy = training(geometry, settings, "broken").run(TRAIN, TEST, true, new TrainingListener() {
             @Override
             public void note(String line) {
                 notes.add(line);
@@ -161,7 +221,7 @@ class FloatTrainingTest {
         assertThat(withoutSeconds(log))
                 .isEqualTo(withoutSeconds(Files.readAllLines(folder.resolve("unbroken/log.csv"))));
         // A finished training has nothing left to do but to say how good the model is.
-        assertThat(training(settings, "broken").run(TRAIN, TEST, true, silent()))
+        assertThat(training(geometry, settings, "broken").run(TRAIN, TEST, true, silent()))
                 .isEqualTo(accuracy);
     }
 
@@ -224,7 +284,21 @@ class FloatTrainingTest {
     @Test
     void stopsWhenTheLossIsNoNumber() {
         TrainingSettings wild = new TrainingSettings(
-                3, 16, 10, 10, 0, 0.1, Double.POSITIVE_INFINITY, 0, false, 0, 7, UpdateRule.ADAMW, Precision.FP32, 1);
+                3,
+                16,
+                10,
+                10,
+                0,
+                0.1,
+                Double.POSITIVE_INFINITY,
+                0,
+                false,
+                0,
+                0,
+                7,
+                UpdateRule.ADAMW,
+                Precision.FP32,
+                1);
         // A weight decay of 100 per step throws the weights to infinity.
         assertThatThrownBy(() -> training(wild, "out").run(TRAIN, TEST, false, silent()))
                 .isInstanceOf(BadInputException.class)
@@ -277,10 +351,11 @@ class FloatTrainingTest {
     }
 
     /** A step's intermediates are some hundred kilobytes, so hundreds of leaking steps would show as tens of megabytes. */
-    @Test
-    void doesNotLeakNativeMemory() {
+    @ParameterizedTest
+    @MethodSource("geometries")
+    void doesNotLeakNativeMemory(Geometry geometry) {
         List<Long> used = new ArrayList<>();
-        training(settings(30), "out").run(TRAIN, TEST, false, new TrainingListener() {
+        training(geometry, settings(30), "out").run(TRAIN, TEST, false, new TrainingListener() {
             @Override
             public void epoch(EpochReport report) {
                 used.add(Pointer.totalBytes());

@@ -27,7 +27,7 @@ class MuonTest {
         try (PointerScope _ = new PointerScope()) {
             double[] diagonal = {3, 4};
             Tensor matrix = tensor(new float[] {3, 0, 0, 4}, 1, 2, 2);
-            FloatBuffer found = VitModule.floats(Muon.orthogonal(matrix).contiguous());
+            FloatBuffer found = Torch.floats(Muon.orthogonal(matrix).contiguous());
             for (int i = 0; i < 2; i++) {
                 double x = diagonal[i] / 5; // the matrix has norm 5
                 for (int step = 0; step < 5; step++) {
@@ -53,7 +53,7 @@ class MuonTest {
                 Tensor product = shape[1] < shape[2]
                         ? orthogonal.bmm(orthogonal.transpose(1, 2))
                         : orthogonal.transpose(1, 2).bmm(orthogonal);
-                FloatBuffer found = VitModule.floats(product.contiguous());
+                FloatBuffer found = Torch.floats(product.contiguous());
                 for (int n = 0; n < 3; n++) {
                     for (int i = 0; i < 4; i++) {
                         for (int j = 0; j < 4; j++) {
@@ -85,8 +85,8 @@ class MuonTest {
                 Tensor gradients = tensor(gradient, layout.total());
                 Muon muon = new Muon(values, gradients, layout, 0)) {
             muon.step(0.1);
-            FloatBuffer moved = VitModule.floats(values);
-            FloatBuffer left = VitModule.floats(gradients);
+            FloatBuffer moved = Torch.floats(values);
+            FloatBuffer left = Torch.floats(gradients);
             for (ParameterLayout.Slot slot : layout.slots()) {
                 boolean matrix =
                         slot.name().startsWith("blocks.") && slot.shape().size() == 2;
@@ -112,25 +112,55 @@ class MuonTest {
     void findsEveryMatrixOfEveryBlock() {
         ParameterLayout layout =
                 ParameterLayout.of(new VitConfig(8, 4, 1, 8, 3, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f));
-        for (ParameterLayout.BlockMatrices kind : layout.blockMatrices()) {
+        for (ParameterLayout.MatrixGroup group : layout.matrixGroups()) {
             for (int block = 0; block < 3; block++) {
-                String name = "blocks." + block + "." + kind.name();
+                String name = group.name().replace("*", String.valueOf(block));
                 ParameterLayout.Slot slot = layout.slots().stream()
                         .filter(s -> s.name().equals(name))
                         .findFirst()
                         .orElseThrow();
-                assertThat(kind.offset() + block * kind.stride()).isEqualTo(slot.offset());
-                assertThat(kind.rows() * kind.columns()).isEqualTo(slot.size());
+                assertThat(group.offset() + block * group.stride()).isEqualTo(slot.offset());
+                assertThat(group.rows() * group.columns()).isEqualTo(slot.size());
             }
         }
-        assertThat(layout.blockMatrices())
-                .extracting(ParameterLayout.BlockMatrices::name)
-                .containsExactly("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight");
+        assertThat(layout.matrixGroups())
+                .extracting(ParameterLayout.MatrixGroup::name)
+                .containsExactly(
+                        "blocks.*.attn.qkv.weight",
+                        "blocks.*.attn.proj.weight",
+                        "blocks.*.mlp.fc1.weight",
+                        "blocks.*.mlp.fc2.weight");
+    }
+
+    /** Stages have blocks of their own width; a merging is a group of one. */
+    @Test
+    void findsTheMatricesOfEachStageOfASwin() {
+        ParameterLayout layout = ParameterLayout.of(ModelProbe.SMALL_SWIN);
+        assertThat(layout.matrixGroups())
+                .extracting(
+                        group -> group.name() + " " + group.count() + " x " + group.rows() + " x " + group.columns())
+                .containsExactly(
+                        "layers.0.blocks.*.attn.qkv.weight 2 x 24 x 8",
+                        "layers.0.blocks.*.attn.proj.weight 2 x 8 x 8",
+                        "layers.0.blocks.*.mlp.fc1.weight 2 x 16 x 8",
+                        "layers.0.blocks.*.mlp.fc2.weight 2 x 8 x 16",
+                        "layers.1.downsample.reduction.weight 1 x 16 x 32",
+                        "layers.1.blocks.*.attn.qkv.weight 1 x 48 x 16",
+                        "layers.1.blocks.*.attn.proj.weight 1 x 16 x 16",
+                        "layers.1.blocks.*.mlp.fc1.weight 1 x 32 x 16",
+                        "layers.1.blocks.*.mlp.fc2.weight 1 x 16 x 32");
+        for (ParameterLayout.MatrixGroup group : layout.matrixGroups()) {
+            for (int block = 0; block < group.count(); block++) {
+                String name = group.name().replace("*", String.valueOf(block));
+                int offset = group.offset() + block * group.stride();
+                assertThat(layout.slots()).anyMatch(slot -> slot.name().equals(name) && slot.offset() == offset);
+            }
+        }
     }
 
     private static Tensor tensor(float[] values, long... shape) {
         Tensor tensor = zeros(shape);
-        VitModule.floats(tensor).put(values);
+        Torch.floats(tensor).put(values);
         return tensor;
     }
 }

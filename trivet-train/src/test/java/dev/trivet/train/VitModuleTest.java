@@ -11,16 +11,13 @@ import dev.trivet.model.Pooling;
 import dev.trivet.model.VitConfig;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.SafetensorsWriter;
-import java.nio.FloatBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.Random;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.DisabledIfSystemProperty;
@@ -39,66 +36,21 @@ class VitModuleTest {
 
     @Test
     void answersAsTimmsVit() {
-        compare("vit_micro", new VitConfig(64, 16, 3, 64, 3, 4, 256, 10, Pooling.TOKEN, true, false, true, 1e-6f));
+        ModelProbe.compareWithGolden(
+                "vit_micro", new VitConfig(64, 16, 3, 64, 3, 4, 256, 10, Pooling.TOKEN, true, false, true, 1e-6f));
     }
 
     @Test
     void answersAsTimmsVitWithAveragePooling() {
-        compare("vit_gap_micro", new VitConfig(48, 8, 3, 32, 2, 2, 128, 7, Pooling.AVERAGE, false, false, true, 1e-6f));
+        ModelProbe.compareWithGolden(
+                "vit_gap_micro", new VitConfig(48, 8, 3, 32, 2, 2, 128, 7, Pooling.AVERAGE, false, false, true, 1e-6f));
     }
 
     @Test
     void answersAsTimmsDistilledDeit() {
-        compare(
+        ModelProbe.compareWithGolden(
                 "deit_distilled_micro",
                 new VitConfig(64, 16, 3, 48, 2, 3, 192, 10, Pooling.TOKEN, true, true, true, 1e-6f));
-    }
-
-    private static void compare(String name, VitConfig config) {
-        try (PointerScope _ = new PointerScope();
-                SafetensorsFile golden = SafetensorsFile.open(golden(name, "golden"));
-                SafetensorsFile model = SafetensorsFile.open(golden(name, "model"));
-                VitModule module = new VitModule(config, VitModule.Projection.PLAIN, 0)) {
-            module.load(model);
-            FloatBuffer logits = VitModule.floats(
-                    module.forward(patches(golden.find("input").orElseThrow().toFloats(), config)));
-            float[] expected = golden.find("output").orElseThrow().toFloats();
-            assertThat(logits.capacity()).isEqualTo(expected.length);
-            for (int i = 0; i < expected.length; i++) {
-                assertThat(logits.get(i)).isCloseTo(expected[i], within(1e-5f + 1e-4f * Math.abs(expected[i])));
-            }
-            assertThat(module.weights().stream()
-                            .map(dev.trivet.tensor.Tensor::name)
-                            .toList())
-                    .containsExactlyInAnyOrderElementsOf(model.names());
-        }
-    }
-
-    private static Path golden(String folder, String name) {
-        return Path.of(System.getProperty("trivet.goldens"), folder, name + ".safetensors");
-    }
-
-    /** {@code [batch, channels, side, side]} to {@code [batch, patches, patchLength]}. */
-    private static Tensor patches(float[] images, VitConfig config) {
-        int side = config.imageSize();
-        int patch = config.patchSize();
-        int channels = config.channels();
-        int batch = images.length / (channels * side * side);
-        float[] out = new float[images.length];
-        for (int b = 0; b < batch; b++) {
-            for (int c = 0; c < channels; c++) {
-                for (int y = 0; y < side; y++) {
-                    for (int x = 0; x < side; x++) {
-                        int token = b * config.patches() + y / patch * config.grid() + x / patch;
-                        int within = (c * patch + y % patch) * patch + x % patch;
-                        out[token * config.patchLength() + within] = images[((b * channels + c) * side + y) * side + x];
-                    }
-                }
-            }
-        }
-        Tensor tensor = zeros(batch, config.patches(), config.patchLength());
-        VitModule.floats(tensor).put(out);
-        return tensor;
     }
 
     @Test
@@ -107,72 +59,38 @@ class VitModuleTest {
                 TINY,
                 new VitConfig(8, 4, 1, 8, 2, 2, 16, 3, Pooling.AVERAGE, true, false, false, 1e-6f),
                 new VitConfig(8, 4, 3, 8, 1, 1, 12, 3, Pooling.TOKEN, true, true, true, 1e-6f))) {
-            try (PointerScope _ = new PointerScope();
-                    VitModule module = new VitModule(config, VitModule.Projection.PLAIN, 5)) {
-                Random random = new Random(1);
-                FloatBuffer values = VitModule.floats(module.values());
-                for (int i = 0; i < values.capacity(); i++) {
-                    values.put(i, values.get(i) + 0.3f * (float) random.nextGaussian());
-                }
-                Tensor input = zeros(6, config.patches(), config.patchLength());
-                FloatBuffer pixels = VitModule.floats(input);
-                for (int i = 0; i < pixels.capacity(); i++) {
-                    pixels.put(i, (float) random.nextGaussian());
-                }
-                Tensor labels = labels(0, 1, 2, 2, 1, 0);
-                cross_entropy(module.forward(input), labels).backward();
-                FloatBuffer gradients = VitModule.floats(module.gradients());
-                for (ParameterLayout.Slot slot : module.layout().slots()) {
-                    int i = slot.offset() + random.nextInt(slot.size());
-                    float before = values.get(i);
-                    values.put(i, before + 0.01f);
-                    double above = cross_entropy(module.forward(input), labels).item_double();
-                    values.put(i, before - 0.01f);
-                    double below = cross_entropy(module.forward(input), labels).item_double();
-                    values.put(i, before);
-                    assertThat((double) gradients.get(i))
-                            .as(slot.name())
-                            .isCloseTo((above - below) / 0.02, within(3e-4));
-                }
-            }
+            ModelProbe.compareGradients(config);
         }
     }
 
     @Test
     void gradientsStartAnewOnceZeroed() {
         try (PointerScope _ = new PointerScope();
-                VitModule module = new VitModule(TINY, VitModule.Projection.PLAIN, 5)) {
-            VitModule.floats(module.values()).put(module.layout().total() - 1, 0.5f);
+                TrainableModel module = TrainableModel.of(TINY, Projection.PLAIN, 5)) {
+            Torch.floats(module.parameters().values())
+                    .put(module.parameters().layout().total() - 1, 0.5f);
             Tensor input = zeros(1, TINY.patches(), TINY.patchLength());
-            Tensor label = labels(1);
-            cross_entropy(module.forward(input), label).backward();
-            double once = module.gradients().norm().item_double();
-            cross_entropy(module.forward(input), label).backward();
-            assertThat(module.gradients().norm().item_double()).isCloseTo(2 * once, within(1e-5));
-            module.gradients().zero_();
-            cross_entropy(module.forward(input), label).backward();
-            assertThat(module.gradients().norm().item_double()).isEqualTo(once);
+            Tensor label = Torch.longs(new int[] {1});
+            cross_entropy(module.forward(input, Optional.empty()), label).backward();
+            double once = module.parameters().gradients().norm().item_double();
+            cross_entropy(module.forward(input, Optional.empty()), label).backward();
+            assertThat(module.parameters().gradients().norm().item_double()).isCloseTo(2 * once, within(1e-5));
+            module.parameters().gradients().zero_();
+            cross_entropy(module.forward(input, Optional.empty()), label).backward();
+            assertThat(module.parameters().gradients().norm().item_double()).isEqualTo(once);
         }
-    }
-
-    private static Tensor labels(int... values) {
-        Tensor labels = zeros(values.length).to(ScalarType.Long);
-        for (int i = 0; i < values.length; i++) {
-            labels.data_ptr_long().put(i, values[i]);
-        }
-        return labels;
     }
 
     @Test
     void sendsEveryLinearLayerThroughTheProjection() {
         List<String> names = new ArrayList<>();
-        VitModule.Projection recording = (name, input, weight, bias) -> {
+        Projection recording = (name, input, weight, bias) -> {
             names.add(name);
-            return VitModule.Projection.PLAIN.apply(name, input, weight, bias);
+            return Projection.PLAIN.apply(name, input, weight, bias);
         };
         try (PointerScope _ = new PointerScope();
-                VitModule module = new VitModule(TINY, recording, 5)) {
-            module.forward(zeros(1, TINY.patches(), TINY.patchLength()));
+                TrainableModel module = TrainableModel.of(TINY, recording, 5)) {
+            module.forward(zeros(1, TINY.patches(), TINY.patchLength()), Optional.empty());
         }
         assertThat(names)
                 .containsExactly(
@@ -191,14 +109,16 @@ class VitModuleTest {
     @Test
     void takesBackTheWeightsItGave(@TempDir Path folder) {
         Path file = folder.resolve("model.safetensors");
-        try (VitModule first = new VitModule(TINY, VitModule.Projection.PLAIN, 1);
-                VitModule second = new VitModule(TINY, VitModule.Projection.PLAIN, 2)) {
-            SafetensorsWriter.write(file, first.weights(), Map.of());
-            assertThat(VitModule.floats(second.values())).isNotEqualTo(VitModule.floats(first.values()));
+        try (TrainableModel first = TrainableModel.of(TINY, Projection.PLAIN, 1);
+                TrainableModel second = TrainableModel.of(TINY, Projection.PLAIN, 2)) {
+            SafetensorsWriter.write(file, first.parameters().weights(), Map.of());
+            assertThat(Torch.floats(second.parameters().values()))
+                    .isNotEqualTo(Torch.floats(first.parameters().values()));
             try (SafetensorsFile source = SafetensorsFile.open(file)) {
-                second.load(source);
+                second.parameters().load(source);
             }
-            assertThat(VitModule.floats(second.values())).isEqualTo(VitModule.floats(first.values()));
+            assertThat(Torch.floats(second.parameters().values()))
+                    .isEqualTo(Torch.floats(first.parameters().values()));
         }
     }
 
@@ -207,17 +127,17 @@ class VitModuleTest {
         Path file = folder.resolve("model.safetensors");
         VitConfig wider = new VitConfig(8, 4, 1, 16, 2, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
         VitConfig deeper = new VitConfig(8, 4, 1, 8, 3, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
-        try (VitModule module = new VitModule(TINY, VitModule.Projection.PLAIN, 1);
-                VitModule wide = new VitModule(wider, VitModule.Projection.PLAIN, 1);
-                VitModule deep = new VitModule(deeper, VitModule.Projection.PLAIN, 1)) {
-            SafetensorsWriter.write(file, module.weights(), Map.of());
+        try (TrainableModel module = TrainableModel.of(TINY, Projection.PLAIN, 1);
+                TrainableModel wide = TrainableModel.of(wider, Projection.PLAIN, 1);
+                TrainableModel deep = TrainableModel.of(deeper, Projection.PLAIN, 1)) {
+            SafetensorsWriter.write(file, module.parameters().weights(), Map.of());
             try (SafetensorsFile source = SafetensorsFile.open(file)) {
-                assertThatThrownBy(() -> wide.load(source))
+                assertThatThrownBy(() -> wide.parameters().load(source))
                         .isInstanceOf(BadInputException.class)
                         .hasMessageContaining(file.toString())
                         .hasMessageContaining("cls_token")
                         .hasMessageContaining("[1, 1, 8]");
-                assertThatThrownBy(() -> deep.load(source))
+                assertThatThrownBy(() -> deep.parameters().load(source))
                         .isInstanceOf(BadInputException.class)
                         .hasMessageContaining("no tensor blocks.2.norm1.weight");
             }
@@ -228,7 +148,7 @@ class VitModuleTest {
     @Test
     void startsWithTheOriginalVitsWeights() {
         VitConfig config = new VitConfig(28, 4, 1, 64, 2, 2, 256, 10, Pooling.TOKEN, true, false, true, 1e-6f);
-        try (VitModule module = new VitModule(config, VitModule.Projection.PLAIN, 9)) {
+        try (TrainableModel module = TrainableModel.of(config, Projection.PLAIN, 9)) {
             assertThat(deviation(weights(module, "blocks.1.mlp.fc1.weight")))
                     .isCloseTo(Math.sqrt(2.0 / 320), within(0.002));
             assertThat(deviation(weights(module, "blocks.0.attn.proj.weight")))
@@ -248,9 +168,10 @@ class VitModuleTest {
         }
     }
 
-    private static float[] weights(VitModule module, String name) {
-        Optional<dev.trivet.tensor.Tensor> found =
-                module.weights().stream().filter(w -> w.name().equals(name)).findFirst();
+    private static float[] weights(TrainableModel module, String name) {
+        Optional<dev.trivet.tensor.Tensor> found = module.parameters().weights().stream()
+                .filter(w -> w.name().equals(name))
+                .findFirst();
         return found.orElseThrow().toFloats();
     }
 

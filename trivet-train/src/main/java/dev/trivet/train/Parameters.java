@@ -1,0 +1,115 @@
+package dev.trivet.train;
+
+import static org.bytedeco.pytorch.global.torch.zeros;
+
+import dev.trivet.BadInputException;
+import dev.trivet.tensor.TensorSource;
+import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * The parameters of a model. All are views of one flat vector, all gradients views of another, in the order of a
+ * {@link ParameterLayout}; the backward pass adds into the gradient views in place.
+ *
+ * <p>For one thread; further threads take a {@link #replica}. Native memory is freed by {@link #close()}.
+ */
+final class Parameters implements AutoCloseable {
+    private final ParameterLayout layout;
+    private final Tensor values;
+    private final Tensor gradients;
+    private final Map<String, Tensor> views = new HashMap<>();
+
+    /** All zero. */
+    Parameters(ParameterLayout layout) {
+        this(layout, zeros(layout.total()));
+    }
+
+    private Parameters(ParameterLayout layout, Tensor values) {
+        this.layout = layout;
+        this.values = values;
+        gradients = zeros(layout.total());
+        for (ParameterLayout.Slot slot : layout.slots()) {
+            Tensor parameter = view(values, slot).detach().requires_grad_(true);
+            parameter.mutable_grad().put(view(gradients, slot));
+            views.put(slot.name(), parameter);
+        }
+    }
+
+    /** The same values with gradients of its own, for another thread. */
+    Parameters replica() {
+        return new Parameters(layout, new Tensor(values));
+    }
+
+    private static Tensor view(Tensor flat, ParameterLayout.Slot slot) {
+        return flat.narrow(0, slot.offset(), slot.size()).view(slot.dimensions());
+    }
+
+    ParameterLayout layout() {
+        return layout;
+    }
+
+    /** All values, {@code [layout().total()]}; writing to it changes the model. */
+    Tensor values() {
+        return values;
+    }
+
+    /** The gradient of {@link #values()}; to be zeroed before each backward pass. */
+    Tensor gradients() {
+        return gradients;
+    }
+
+    /** @throws IllegalStateException if the model has no such parameter */
+    Tensor get(String name) {
+        return find(name).orElseThrow(() -> new IllegalStateException("no parameter " + name));
+    }
+
+    Optional<Tensor> find(String name) {
+        return Optional.ofNullable(views.get(name));
+    }
+
+    /** The parameters under timm's names, copied. */
+    List<dev.trivet.tensor.Tensor> weights() {
+        FloatBuffer all = Torch.floats(values);
+        List<dev.trivet.tensor.Tensor> weights = new ArrayList<>();
+        for (ParameterLayout.Slot slot : layout.slots()) {
+            float[] copy = new float[slot.size()];
+            all.get(slot.offset(), copy);
+            weights.add(dev.trivet.tensor.Tensor.ofFloats(slot.name(), copy, slot.dimensions()));
+        }
+        return weights;
+    }
+
+    /**
+     * Takes the parameters from a checkpoint with timm's names; tensors that the model does not have are passed over.
+     *
+     * @throws BadInputException if one is missing or has another shape
+     */
+    void load(TensorSource source) {
+        FloatBuffer all = Torch.floats(values);
+        for (ParameterLayout.Slot slot : layout.slots()) {
+            dev.trivet.tensor.Tensor weight = source.find(slot.name())
+                    .orElseThrow(() -> new BadInputException(
+                            source.file(), "has no tensor " + slot.name(), "give weights that fit the config"));
+            if (!weight.shape().equals(slot.shape()) || !weight.isFloating()) {
+                throw new BadInputException(
+                        source.file(),
+                        "has tensor " + slot.name() + " as " + weight.dtype() + " " + weight.shapeText() + " where the "
+                                + "config asks for floats " + slot.shape(),
+                        "give weights that fit the config");
+            }
+            all.put(slot.offset(), weight.toFloats());
+        }
+    }
+
+    @Override
+    public void close() {
+        views.values().forEach(Tensor::close);
+        values.close();
+        gradients.close();
+    }
+}

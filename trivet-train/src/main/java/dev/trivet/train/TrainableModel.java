@@ -1,0 +1,55 @@
+package dev.trivet.train;
+
+import dev.trivet.BadInputException;
+import dev.trivet.model.Geometry;
+import dev.trivet.model.SwinConfig;
+import dev.trivet.model.VitConfig;
+import java.util.Optional;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * A model that can be trained: parameters and a forward pass that PyTorch differentiates. What trains it need not know which model it
+ * is.
+ *
+ * <p>For one thread; further threads take a {@link #replica}. Native memory is freed by {@link #close()}; {@link #forward} leaves its
+ * intermediates to the caller's pointer scope.
+ */
+sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinModule {
+    /**
+     * A model with the {@link InitialWeights} of {@code seed}.
+     *
+     * @param projection how its linear layers compute
+     * @throws BadInputException if a model of this geometry has parameters that training does not know
+     */
+    static TrainableModel of(Geometry geometry, Projection projection, long seed) {
+        ParameterLayout layout = ParameterLayout.of(geometry);
+        TransformerLayers layers = new TransformerLayers(new Parameters(layout), projection);
+        InitialWeights.draw(
+                layout,
+                PatchGrid.of(geometry),
+                seed,
+                Torch.floats(layers.parameters().values()));
+        return switch (geometry) {
+            case VitConfig vit -> new VitModule(vit, layers);
+            case SwinConfig swin -> new SwinModule(swin, layers);
+        };
+    }
+
+    Geometry geometry();
+
+    Parameters parameters();
+
+    /** The same model for another thread: it shares the values of the parameters and has gradients of its own. */
+    TrainableModel replica();
+
+    /**
+     * Logits {@code [batch, classes]}.
+     *
+     * @param patches {@code [batch, patches, patchLength]}, see {@link ImageBatch}
+     * @param kept what {@link DropPath} leaves of each residual branch, {@code [blocks, 2, batch, 1, 1]}; empty for all
+     */
+    Tensor forward(Tensor patches, Optional<Tensor> kept);
+
+    @Override
+    void close();
+}
