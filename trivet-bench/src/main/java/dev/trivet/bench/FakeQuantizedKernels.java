@@ -131,8 +131,7 @@ final class FakeQuantizedKernels implements Kernels {
                     .intoMemorySegment(values, 4 * i, ORDER);
         }
         for (; i < count; i++) {
-            values.setAtIndex(
-                    ValueLayout.JAVA_INT, i, Math.round(values.getAtIndex(ValueLayout.JAVA_FLOAT, i)));
+            values.setAtIndex(ValueLayout.JAVA_INT, i, Math.round(values.getAtIndex(ValueLayout.JAVA_FLOAT, i)));
         }
     }
 

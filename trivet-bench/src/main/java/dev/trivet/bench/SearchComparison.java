@@ -66,7 +66,8 @@ public final class SearchComparison {
         System.out.printf(
                 "%s, %d images, %d threads%nmedian: integer kernels %.1f s, float32 fake quantization %.1f s, ratio %.2f%n",
                 integers.description(), images, threads, a, b, b / a);
-        System.out.printf("layers with another weight or input scale: %d of %d%n", differing(results), layers(results[0]));
+        System.out.printf(
+                "layers with another weight or input scale: %d of %d%n", differing(results), layers(results[0]));
     }
 
     private static CalibrationImages calibration(VitModel model, Path folder, int count) {
