@@ -170,6 +170,22 @@ class FloatTrainingTest {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> training(otherEpsilon, settings(1), "out"))
                 .withMessageContaining("epsilon");
+        Preprocessing squashed =
+                new Preprocessing(8, 8, Interpolation.BICUBIC, List.of(0.4f), List.of(0.2f), Preprocessing.Fit.SQUASH);
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> new FloatTraining(CONFIG, squashed, settings(1), folder))
+                .withMessageContaining("squashed");
+    }
+
+    @Test
+    void refusesPartsThatTrainingDoesNotCompute() {
+        VitConfig registers = new VitConfig(8, 4, 1, 16, 2, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f, 2, 0);
+        VitConfig preLogits = new VitConfig(8, 4, 1, 16, 2, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f, 0, 8);
+        for (VitConfig config : List.of(registers, preLogits)) {
+            assertThatThrownBy(() -> ParameterLayout.of(config))
+                    .isInstanceOf(BadInputException.class)
+                    .hasMessageContaining("register tokens, pre-logits");
+        }
     }
 
     /** Shapes for which width times ratio, or size over crop fraction, is not exact in floating point. */
