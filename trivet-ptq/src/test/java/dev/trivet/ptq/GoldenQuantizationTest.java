@@ -122,7 +122,7 @@ class GoldenQuantizationTest {
     @ParameterizedTest
     @CsvSource({
         "swin_micro, trivet, 4",
-        "swin_micro, liu2021, 6",
+        "swin_micro_window4, liu2021, 6",
         "swin_padded_micro, trivet, 6",
         "swin_padded_first_micro, liu2021, 8"
     })
