@@ -31,6 +31,9 @@ final class LinearStage {
     /** A handful of rows cannot say how to move many weights: so many rows per input there must be. */
     private static final int ROWS_PER_INPUT = 8;
 
+    /** A few rows must not outweigh all others where weights are fitted: there are too few of them to say so much. */
+    private static final float MOST_GAIN = 64;
+
     private final LayerSamples samples;
     private final Kernels kernels;
     private final Supplier<SampleWorker> workers;
@@ -39,10 +42,8 @@ final class LinearStage {
     private final int rows;
     private final int inputs;
     private final int outputs;
-    /** A few rows must not outweigh all others where weights are fitted: there are too few of them to say so much. */
+    /** The rows' gains where weights are fitted. */
     private final float[] fitGains;
-
-    private static final float MOST_GAIN = 64;
 
     LinearStage(LayerSamples samples, Kernels kernels, OperatorPlan bits, TrivetSettings settings) {
         this.samples = samples;

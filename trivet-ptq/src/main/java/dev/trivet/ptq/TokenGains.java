@@ -1,10 +1,12 @@
 package dev.trivet.ptq;
 
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.model.Pooling;
 import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
+import dev.trivet.runtime.LayerObserver;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Map;
@@ -30,6 +32,7 @@ final class TokenGains {
     private static final int IMAGES = 8;
     private static final double NOISE = 0.05;
     private static final double MOST = 1000;
+    private static final LayerObserver NOBODY = new LayerObserver() {};
 
     private final VitModel model;
     private final int threads;
@@ -89,7 +92,7 @@ final class TokenGains {
                                     MemorySegment effects =
                                             worker.unit().buffers.get("effects", 0);
                                     for (int g = 0; g <= prefixes; g++) {
-                                        gains[g] += effects.getAtIndex(java.lang.foreign.ValueLayout.JAVA_DOUBLE, g);
+                                        gains[g] += effects.getAtIndex(JAVA_DOUBLE, g);
                                     }
                                 }
                             }));
@@ -101,8 +104,6 @@ final class TokenGains {
         }
         return relative;
     }
-
-    private static final dev.trivet.runtime.LayerObserver NOBODY = new dev.trivet.runtime.LayerObserver() {};
 
     /** Squared movement of the logits per noisy token: of each prefix token, then of a patch. */
     private static void effects(
@@ -132,7 +133,7 @@ final class TokenGains {
                 noisy.setAtIndex(JAVA_FLOAT, i, (float) (v + noise * random.nextGaussian()));
             }
             double moved = OperatorOutput.squaredDistance(worker.tail().logits(noisy), clean, tail.classes());
-            effects.setAtIndex(java.lang.foreign.ValueLayout.JAVA_DOUBLE, g, moved / (to - from));
+            effects.setAtIndex(JAVA_DOUBLE, g, moved / (to - from));
         }
     }
 }
