@@ -56,14 +56,16 @@ public record Quantization(
      */
     public VitModel run(
             Begun begun, SearchListener listener, Consumer<OperatorChoice> choices, SearchCheckpoint checkpoint) {
+        // A large model must not be held more often than needed.
+        VitModel prepared = begun.units() == 0 ? begun.model() : prepared();
         return BlockwiseSearch.quantize(
-                prepared(),
+                prepared,
                 begun.model(),
                 begun.units(),
                 kernels,
                 images,
                 settings.threads(),
-                search(plan, settings, gains(), choices),
+                search(plan, settings, new TokenGains(prepared, settings.threads()), choices),
                 listener,
                 checkpoint);
     }
@@ -74,9 +76,10 @@ public record Quantization(
      * @param candidateBits widths from 2 to 10, all different
      */
     public ModuleSensitivity sensitivity(int[] candidateBits, SearchListener listener) {
-        TokenGains gains = gains();
+        VitModel prepared = prepared();
+        TokenGains gains = new TokenGains(prepared, settings.threads());
         return ModuleSensitivity.measure(
-                prepared(),
+                prepared,
                 kernels,
                 images,
                 asked -> search(asked, settings, gains, choice -> {}),
@@ -92,10 +95,6 @@ public record Quantization(
         return run(start(), listener, choice -> {}, SearchCheckpoint.NONE);
     }
 
-    private TokenGains gains() {
-        return new TokenGains(prepared(), settings.threads());
-    }
-
     static UnitSearch search(
             QuantizationPlan plan, MethodSettings settings, TokenGains gains, Consumer<OperatorChoice> choices) {
         return switch (settings) {
@@ -107,7 +106,8 @@ public record Quantization(
     /** Upper bound of the memory that {@link #run} takes beside the model, bytes, whatever the number of images. */
     public long memoryBound() {
         return 2 * TokenStore.IN_MEMORY
-                + search(plan, settings, gains(), choice -> {}).memoryBound(model.geometry())
+                + search(plan, settings, new TokenGains(model, settings.threads()), choice -> {})
+                        .memoryBound(model.geometry())
                 // Per thread: two sessions with their buffers.
                 + 2L * settings.threads() * sessionBytes(model.geometry());
     }
