@@ -8,6 +8,7 @@ import dev.trivet.kernel.Kernels;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.ptq.FileSizeBound;
+import dev.trivet.ptq.MethodSettings;
 import dev.trivet.ptq.MixedPrecision;
 import dev.trivet.ptq.ModuleSensitivity;
 import dev.trivet.ptq.Quantization;
@@ -124,7 +125,8 @@ final class QuantizationRun {
         long provenance = FileSizeBound.provenanceBytes(known)
                 + 2L * base.operators().size()
                 + SearchReport.bound(base.operators().size(), modules, 10);
-        FileSizeBound bound = new FileSizeBound(model.config(), base, provenance);
+        MethodSettings settings = method.settings(sample.seed(), common.threads());
+        FileSizeBound bound = new FileSizeBound(model.config(), base, settings, provenance);
         ModuleSensitivity sensitivity = quantization(base)
                 .sensitivity(
                         mixed.candidates(bound),

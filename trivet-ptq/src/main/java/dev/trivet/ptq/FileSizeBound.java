@@ -4,20 +4,23 @@ import dev.trivet.format.BitPacking;
 import dev.trivet.format.Provenance;
 import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelConfig;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
  * The largest a quantized-model file ({@code docs/format.md}) can become, known before anything is quantized. Codes, scales,
  * biases and floats have the sizes that their shapes say. Of the header only the digits of quantizers and offsets and the
- * number of picked levels are not known; they are taken at their longest: every quantizer below 8 bits lists {@code 2^bits}
- * levels of the most digits that codes of one byte have.
+ * number of picked levels are not known; they are taken at their longest: where a method picks levels, every quantizer below 8
+ * bits lists {@code 2^bits} of the most digits that codes of one byte have. What a method never stores is not counted.
  *
  * <p>The bound is a sum over operators, so a part of it can be chosen by an exact allocation. Immutable and safe for use by
  * many threads.
@@ -36,6 +39,8 @@ public final class FileSizeBound {
 
     private final Geometry geometry;
     private final QuantizationPlan base;
+    private final MethodSettings settings;
+    private final Set<String> stacked;
     private final Map<String, VitTensors.Linear> linears = new LinkedHashMap<>();
     private final List<BlockModule> modules;
     private final int offsetDigits;
@@ -46,11 +51,17 @@ public final class FileSizeBound {
 
     /**
      * @param base what is quantized, with the widths of everything that belongs to no module
+     * @param settings of the method, which say what it stores
      * @param provenanceBytes upper bound of what provenance takes, {@link #provenanceBytes}
      */
-    public FileSizeBound(ModelConfig model, QuantizationPlan base, long provenanceBytes) {
+    public FileSizeBound(ModelConfig model, QuantizationPlan base, MethodSettings settings, long provenanceBytes) {
         geometry = model.geometry();
         this.base = base;
+        this.settings = settings;
+        stacked = geometry.units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(unit -> ((ModelUnit.Block) unit).qkv())
+                .collect(Collectors.toSet());
         base.check(geometry);
         modules = BlockModule.of(geometry, base);
         VitTensors tensors = VitTensors.of(geometry);
@@ -145,12 +156,14 @@ public final class FileSizeBound {
             List<Long> shape = List.of(outputs, (long) linear.inputs());
             return bytes + 4 * size(shape) + entry(linear.weight(), shape);
         }
+        // Queries, keys and values are matrices of their own with a scale each, stored per channel.
+        long scales = settings.perChannel() || stacked.contains(name) ? outputs : 1;
         List<Long> packed = List.of(outputs, (long) BitPacking.bytesPerRow(linear.inputs(), operator.weightBits()));
         return bytes
                 + size(packed)
                 + entry(linear.weight(), packed)
-                + 4 * outputs
-                + entry(name + ".weight_scale", List.of(outputs))
+                + 4 * scales
+                + entry(name + ".weight_scale", List.of(scales))
                 + escaped("{\"name\":\"" + name + "\",\"weightBits\":10,\"input\":" + QUANTIZER + "},")
                 + levels(bits)
                 + (name.equals(VitNames.PATCH_EMBEDDING) ? equalization(name) : 0);
@@ -163,8 +176,8 @@ public final class FileSizeBound {
     }
 
     /** Most bytes that a quantizer's list of levels takes. */
-    private static long levels(int bits) {
-        if (bits >= 8) {
+    private long levels(int bits) {
+        if (bits >= 8 || !settings.levels()) {
             return 0;
         }
         int count = 1 << bits;

@@ -54,6 +54,12 @@ public record LiuSettings(
         return "liu2021";
     }
 
+    /** None: the paper's quantizers are uniform. */
+    @Override
+    public boolean levels() {
+        return false;
+    }
+
     /** The candidates as rising multiples of the initial scale: linear from alpha to beta, and 1 itself. */
     float[] factors() {
         float[] factors = new float[candidates + 1];

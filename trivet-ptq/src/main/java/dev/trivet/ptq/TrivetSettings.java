@@ -29,4 +29,10 @@ public record TrivetSettings(
     public String method() {
         return "trivet";
     }
+
+    /** Always. */
+    @Override
+    public boolean perChannel() {
+        return true;
+    }
 }
