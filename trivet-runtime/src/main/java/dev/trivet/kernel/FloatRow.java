@@ -1,0 +1,413 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorSpecies;
+
+/**
+ * A row of floats in the first-level cache, where {@link VectorPointwise} works: values are brought in, changed in place, and
+ * written out as an operand, in a loop each. That is a store and a load per register more than one loop for everything, and
+ * much less in the end: each loop is small enough for HotSpot to compile without creating vector objects, whatever the forms
+ * of input and operand are (docs/decisions.md has the measurement).
+ *
+ * <p>The array reaches at least one register beyond the row, so loops over it need no special end; what stands there means
+ * nothing. Ragged ends of memory are read and written in a last full register that overlaps the one before. For one thread.
+ */
+final class FloatRow {
+    private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
+    private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
+    private static final int L = F.length();
+    private static final int LANES = ReferencePointwise.LANES;
+    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+
+    /** One byte per float lane. With 4 float lanes no such byte species exists and bytes are stored one by one. */
+    private static final VectorSpecies<Byte> B =
+            L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
+
+    private static final VectorSpecies<Short> S = VectorSpecies.of(short.class, VectorShape.forBitSize(L * 16));
+
+    private final float[] lanes = new float[LANES];
+    private float[] values = new float[2 * LANES];
+
+    /** Makes room for so many values; keeps none. */
+    void reserve(int count) {
+        if (values.length < count + LANES) {
+            values = new float[Math.ceilDiv(count, LANES) * LANES + LANES];
+        }
+    }
+
+    /** {@code this[i] = x[from + i]}. */
+    void load(MemorySegment x, long from, int count) {
+        MemorySegment.copy(x, JAVA_FLOAT, 4 * from, values, 0, count);
+    }
+
+    /** {@code this[to + i] = raw[from + i] * scale}. */
+    void loadScaled(MemorySegment raw, boolean integer, long from, float scale, int to, int count) {
+        float[] row = values;
+        int last = count - L;
+        if (count < L) {
+            for (int i = 0; i < count; i++) {
+                row[to + i] = ReferencePointwise.rawValue(raw, from + i, integer) * scale;
+            }
+        } else if (integer) {
+            for (int i = 0; i < last; i += L) {
+                integers(raw, from + i).mul(scale).intoArray(row, to + i);
+            }
+            integers(raw, from + last).mul(scale).intoArray(row, to + last);
+        } else {
+            for (int i = 0; i < last; i += L) {
+                floats(raw, from + i).mul(scale).intoArray(row, to + i);
+            }
+            floats(raw, from + last).mul(scale).intoArray(row, to + last);
+        }
+    }
+
+    /** {@code this[i] = raw[from + i] * scale + added[addedFrom + i]}, one fused multiply-add. */
+    void loadBiased(
+            MemorySegment raw,
+            boolean integer,
+            long from,
+            float scale,
+            MemorySegment added,
+            long addedFrom,
+            int count) {
+        float[] row = values;
+        if (count < L) {
+            for (int i = 0; i < count; i++) {
+                float bias = added.getAtIndex(JAVA_FLOAT, addedFrom + i);
+                row[i] = Math.fma(ReferencePointwise.rawValue(raw, from + i, integer), scale, bias);
+            }
+            return;
+        }
+        FloatVector step = FloatVector.broadcast(F, scale);
+        int last = count - L;
+        if (integer) {
+            for (int i = 0; i < last; i += L) {
+                integers(raw, from + i).fma(step, floats(added, addedFrom + i)).intoArray(row, i);
+            }
+            integers(raw, from + last)
+                    .fma(step, floats(added, addedFrom + last))
+                    .intoArray(row, last);
+        } else {
+            for (int i = 0; i < last; i += L) {
+                floats(raw, from + i).fma(step, floats(added, addedFrom + i)).intoArray(row, i);
+            }
+            floats(raw, from + last).fma(step, floats(added, addedFrom + last)).intoArray(row, last);
+        }
+    }
+
+    void clear(int count) {
+        Arrays.fill(values, 0, count, 0f);
+    }
+
+    void divide(int count, float divisor) {
+        float[] row = values;
+        for (int i = 0; i < count; i += L) {
+            FloatVector.fromArray(F, row, i).div(divisor).intoArray(row, i);
+        }
+    }
+
+    /** {@code this[i] += x[from + i]}. */
+    void add(MemorySegment x, long from, int count) {
+        float[] row = values;
+        int whole = count - count % L;
+        for (int i = 0; i < whole; i += L) {
+            FloatVector.fromArray(F, row, i).add(floats(x, from + i)).intoArray(row, i);
+        }
+        for (int i = whole; i < count; i++) {
+            row[i] += x.getAtIndex(JAVA_FLOAT, from + i);
+        }
+    }
+
+    /** The values of a linear's raw row, which begins at {@code from}: {@link Product}. */
+    void loadValues(MemorySegment raw, long from, Product product) {
+        float[] row = values;
+        int count = product.columns();
+        int last = count - L;
+        if (count < L) {
+            for (int i = 0; i < count; i++) {
+                row[i] = ReferencePointwise.value(raw, from + i, i, product);
+            }
+        } else if (product.integer()) {
+            MemorySegment correction = product.correction();
+            MemorySegment scale = product.scale();
+            MemorySegment bias = product.bias();
+            for (int i = 0; i < last; i += L) {
+                value(raw, from + i, correction, scale, bias, i).intoArray(row, i);
+            }
+            value(raw, from + last, correction, scale, bias, last).intoArray(row, last);
+        } else {
+            MemorySegment bias = product.bias();
+            for (int i = 0; i < last; i += L) {
+                floats(raw, from + i).add(floats(bias, i)).intoArray(row, i);
+            }
+            floats(raw, from + last).add(floats(bias, last)).intoArray(row, last);
+        }
+    }
+
+    private static FloatVector value(
+            MemorySegment raw, long at, MemorySegment correction, MemorySegment scale, MemorySegment bias, int column) {
+        IntVector sums = IntVector.fromMemorySegment(I, raw, 4 * at, ORDER)
+                .sub(IntVector.fromMemorySegment(I, correction, 4L * column, ORDER));
+        return ((FloatVector) sums.convert(VectorOperators.I2F, 0)).fma(floats(scale, column), floats(bias, column));
+    }
+
+    /** {@code this[i] = gelu(this[i])}. */
+    void gelu(int count) {
+        float[] row = values;
+        for (int i = 0; i < count; i += L) {
+            VectorMath.gelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
+        }
+    }
+
+    /** {@code this[i] = this[i] * factor[i] + offset[i]}, one fused multiply-add. */
+    void equalize(float[] factor, float[] offset) {
+        float[] row = values;
+        int whole = factor.length - factor.length % L;
+        for (int i = 0; i < whole; i += L) {
+            FloatVector scaled = FloatVector.fromArray(F, row, i)
+                    .fma(FloatVector.fromArray(F, factor, i), FloatVector.fromArray(F, offset, i));
+            scaled.intoArray(row, i);
+        }
+        for (int i = whole; i < factor.length; i++) {
+            row[i] = Math.fma(row[i], factor[i], offset[i]);
+        }
+    }
+
+    /** The largest value; NaN only if there is nothing else. */
+    float highest(int count) {
+        float[] row = values;
+        int whole = count - count % L;
+        FloatVector most = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+        for (int i = 0; i < whole; i += L) {
+            FloatVector x = FloatVector.fromArray(F, row, i);
+            most = most.blend(x, x.compare(VectorOperators.GT, most));
+        }
+        float highest = most.reduceLanes(VectorOperators.MAX);
+        for (int i = whole; i < count; i++) {
+            highest = Math.max(highest, row[i]);
+        }
+        return highest;
+    }
+
+    /** {@code this[i] = exp(this[i] - shift)}; gives the striped sum. */
+    float exponentials(int count, float shift) {
+        float[] row = values;
+        int whole = count - count % LANES;
+        FloatVector a0 = FloatVector.zero(F);
+        FloatVector a1 = a0;
+        FloatVector a2 = a0;
+        FloatVector a3 = a0;
+        for (int i = 0; i < whole; i += LANES) {
+            a0 = a0.add(exponential(row, i, shift));
+            if (L <= 8) {
+                a1 = a1.add(exponential(row, i + L, shift));
+            }
+            if (L <= 4) {
+                a2 = a2.add(exponential(row, i + 2 * L, shift));
+                a3 = a3.add(exponential(row, i + 3 * L, shift));
+            }
+        }
+        spread(a0, a1, a2, a3);
+        for (int i = whole; i < count; i += L) {
+            exponential(row, i, shift);
+        }
+        return foldRest(whole, count);
+    }
+
+    private static FloatVector exponential(float[] row, int i, float shift) {
+        FloatVector e = VectorMath.exp(FloatVector.fromArray(F, row, i).sub(shift));
+        e.intoArray(row, i);
+        return e;
+    }
+
+    /** Adds the values behind the last whole stripe to {@link #lanes} and folds them. */
+    private float foldRest(int whole, int count) {
+        for (int i = whole; i < count; i++) {
+            lanes[i - whole] += values[i];
+        }
+        return ReferencePointwise.fold(lanes);
+    }
+
+    /** {@code this[i] = x[from + i]}; gives the striped sum, {@link ReferencePointwise}. */
+    float loadAndSum(MemorySegment x, long from, int count) {
+        float[] row = values;
+        int whole = count - count % LANES;
+        FloatVector a0 = FloatVector.zero(F);
+        FloatVector a1 = a0;
+        FloatVector a2 = a0;
+        FloatVector a3 = a0;
+        for (int i = 0; i < whole; i += LANES) {
+            a0 = a0.add(copied(x, from, row, i));
+            if (L <= 8) {
+                a1 = a1.add(copied(x, from, row, i + L));
+            }
+            if (L <= 4) {
+                a2 = a2.add(copied(x, from, row, i + 2 * L));
+                a3 = a3.add(copied(x, from, row, i + 3 * L));
+            }
+        }
+        spread(a0, a1, a2, a3);
+        for (int i = whole; i < count; i++) {
+            row[i] = x.getAtIndex(JAVA_FLOAT, from + i);
+        }
+        return foldRest(whole, count);
+    }
+
+    private static FloatVector copied(MemorySegment x, long from, float[] row, int i) {
+        FloatVector v = floats(x, from + i);
+        v.intoArray(row, i);
+        return v;
+    }
+
+    /** The striped sum of {@code (this[i] - mean)^2}. */
+    float squares(int count, float mean) {
+        float[] row = values;
+        int whole = count - count % LANES;
+        FloatVector a0 = FloatVector.zero(F);
+        FloatVector a1 = a0;
+        FloatVector a2 = a0;
+        FloatVector a3 = a0;
+        for (int i = 0; i < whole; i += LANES) {
+            a0 = square(a0, row, i, mean);
+            if (L <= 8) {
+                a1 = square(a1, row, i + L, mean);
+            }
+            if (L <= 4) {
+                a2 = square(a2, row, i + 2 * L, mean);
+                a3 = square(a3, row, i + 3 * L, mean);
+            }
+        }
+        spread(a0, a1, a2, a3);
+        for (int i = whole; i < count; i++) {
+            float d = row[i] - mean;
+            lanes[i - whole] = Math.fma(d, d, lanes[i - whole]);
+        }
+        return ReferencePointwise.fold(lanes);
+    }
+
+    private static FloatVector square(FloatVector sum, float[] row, int i, float mean) {
+        FloatVector d = FloatVector.fromArray(F, row, i).sub(mean);
+        return d.fma(d, sum);
+    }
+
+    /** {@code this[i] = ((this[i] - mean) * inverse) * gamma[i] + beta[i]}, the last two one fused multiply-add. */
+    void normalize(int count, float mean, float inverse, MemorySegment gamma, MemorySegment beta) {
+        float[] row = values;
+        int whole = count - count % L;
+        for (int i = 0; i < whole; i += L) {
+            FloatVector normal = FloatVector.fromArray(F, row, i).sub(mean).mul(inverse);
+            normal.fma(floats(gamma, i), floats(beta, i)).intoArray(row, i);
+        }
+        for (int i = whole; i < count; i++) {
+            float normal = (row[i] - mean) * inverse;
+            row[i] = Math.fma(normal, gamma.getAtIndex(JAVA_FLOAT, i), beta.getAtIndex(JAVA_FLOAT, i));
+        }
+    }
+
+    /** {@code x[to + i] += this[i]}. */
+    void addTo(MemorySegment x, long to, int count) {
+        float[] row = values;
+        int whole = count - count % L;
+        for (int i = 0; i < whole; i += L) {
+            floats(x, to + i).add(FloatVector.fromArray(F, row, i)).intoMemorySegment(x, 4 * (to + i), ORDER);
+        }
+        for (int i = whole; i < count; i++) {
+            x.setAtIndex(JAVA_FLOAT, to + i, x.getAtIndex(JAVA_FLOAT, to + i) + row[i]);
+        }
+    }
+
+    /** Writes {@code this[from + i] * factor} as elements {@code to + i} of an operand. */
+    void encode(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
+        if (count < L || (L < 8 && operand.integer && !operand.wide)) {
+            for (int i = 0; i < count; i++) {
+                ReferencePointwise.store(out, to + i, values[from + i] * factor, operand);
+            }
+        } else if (!operand.integer) {
+            storeFloats(from, count, factor, out, to);
+        } else if (operand.wide) {
+            storeShorts(from, count, factor, operand, out, to);
+        } else {
+            storeBytes(from, count, factor, operand, out, to);
+            byte[] levels = operand.levels;
+            if (levels != null) {
+                for (long i = to; i < to + count; i++) {
+                    out.set(JAVA_BYTE, i, levels[out.get(JAVA_BYTE, i) & 0xff]);
+                }
+            }
+        }
+    }
+
+    private void storeFloats(int from, int count, float factor, MemorySegment out, long to) {
+        float[] row = values;
+        int last = count - L;
+        for (int i = 0; i < last; i += L) {
+            FloatVector.fromArray(F, row, from + i).mul(factor).intoMemorySegment(out, 4 * (to + i), ORDER);
+        }
+        FloatVector.fromArray(F, row, from + last).mul(factor).intoMemorySegment(out, 4 * (to + last), ORDER);
+    }
+
+    private void storeBytes(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
+        float[] row = values;
+        int last = count - L;
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        for (int i = 0; i < last; i += L) {
+            IntVector code =
+                    VectorMath.code(FloatVector.fromArray(F, row, from + i).mul(factor), steps, low, high, zero);
+            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + i, ORDER);
+        }
+        IntVector code =
+                VectorMath.code(FloatVector.fromArray(F, row, from + last).mul(factor), steps, low, high, zero);
+        ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + last, ORDER);
+    }
+
+    private void storeShorts(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
+        float[] row = values;
+        int last = count - L;
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        for (int i = 0; i < last; i += L) {
+            IntVector code =
+                    VectorMath.code(FloatVector.fromArray(F, row, from + i).mul(factor), steps, low, high, zero);
+            ((ShortVector) code.castShape(S, 0)).intoMemorySegment(out, 2 * (to + i), ORDER);
+        }
+        IntVector code =
+                VectorMath.code(FloatVector.fromArray(F, row, from + last).mul(factor), steps, low, high, zero);
+        ((ShortVector) code.castShape(S, 0)).intoMemorySegment(out, 2 * (to + last), ORDER);
+    }
+
+    private void spread(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
+        a0.intoArray(lanes, 0);
+        if (L <= 8) {
+            a1.intoArray(lanes, L);
+        }
+        if (L <= 4) {
+            a2.intoArray(lanes, 2 * L);
+            a3.intoArray(lanes, 3 * L);
+        }
+    }
+
+    private static FloatVector floats(MemorySegment x, long index) {
+        return FloatVector.fromMemorySegment(F, x, 4 * index, ORDER);
+    }
+
+    private static FloatVector integers(MemorySegment x, long index) {
+        IntVector sums = IntVector.fromMemorySegment(I, x, 4 * index, ORDER);
+        return (FloatVector) sums.convert(VectorOperators.I2F, 0);
+    }
+}
