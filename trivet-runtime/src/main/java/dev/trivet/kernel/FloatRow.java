@@ -12,6 +12,7 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
@@ -36,7 +37,11 @@ final class FloatRow {
 
     private static final VectorSpecies<Short> S = VectorSpecies.of(short.class, VectorShape.forBitSize(L * 16));
 
-    private final float[] lanes = new float[LANES];
+    private static final FloatVector LANE = FloatVector.zero(F).addIndex(1);
+    private static final VectorShuffle<Float> BY_8 = by(8);
+    private static final VectorShuffle<Float> BY_4 = by(4);
+    private static final VectorShuffle<Float> BY_2 = by(2);
+
     private float[] values = new float[2 * LANES];
 
     /** Makes room for so many values; keeps none. */
@@ -200,8 +205,16 @@ final class FloatRow {
         return highest;
     }
 
-    /** {@code this[i] = exp(this[i] - shift)}; gives the striped sum. */
-    float exponentials(int count, float shift) {
+    /** {@code this[i] = exp(this[i] - shift)}. */
+    void exponentials(int count, float shift) {
+        float[] row = values;
+        for (int i = 0; i < count; i += L) {
+            VectorMath.exp(FloatVector.fromArray(F, row, i).sub(shift)).intoArray(row, i);
+        }
+    }
+
+    /** The striped sum, {@link ReferencePointwise}. */
+    float sum(int count) {
         float[] row = values;
         int whole = count - count % LANES;
         FloatVector a0 = FloatVector.zero(F);
@@ -209,65 +222,31 @@ final class FloatRow {
         FloatVector a2 = a0;
         FloatVector a3 = a0;
         for (int i = 0; i < whole; i += LANES) {
-            a0 = a0.add(exponential(row, i, shift));
+            a0 = a0.add(FloatVector.fromArray(F, row, i));
             if (L <= 8) {
-                a1 = a1.add(exponential(row, i + L, shift));
+                a1 = a1.add(FloatVector.fromArray(F, row, i + L));
             }
             if (L <= 4) {
-                a2 = a2.add(exponential(row, i + 2 * L, shift));
-                a3 = a3.add(exponential(row, i + 3 * L, shift));
+                a2 = a2.add(FloatVector.fromArray(F, row, i + 2 * L));
+                a3 = a3.add(FloatVector.fromArray(F, row, i + 3 * L));
             }
         }
-        spread(a0, a1, a2, a3);
-        for (int i = whole; i < count; i += L) {
-            exponential(row, i, shift);
-        }
-        return foldRest(whole, count);
-    }
-
-    private static FloatVector exponential(float[] row, int i, float shift) {
-        FloatVector e = VectorMath.exp(FloatVector.fromArray(F, row, i).sub(shift));
-        e.intoArray(row, i);
-        return e;
-    }
-
-    /** Adds the values behind the last whole stripe to {@link #lanes} and folds them. */
-    private float foldRest(int whole, int count) {
-        for (int i = whole; i < count; i++) {
-            lanes[i - whole] += values[i];
-        }
-        return ReferencePointwise.fold(lanes);
-    }
-
-    /** {@code this[i] = x[from + i]}; gives the striped sum, {@link ReferencePointwise}. */
-    float loadAndSum(MemorySegment x, long from, int count) {
-        float[] row = values;
-        int whole = count - count % LANES;
-        FloatVector a0 = FloatVector.zero(F);
-        FloatVector a1 = a0;
-        FloatVector a2 = a0;
-        FloatVector a3 = a0;
-        for (int i = 0; i < whole; i += LANES) {
-            a0 = a0.add(copied(x, from, row, i));
+        if (whole < count) {
+            a0 = a0.add(present(FloatVector.fromArray(F, row, whole), count - whole));
             if (L <= 8) {
-                a1 = a1.add(copied(x, from, row, i + L));
+                a1 = a1.add(present(FloatVector.fromArray(F, row, whole + L), count - whole - L));
             }
             if (L <= 4) {
-                a2 = a2.add(copied(x, from, row, i + 2 * L));
-                a3 = a3.add(copied(x, from, row, i + 3 * L));
+                a2 = a2.add(present(FloatVector.fromArray(F, row, whole + 2 * L), count - whole - 2 * L));
+                a3 = a3.add(present(FloatVector.fromArray(F, row, whole + 3 * L), count - whole - 3 * L));
             }
         }
-        spread(a0, a1, a2, a3);
-        for (int i = whole; i < count; i++) {
-            row[i] = x.getAtIndex(JAVA_FLOAT, from + i);
-        }
-        return foldRest(whole, count);
+        return fold(a0, a1, a2, a3);
     }
 
-    private static FloatVector copied(MemorySegment x, long from, float[] row, int i) {
-        FloatVector v = floats(x, from + i);
-        v.intoArray(row, i);
-        return v;
+    /** The first lanes, and zeros. Added to a sum they change nothing, because no sum that begins with zero is ever minus zero. */
+    private static FloatVector present(FloatVector v, int count) {
+        return v.blend(0f, LANE.compare(VectorOperators.GE, (float) count));
     }
 
     /** The striped sum of {@code (this[i] - mean)^2}. */
@@ -288,16 +267,26 @@ final class FloatRow {
                 a3 = square(a3, row, i + 3 * L, mean);
             }
         }
-        spread(a0, a1, a2, a3);
-        for (int i = whole; i < count; i++) {
-            float d = row[i] - mean;
-            lanes[i - whole] = Math.fma(d, d, lanes[i - whole]);
+        if (whole < count) {
+            a0 = squareOfPresent(a0, row, whole, mean, count - whole);
+            if (L <= 8) {
+                a1 = squareOfPresent(a1, row, whole + L, mean, count - whole - L);
+            }
+            if (L <= 4) {
+                a2 = squareOfPresent(a2, row, whole + 2 * L, mean, count - whole - 2 * L);
+                a3 = squareOfPresent(a3, row, whole + 3 * L, mean, count - whole - 3 * L);
+            }
         }
-        return ReferencePointwise.fold(lanes);
+        return fold(a0, a1, a2, a3);
     }
 
     private static FloatVector square(FloatVector sum, float[] row, int i, float mean) {
         FloatVector d = FloatVector.fromArray(F, row, i).sub(mean);
+        return d.fma(d, sum);
+    }
+
+    private static FloatVector squareOfPresent(FloatVector sum, float[] row, int i, float mean, int count) {
+        FloatVector d = present(FloatVector.fromArray(F, row, i).sub(mean), count);
         return d.fma(d, sum);
     }
 
@@ -391,15 +380,16 @@ final class FloatRow {
         ((ShortVector) code.castShape(S, 0)).intoMemorySegment(out, 2 * (to + last), ORDER);
     }
 
-    private void spread(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
-        a0.intoArray(lanes, 0);
-        if (L <= 8) {
-            a1.intoArray(lanes, L);
-        }
-        if (L <= 4) {
-            a2.intoArray(lanes, 2 * L);
-            a3.intoArray(lanes, 3 * L);
-        }
+    /** Folds the stripes in halves, {@link ReferencePointwise#fold}. */
+    private static float fold(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
+        FloatVector eight = L <= 8 ? a0.add(L <= 4 ? a2 : a1) : a0.add(a0.rearrange(BY_8));
+        FloatVector four = L <= 4 ? eight.add(a1.add(a3)) : eight.add(eight.rearrange(BY_4));
+        FloatVector two = four.add(four.rearrange(BY_2));
+        return two.lane(0) + two.lane(1);
+    }
+
+    private static VectorShuffle<Float> by(int distance) {
+        return VectorShuffle.fromOp(F, lane -> (lane + distance) % L);
     }
 
     private static FloatVector floats(MemorySegment x, long index) {

@@ -68,7 +68,8 @@ final class VectorPointwise implements Pointwise {
         row.reserve(width);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * width;
-            float mean = row.loadAndSum(x, base, width) / width;
+            row.load(x, base, width);
+            float mean = row.sum(width) / width;
             float inverse = ReferencePointwise.inverseDeviation(row.squares(width, mean), width, epsilon);
             row.normalize(width, mean, inverse, gamma, beta);
             row.encode(0, width, 1f, operand, out, base);
@@ -177,9 +178,9 @@ final class VectorPointwise implements Pointwise {
 
     /** Writes the softmax of {@link #row}, or its numerators with their factor. */
     private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
-        float sum = row.exponentials(columns, row.highest(columns));
+        row.exponentials(columns, row.highest(columns));
         if (factors.equals(MemorySegment.NULL)) {
-            row.encode(0, columns, 1f / sum, operand, out, base);
+            row.encode(0, columns, 1f / row.sum(columns), operand, out, base);
         } else {
             row.encode(0, columns, 1f, operand, out, base);
             factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / sumOfCodes(out, base, columns, operand));
