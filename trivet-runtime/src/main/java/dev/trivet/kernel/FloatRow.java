@@ -1,6 +1,5 @@
 package dev.trivet.kernel;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import java.lang.foreign.MemorySegment;
@@ -328,11 +327,9 @@ final class FloatRow {
             storeShorts(from, count, factor, operand, out, to);
         } else {
             storeBytes(from, count, factor, operand, out, to);
-            byte[] levels = operand.levels;
+            LevelTable levels = operand.levels;
             if (levels != null) {
-                for (long i = to; i < to + count; i++) {
-                    out.set(JAVA_BYTE, i, levels[out.get(JAVA_BYTE, i) & 0xff]);
-                }
+                levels.replace(out, to, count);
             }
         }
     }

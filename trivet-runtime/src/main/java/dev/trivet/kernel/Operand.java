@@ -23,8 +23,8 @@ public final class Operand {
     final int zeroPoint;
     /** Whether a code takes two bytes. */
     final boolean wide;
-    /** For each byte the level that stands for it, or null where every code is in use. */
-    final byte @Nullable [] levels;
+    /** Null where every code is in use. */
+    final @Nullable LevelTable levels;
 
     /** Per channel, before the quantizer; both null where the operand is read as it is. */
     final float @Nullable [] factor;
@@ -44,12 +44,12 @@ public final class Operand {
         levels = quantizer == null || quantizer.levels().isEmpty() ? null : levels(quantizer);
     }
 
-    private static byte[] levels(ActivationQuantizer quantizer) {
+    private static LevelTable levels(ActivationQuantizer quantizer) {
         byte[] table = new byte[256];
         for (int code = quantizer.lowest(); code <= quantizer.highest(); code++) {
             table[code & 0xff] = (byte) quantizer.level(code);
         }
-        return table;
+        return new LevelTable(table);
     }
 
     public static Operand of(ActivationQuantizer quantizer) {

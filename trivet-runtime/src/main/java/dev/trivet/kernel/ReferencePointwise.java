@@ -348,8 +348,8 @@ final class ReferencePointwise implements Pointwise {
             if (operand.wide) {
                 out.setAtIndex(JAVA_SHORT, index, (short) code);
             } else {
-                byte[] levels = operand.levels;
-                out.set(JAVA_BYTE, index, levels == null ? (byte) code : levels[code & 0xff]);
+                LevelTable levels = operand.levels;
+                out.set(JAVA_BYTE, index, levels == null ? (byte) code : levels.level(code));
             }
         } else {
             out.setAtIndex(JAVA_FLOAT, index, value);

@@ -22,27 +22,25 @@ final class VectorGemm {
 
     private final float[] tile = new float[ROWS * PANEL];
 
-    /** Element (n, k) of the right operand. */
-    @FunctionalInterface
-    interface Element {
-        float at(int n, int k);
-    }
-
     static int packedLength(int columns, int k) {
         return Math.multiplyExact(Math.ceilDiv(columns, PANEL) * PANEL, k);
     }
 
-    /** Packs to {@code [columns / PANEL][k][PANEL]}, ragged columns padded with zero, and returns {@code to}. */
-    static float[] pack(float[] to, int columns, int k, Element element) {
+    /**
+     * Packs to {@code [columns / PANEL][k][PANEL]}, ragged columns padded with zero.
+     *
+     * @param from element (column, i) stands at {@code column * columnStride + i * stride}
+     */
+    static void pack(float[] to, int columns, int k, float[] from, int columnStride, int stride) {
         int at = 0;
         for (int panel = 0; panel < columns; panel += PANEL) {
             for (int i = 0; i < k; i++) {
                 for (int j = 0; j < PANEL; j++) {
-                    to[at++] = panel + j < columns ? element.at(panel + j, i) : 0f;
+                    int column = panel + j;
+                    to[at++] = column < columns ? from[column * columnStride + i * stride] : 0f;
                 }
             }
         }
-        return to;
     }
 
     /**

@@ -39,22 +39,20 @@ public final class VectorKernels implements Kernels {
 
     @Override
     public Linear floatLinear(MemorySegment weight, int outputs, int inputs, int typicalRows) {
-        float[] packed = VectorGemm.pack(
-                new float[VectorGemm.packedLength(outputs, inputs)],
-                outputs,
-                inputs,
-                (n, k) -> weight.getAtIndex(JAVA_FLOAT, (long) n * inputs + k));
-        return new PackedLinear(packed, outputs, inputs, false);
+        return packed(weight, outputs, inputs, false);
     }
 
     @Override
     public Linear integerLinear(MemorySegment codes, int outputs, int inputs, int typicalRows) {
-        float[] packed = VectorGemm.pack(
-                new float[VectorGemm.packedLength(outputs, inputs)],
-                outputs,
-                inputs,
-                (n, k) -> codes.get(JAVA_BYTE, (long) n * inputs + k));
-        return new PackedLinear(packed, outputs, inputs, true);
+        return packed(codes, outputs, inputs, true);
+    }
+
+    private static Linear packed(MemorySegment weight, int outputs, int inputs, boolean integer) {
+        float[] values = new float[Math.multiplyExact(outputs, inputs)];
+        load(weight, 0, values.length, integer, true, values);
+        float[] packed = new float[VectorGemm.packedLength(outputs, inputs)];
+        VectorGemm.pack(packed, outputs, inputs, values, inputs, 1);
+        return new PackedLinear(packed, outputs, inputs, integer);
     }
 
     /** Codes are kept as floats. */
@@ -102,11 +100,8 @@ public final class VectorKernels implements Kernels {
             for (int b = 0; b < batch; b++) {
                 load(left, (long) b * m * k, m * k, integer, leftSigned, leftValues);
                 load(right, (long) b * n * k, n * k, integer, true, rightValues);
-                if (shape.rightTransposed()) {
-                    VectorGemm.pack(packed, n, k, (column, i) -> rightValues[column * k + i]);
-                } else {
-                    VectorGemm.pack(packed, n, k, (column, i) -> rightValues[i * n + column]);
-                }
+                int columnStride = shape.rightTransposed() ? k : 1;
+                VectorGemm.pack(packed, n, k, rightValues, columnStride, shape.rightTransposed() ? 1 : n);
                 scratch.gemm().run(leftValues, m, packed, n, k, out, (long) b * m * n, integer);
             }
         }
