@@ -67,7 +67,7 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
                     | UnsupportedOperationException
                     | NoClassDefFoundError
                     | IllegalStateException e) { // the last is what a failing oneDNN call throws
-                refused.add(candidate + " refused: " + reason(e));
+                refused.add(candidate + " refused: " + e.getMessage());
             }
         }
         throw new BadInputException(
@@ -76,8 +76,14 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
 
     private static Kernels load(String name) {
         return switch (name) {
-            case "onednn" -> new OnednnKernels();
-            case "vector" -> new VectorKernels();
+            case "onednn" -> {
+                requireVectorModule();
+                yield new OnednnKernels();
+            }
+            case "vector" -> {
+                requireVectorModule();
+                yield new VectorKernels();
+            }
             case "reference" -> new ReferenceKernels();
             default ->
                 throw new BadInputException(
@@ -85,10 +91,10 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
         };
     }
 
-    private static String reason(Throwable e) {
-        if (e instanceof NoClassDefFoundError && String.valueOf(e.getMessage()).contains("jdk/incubator/vector")) {
-            return "the JVM was started without --add-modules jdk.incubator.vector";
+    /** Neither the Vector API nor what is built on it can load otherwise, and the first class to fail hides the reason. */
+    private static void requireVectorModule() {
+        if (ModuleLayer.boot().findModule("jdk.incubator.vector").isEmpty()) {
+            throw new UnsupportedOperationException("the JVM was started without --add-modules jdk.incubator.vector");
         }
-        return String.valueOf(e.getMessage());
     }
 }

@@ -13,7 +13,8 @@ import org.jspecify.annotations.Nullable;
  * into the layout its implementation prefers. What happens between products is {@link VectorPointwise}.
  *
  * <p>Before VNNI, x86 multiplies u8 by s8 into saturating 16-bit pairs, so sums can be wrong without a sign of it. The
- * constructor multiplies the worst case and refuses the machine if the sum is not exact; nothing is assumed from CPU names.
+ * constructor multiplies the worst case, and where the sum is not exact all integer products are {@link FloatCodes}; nothing is
+ * assumed from CPU names.
  */
 public final class OnednnKernels implements Kernels {
     private final OnednnLibrary library;
@@ -29,17 +30,20 @@ public final class OnednnKernels implements Kernels {
         }
     }
 
+    /** Whether byte products do not saturate. */
+    private final boolean exactBytes;
+
     /**
      * @throws UnsatisfiedLinkError if the library does not load here
-     * @throws UnsupportedOperationException if its integer products are not exact on this CPU
+     * @throws UnsupportedOperationException if the machine's vector registers have an unknown width
      */
     public OnednnKernels() {
         VectorPointwise.requireSupported();
         library = OnednnLibrary.load();
-        checkExact();
+        exactBytes = bytesAreExact();
     }
 
-    private void checkExact() {
+    private boolean bytesAreExact() {
         int k = 256;
         try (Arena arena = Arena.ofConfined();
                 Workspace workspace = openWorkspace()) {
@@ -49,23 +53,25 @@ public final class OnednnKernels implements Kernels {
                 right.asSlice((long) n * k, k).fill(n % 2 == 0 ? (byte) 127 : (byte) -128);
             }
             MemorySegment out = arena.allocate(4L * 16 * Integer.BYTES, 64);
-            try (Linear linear = integerLinear(right, 16, k, 4)) {
+            try (Linear linear = byteLinear(right, 16, k, 4)) {
                 linear.run(workspace, left, 4, out);
             }
-            expect(out, 255 * 127 * k, 255 * -128 * k);
+            if (!holds(out, 255 * 127 * k, 255 * -128 * k)) {
+                return false;
+            }
             left.fill((byte) -128);
-            integerMatmul(new MatmulShape(4, 16, k, true), true).run(workspace, left, right, 1, out);
-            expect(out, -128 * 127 * k, 128 * 128 * k);
+            byteMatmul(new MatmulShape(4, 16, k, true), true).run(workspace, left, right, 1, out);
+            return holds(out, -128 * 127 * k, 128 * 128 * k);
         }
     }
 
-    private void expect(MemorySegment out, int even, int odd) {
+    private static boolean holds(MemorySegment out, int even, int odd) {
         for (int i = 0; i < 4 * 16; i++) {
             if (out.getAtIndex(JAVA_INT, i) != (i % 2 == 0 ? even : odd)) {
-                throw new UnsupportedOperationException(
-                        "its int8 sums saturate on this CPU (" + isaName() + " has no VNNI)");
+                return false;
             }
         }
+        return true;
     }
 
     @Override
@@ -75,7 +81,7 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public String description() {
-        return "onednn (" + isaName() + ")";
+        return "onednn (" + isaName() + (exactBytes ? ")" : ", bytes as float32: its int8 sums saturate)");
     }
 
     private String isaName() {
@@ -109,6 +115,17 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public Linear integerLinear(MemorySegment codes, int outputs, int inputs, int typicalRows) {
+        return exactBytes
+                ? byteLinear(codes, outputs, inputs, typicalRows)
+                : FloatCodes.linear(this, codes, outputs, inputs, typicalRows);
+    }
+
+    @Override
+    public long packedBytes(int outputs, int inputs) {
+        return (exactBytes ? 1L : Float.BYTES) * outputs * inputs;
+    }
+
+    private OnednnLinear byteLinear(MemorySegment codes, int outputs, int inputs, int typicalRows) {
         return new OnednnLinear(
                 this,
                 library,
@@ -150,6 +167,10 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public Matmul integerMatmul(MatmulShape shape, boolean leftSigned) {
+        return exactBytes ? byteMatmul(shape, leftSigned) : FloatCodes.matmul(this, shape, leftSigned);
+    }
+
+    private Matmul byteMatmul(MatmulShape shape, boolean leftSigned) {
         int left = leftSigned ? OnednnLibrary.S8 : OnednnLibrary.U8;
         return matmul(shape, left, OnednnLibrary.S8, OnednnLibrary.S32);
     }
@@ -216,8 +237,8 @@ public final class OnednnKernels implements Kernels {
     /** For tests and reports: the implementation that a constant product of this shape runs on. */
     String integerLinearImplementation(int rows, int outputs, int inputs) {
         try (Arena arena = Arena.ofConfined();
-                OnednnLinear linear = (OnednnLinear)
-                        integerLinear(arena.allocate(JAVA_BYTE, (long) outputs * inputs), outputs, inputs, rows)) {
+                OnednnLinear linear =
+                        byteLinear(arena.allocate(JAVA_BYTE, (long) outputs * inputs), outputs, inputs, rows)) {
             return linear.implementation(rows);
         }
     }

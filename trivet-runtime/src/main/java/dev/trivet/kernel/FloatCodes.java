@@ -1,0 +1,177 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorSpecies;
+
+/**
+ * Exact products of bytes by float32 products of any provider, for CPUs whose byte products saturate. A float holds every whole
+ * number up to 2^24, and a product of two bytes is at most {@code 255 * 128}, so sums over {@value #BLOCK} of them are exact in
+ * whatever order they are added; longer sums are cut into blocks, which are added as integers. Weights take four bytes each.
+ *
+ * <p>On AVX2 this is not slower than keeping to bytes: {@code vpmaddubsw} needs each matrix twice to stay within 16 bits.
+ */
+final class FloatCodes {
+    static final int BLOCK = VectorKernels.EXACT_BLOCK;
+
+    // DigitProducts uses the slots below.
+    private static final int LEFT = 5;
+    private static final int RIGHT = 6;
+    private static final int SUMS = 7;
+
+    private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
+    private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
+    private static final int L = I.length();
+    /** As many bytes as a register holds ints; with fewer than 8 there is no such species, and bytes go one by one. */
+    private static final VectorSpecies<Byte> B =
+            L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
+
+    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+
+    private FloatCodes() {}
+
+    /** {@link Kernels#integerLinear} by the float products of {@code kernels}. */
+    static Linear linear(Kernels kernels, MemorySegment codes, int outputs, int inputs, int typicalRows) {
+        Linear[] blocks = new Linear[Math.ceilDiv(inputs, BLOCK)];
+        for (int b = 0; b < blocks.length; b++) {
+            int from = b * BLOCK;
+            int count = Math.min(BLOCK, inputs - from);
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment weight = arena.allocate(4L * outputs * count, 64);
+                widen(codes, from, outputs, inputs, count, true, weight);
+                blocks[b] = kernels.floatLinear(weight, outputs, count, typicalRows);
+            }
+        }
+        return new BlockedLinear(blocks, outputs, inputs);
+    }
+
+    /** {@link Kernels#integerMatmul} by the float products of {@code kernels}. */
+    static Matmul matmul(Kernels kernels, MatmulShape shape, boolean leftSigned) {
+        Matmul[] blocks = new Matmul[Math.ceilDiv(shape.k(), BLOCK)];
+        for (int b = 0; b < blocks.length; b++) {
+            int count = Math.min(BLOCK, shape.k() - b * BLOCK);
+            blocks[b] = kernels.floatMatmul(new MatmulShape(shape.m(), shape.n(), count, shape.rightTransposed()));
+        }
+        return new BlockedMatmul(blocks, shape, leftSigned);
+    }
+
+    @SuppressWarnings("ArrayRecordComponent") // parts, never compared
+    private record BlockedLinear(Linear[] blocks, int outputs, int inputs) implements Linear {
+        @Override
+        public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
+            long sums = (long) rows * outputs;
+            MemorySegment left = workspace.scratch(LEFT, 4L * rows * Math.min(BLOCK, inputs));
+            MemorySegment partial = workspace.scratch(SUMS, 4 * sums);
+            for (int b = 0; b < blocks.length; b++) {
+                int from = b * BLOCK;
+                widen(in, from, rows, inputs, Math.min(BLOCK, inputs - from), false, left);
+                blocks[b].run(workspace, left, rows, partial);
+                take(partial, sums, b > 0, out);
+            }
+        }
+
+        @Override
+        public void close() {
+            Arrays.stream(blocks).forEach(Linear::close);
+        }
+    }
+
+    @SuppressWarnings("ArrayRecordComponent") // parts, never compared
+    private record BlockedMatmul(Matmul[] blocks, MatmulShape shape, boolean leftSigned) implements Matmul {
+        @Override
+        public void run(Workspace workspace, MemorySegment left, MemorySegment right, int batch, MemorySegment out) {
+            int k = shape.k();
+            int most = Math.min(BLOCK, k);
+            long leftRows = (long) batch * shape.m();
+            long sums = leftRows * shape.n();
+            MemorySegment leftValues = workspace.scratch(LEFT, 4 * leftRows * most);
+            MemorySegment rightValues = workspace.scratch(RIGHT, 4L * batch * shape.n() * most);
+            MemorySegment partial = workspace.scratch(SUMS, 4 * sums);
+            for (int b = 0; b < blocks.length; b++) {
+                int from = b * BLOCK;
+                int count = Math.min(BLOCK, k - from);
+                widen(left, from, leftRows, k, count, leftSigned, leftValues);
+                if (shape.rightTransposed()) {
+                    widen(right, from, (long) batch * shape.n(), k, count, true, rightValues);
+                } else {
+                    int columns = shape.n();
+                    widen(right, (long) from * columns, batch, k * columns, count * columns, true, rightValues);
+                }
+                blocks[b].run(workspace, leftValues, rightValues, batch, partial);
+                take(partial, sums, b > 0, out);
+            }
+        }
+    }
+
+    /**
+     * {@code out[r, i] = codes[start + r * stride + i]} as floats.
+     *
+     * @param count codes of a row
+     * @param out float32 {@code [rows, count]}
+     */
+    private static void widen(
+            MemorySegment codes, long start, long rows, int stride, int count, boolean signed, MemorySegment out) {
+        for (long r = 0; r < rows; r++) {
+            if (signed) {
+                widenSigned(codes, start + r * stride, count, out, r * count);
+            } else {
+                widenUnsigned(codes, start + r * stride, count, out, r * count);
+            }
+        }
+    }
+
+    private static void widenSigned(MemorySegment codes, long from, int count, MemorySegment out, long to) {
+        int whole = L < 8 ? 0 : count - count % L;
+        for (int i = 0; i < whole; i += L) {
+            ByteVector bytes = ByteVector.fromMemorySegment(B, codes, from + i, ORDER);
+            toFloat(bytes.convertShape(VectorOperators.B2I, I, 0).reinterpretAsInts(), out, to + i);
+        }
+        for (int i = whole; i < count; i++) {
+            out.setAtIndex(JAVA_FLOAT, to + i, codes.get(JAVA_BYTE, from + i));
+        }
+    }
+
+    private static void widenUnsigned(MemorySegment codes, long from, int count, MemorySegment out, long to) {
+        int whole = L < 8 ? 0 : count - count % L;
+        for (int i = 0; i < whole; i += L) {
+            ByteVector bytes = ByteVector.fromMemorySegment(B, codes, from + i, ORDER);
+            toFloat(bytes.convertShape(VectorOperators.ZERO_EXTEND_B2I, I, 0).reinterpretAsInts(), out, to + i);
+        }
+        for (int i = whole; i < count; i++) {
+            out.setAtIndex(JAVA_FLOAT, to + i, codes.get(JAVA_BYTE, from + i) & 0xff);
+        }
+    }
+
+    private static void toFloat(IntVector values, MemorySegment out, long to) {
+        ((FloatVector) values.convert(VectorOperators.I2F, 0)).intoMemorySegment(out, 4 * to, ORDER);
+    }
+
+    /** {@code out = (int) sums}, or {@code out += (int) sums}. */
+    private static void take(MemorySegment sums, long count, boolean add, MemorySegment out) {
+        long whole = count - count % L;
+        for (long i = 0; i < whole; i += L) {
+            FloatVector values = FloatVector.fromMemorySegment(F, sums, 4 * i, ORDER);
+            IntVector integers = (IntVector) values.convert(VectorOperators.F2I, 0);
+            if (add) {
+                integers.add(IntVector.fromMemorySegment(I, out, 4 * i, ORDER)).intoMemorySegment(out, 4 * i, ORDER);
+            } else {
+                integers.intoMemorySegment(out, 4 * i, ORDER);
+            }
+        }
+        for (long i = whole; i < count; i++) {
+            int value = (int) sums.getAtIndex(JAVA_FLOAT, i);
+            out.setAtIndex(JAVA_INT, i, add ? out.getAtIndex(JAVA_INT, i) + value : value);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.trivet.kernel.KernelSelection;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.Linear;
+import dev.trivet.kernel.Matmul;
+import dev.trivet.kernel.MatmulShape;
+import dev.trivet.kernel.ReferenceKernels;
+import dev.trivet.kernel.Workspace;
+import dev.trivet.model.VitModel;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.SplittableRandom;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * Integer results do not depend on the instruction set: oneDNN is limited by its own environment variable, in a process of its
+ * own, and compared with the reference. Without VNNI, u8 x s8 saturates in 16 bits; the largest codes would show it. A limit
+ * above what the CPU has changes nothing.
+ */
+class InstructionSetTest {
+    @ParameterizedTest
+    @ValueSource(strings = {"SSE41", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "DEFAULT"})
+    void everyInstructionSetGivesTheReference(String isa) throws IOException, InterruptedException {
+        ProcessBuilder builder = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "--enable-native-access=ALL-UNNAMED",
+                        "--add-modules",
+                        "jdk.incubator.vector",
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        Probe.class.getName(),
+                        Fixtures.golden("vit_micro").toString())
+                .redirectError(ProcessBuilder.Redirect.INHERIT);
+        builder.environment().put("ONEDNN_MAX_CPU_ISA", isa);
+        Process process = builder.start();
+        String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        System.out.println(isa + ": " + output.strip());
+        assertThat(process.waitFor()).isZero();
+        assertThat(output.lines()).last().isEqualTo("equal");
+    }
+
+    /** Compares the selected kernels of a fresh process with the reference. */
+    static final class Probe {
+        private Probe() {}
+
+        public static void main(String[] args) {
+            Kernels kernels = KernelSelection.get().kernels();
+            System.out.println(kernels.description());
+            boolean equal = products(kernels) && logits(kernels, Fixtures.load(Path.of(args[0])));
+            System.out.println(equal ? "equal" : "different");
+        }
+
+        private static boolean products(Kernels kernels) {
+            boolean equal = true;
+            for (int k : new int[] {3, 64, 197, 512, 513, 1100}) {
+                for (boolean extreme : new boolean[] {true, false}) {
+                    equal &= linear(kernels, 5, 33, k, extreme);
+                    equal &= matmul(kernels, new MatmulShape(7, 18, k, true), extreme, true);
+                    equal &= matmul(kernels, new MatmulShape(7, 18, k, false), extreme, false);
+                }
+            }
+            return equal;
+        }
+
+        private static boolean linear(Kernels kernels, int rows, int outputs, int inputs, boolean extreme) {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment in = codes(arena, rows * inputs, extreme, 1);
+                MemorySegment weight = codes(arena, outputs * inputs, extreme, 2);
+                byte[][] sums = new byte[2][];
+                Kernels[] both = {kernels, new ReferenceKernels()};
+                for (int i = 0; i < 2; i++) {
+                    MemorySegment out = arena.allocate(4L * rows * outputs, 64);
+                    try (Workspace workspace = both[i].openWorkspace();
+                            Linear linear = both[i].integerLinear(weight, outputs, inputs, rows)) {
+                        workspace.enter();
+                        linear.run(workspace, in, rows, out);
+                    }
+                    sums[i] = out.toArray(JAVA_BYTE);
+                }
+                return Arrays.equals(sums[0], sums[1]);
+            }
+        }
+
+        private static boolean matmul(Kernels kernels, MatmulShape shape, boolean extreme, boolean leftSigned) {
+            int batch = 2;
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment left = codes(arena, batch * shape.m() * shape.k(), extreme, 3);
+                MemorySegment right = codes(arena, batch * shape.n() * shape.k(), extreme, 4);
+                byte[][] sums = new byte[2][];
+                Kernels[] both = {kernels, new ReferenceKernels()};
+                for (int i = 0; i < 2; i++) {
+                    MemorySegment out = arena.allocate(4L * batch * shape.m() * shape.n(), 64);
+                    Matmul matmul = both[i].integerMatmul(shape, leftSigned);
+                    try (Workspace workspace = both[i].openWorkspace()) {
+                        workspace.enter();
+                        matmul.run(workspace, left, right, batch, out);
+                    }
+                    sums[i] = out.toArray(JAVA_BYTE);
+                }
+                return Arrays.equals(sums[0], sums[1]);
+            }
+        }
+
+        /** Any bytes, or only those of the largest magnitude: 255 or -128 or 127, as they are read. */
+        private static MemorySegment codes(Arena arena, int count, boolean extreme, long seed) {
+            SplittableRandom random = new SplittableRandom(seed);
+            MemorySegment codes = arena.allocate(count, 64);
+            byte[] largest = {(byte) 255, (byte) -128, 127};
+            for (int i = 0; i < count; i++) {
+                codes.set(JAVA_BYTE, i, extreme ? largest[random.nextInt(3)] : (byte) random.nextInt(256));
+            }
+            return codes;
+        }
+
+        private static boolean logits(Kernels kernels, VitModel model) {
+            int values = 3 * model.vit().imageSize() * model.vit().imageSize();
+            float[] noise = new float[values];
+            SplittableRandom random = new SplittableRandom(5);
+            for (int i = 0; i < values; i++) {
+                noise[i] = (float) random.nextGaussian();
+            }
+            VitModel quantized = MaxScaling.quantize(model, noise);
+            float[][] logits = new float[2][];
+            Kernels[] both = {kernels, new ReferenceKernels()};
+            for (int i = 0; i < 2; i++) {
+                try (ModelExecutor executor = ModelExecutor.compile(quantized, both[i], 1);
+                        ModelSession session = executor.openSession()) {
+                    MemorySegment input = session.allocateInput();
+                    MemorySegment out = session.allocateLogits();
+                    MemorySegment.copy(noise, 0, input, JAVA_FLOAT, 0, values);
+                    session.run(input, 1, out, Optional.empty());
+                    logits[i] = out.toArray(JAVA_FLOAT);
+                }
+            }
+            return Arrays.equals(logits[0], logits[1]);
+        }
+    }
+}
