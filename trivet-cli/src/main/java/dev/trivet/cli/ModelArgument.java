@@ -11,6 +11,7 @@ import dev.trivet.model.ModelConfig;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitTensors;
+import dev.trivet.quant.WeightCoding;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
@@ -21,6 +22,7 @@ import java.util.OptionalInt;
 import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * Finds and reads models and says in a line what they are. MODEL is a path if something is there; else it may be a name on the hub,
@@ -60,22 +62,19 @@ final class ModelArgument {
 
     /**
      * {@code float32}, or the bits of weights and of activations, attention operands among them: {@code W8A8}, or
-     * {@code W4/8A4/8} where several widths occur, of which 32 is float.
+     * {@code W4/8A4/8} where several widths occur, of which 32 is float; {@code Wternary/8A8} where some weights are ternary.
      */
     static String precision(VitModel model) {
         if (!model.isQuantized()) {
             return "float32";
         }
-        SortedSet<Integer> weights = new TreeSet<>();
+        SortedSet<WeightCoding> weights = new TreeSet<>();
         SortedSet<Integer> activations = new TreeSet<>();
         for (LinearLayer layer : model.linears().values()) {
             switch (layer) {
-                case LinearLayer.Float32 _ -> {
-                    weights.add(Float.SIZE);
-                    activations.add(Float.SIZE);
-                }
+                case LinearLayer.Float32 _ -> activations.add(Float.SIZE);
                 case LinearLayer.Quantized q -> {
-                    weights.add(q.bits());
+                    weights.add(q.coding());
                     activations.add(q.input().bits());
                 }
             }
@@ -87,11 +86,13 @@ final class ModelArgument {
         if (model.matmuls().size() < VitTensors.of(model.geometry()).products().size()) {
             activations.add(Float.SIZE);
         }
-        return "W" + joined(weights) + "A" + joined(activations);
+        boolean floats = model.linears().values().stream().anyMatch(LinearLayer.Float32.class::isInstance);
+        Stream<Object> all = Stream.concat(weights.stream(), floats ? Stream.of(Float.SIZE) : Stream.of());
+        return "W" + joined(all) + "A" + joined(activations.stream());
     }
 
-    private static String joined(SortedSet<Integer> widths) {
-        return widths.stream().map(String::valueOf).collect(Collectors.joining("/"));
+    private static String joined(Stream<?> widths) {
+        return widths.map(String::valueOf).collect(Collectors.joining("/"));
     }
 
     /** Labels to store with a model: its own, or ImageNet's where it has as many classes and names none. */

@@ -1,5 +1,6 @@
 package dev.trivet.cli;
 
+import com.fasterxml.jackson.annotation.JsonIgnore;
 import dev.trivet.format.ModelFile;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.model.LinearLayer;
@@ -7,6 +8,7 @@ import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.WeightCoding;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -38,8 +40,8 @@ record OperatorListing(List<Operator> operators, long floatBytes) {
             String kernel) {
 
         String weightText() {
-            return weights.map(w ->
-                            w.bits + " bit per " + w.granularity + (w.scales > 1 ? ", " + w.scales + " scales" : ""))
+            return weights.map(w -> w.coding.label() + " per " + w.granularity
+                            + (w.scales > 1 ? ", " + w.scales + " scales" : ""))
                     .orElse(kind.equals(LINEAR) ? FLOAT : "");
         }
 
@@ -53,11 +55,18 @@ record OperatorListing(List<Operator> operators, long floatBytes) {
     /**
      * Integer weights.
      *
+     * @param bits a number, or {@code "ternary"}
      * @param granularity what shares a scale: channel, matrix (one of query, key and value) or tensor
      * @param scales different ones among those
      * @param codeBytes on disk, without scales
      */
-    record Weights(int bits, String granularity, long scales, long codeBytes, long scaleBytes) {}
+    record Weights(
+            @JsonIgnore WeightCoding coding,
+            Object bits,
+            String granularity,
+            long scales,
+            long codeBytes,
+            long scaleBytes) {}
 
     /** Quantizer of an operand; {@code grid} is {@code asymmetric}, {@code symmetric} or such as {@code 16 levels}. */
     record Operand(int bits, String grid, float step, int zeroPoint, int lowest, int highest, List<Integer> levels) {
@@ -127,8 +136,9 @@ record OperatorListing(List<Operator> operators, long floatBytes) {
 
     private static Operator linear(LinearLayer.Quantized l, long bias, int version, String kernel) {
         long codes = QuantizedModelFile.codeBytes(l, version);
-        long scales = 4L * l.scales().length;
-        Weights weights = new Weights(l.bits(), granularity(l), distinct(l.scales()), codes, scales);
+        long scales = QuantizedModelFile.scaleBytes(l);
+        Weights weights =
+                new Weights(l.coding(), PlanFile.bits(l.coding()), granularity(l), distinct(l.scales()), codes, scales);
         return new Operator(
                 l.name(),
                 LINEAR,

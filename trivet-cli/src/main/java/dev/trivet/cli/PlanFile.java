@@ -4,6 +4,7 @@ import dev.trivet.BadInputException;
 import dev.trivet.model.Geometry;
 import dev.trivet.ptq.OperatorPlan;
 import dev.trivet.ptq.QuantizationPlan;
+import dev.trivet.quant.WeightCoding;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -30,11 +31,16 @@ final class PlanFile {
         for (OperatorPlan operator : plan.operators()) {
             Map<String, Object> row = new LinkedHashMap<>();
             row.put(OPERATOR, operator.operator());
-            row.put(WEIGHTS, operator.weightBits());
+            row.put(WEIGHTS, operator.weights().map(PlanFile::bits).orElseGet(operator::weightBits));
             row.put(ACTIVATIONS, operator.activationBits());
             rows.add(row);
         }
         return rows;
+    }
+
+    /** The bits of a weight as JSON has them: a number, or {@code "ternary"}. */
+    static Object bits(WeightCoding coding) {
+        return coding == WeightCoding.TERNARY ? coding.toString() : coding.bits();
     }
 
     /** One JSON object on one line. */
@@ -77,15 +83,19 @@ final class PlanFile {
         }
         List<OperatorPlan> plans = new ArrayList<>();
         for (JsonNode row : operators) {
+            JsonNode weights = row.path(WEIGHTS);
+            boolean ternary = weights.isString() && weights.asString().equals(WeightCoding.TERNARY.toString());
             if (!row.path(OPERATOR).isString()
                     || !row.path(ACTIVATIONS).isInt()
-                    || !(row.path(WEIGHTS).isInt() || row.path(WEIGHTS).isMissingNode())) {
+                    || !(weights.isInt() || weights.isMissingNode() || ternary)) {
                 throw new IllegalArgumentException("an operator lacks its name or its bits: " + row);
             }
-            plans.add(new OperatorPlan(
-                    row.path(OPERATOR).asString(),
-                    row.path(WEIGHTS).asInt(0),
-                    row.path(ACTIVATIONS).asInt()));
+            String name = row.path(OPERATOR).asString();
+            int activations = row.path(ACTIVATIONS).asInt();
+            plans.add(
+                    ternary
+                            ? new OperatorPlan(name, WeightCoding.TERNARY, activations)
+                            : new OperatorPlan(name, weights.asInt(0), activations));
         }
         QuantizationPlan plan = new QuantizationPlan(plans);
         plan.check(geometry);

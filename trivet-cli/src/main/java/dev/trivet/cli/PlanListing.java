@@ -27,7 +27,7 @@ record PlanListing(VitModel model, QuantizationPlan plan, MethodOptions method) 
             for (OperatorPlan operator : plan.operators()) {
                 table.row(
                         operator.operator(),
-                        operator.weightBits() == 0 ? "" : String.valueOf(operator.weightBits()),
+                        operator.weightBits() == 0 ? "" : operator.weightText(),
                         granularity(operator),
                         String.valueOf(operator.activationBits()),
                         grid(operator),

@@ -82,11 +82,11 @@ class ModuleAdviceTest {
     @Test
     void whatIsNoNumberIsWorstAndWhatIsEqualOrRepairsIsLeftOut() {
         List<ModuleAdvice> modules = List.of(
-                new ModuleAdvice("head", Double.POSITIVE_INFINITY, 0, 32, 32, ""),
-                new ModuleAdvice("blocks.0.attn", 12, 0.1, 4, 4, ""),
-                new ModuleAdvice("blocks.0.mlp", Double.NaN, Double.NaN, 4, 4, ""),
-                new ModuleAdvice("blocks.1.mlp", 9, 0.2, 4, 4, ""),
-                new ModuleAdvice("blocks.2.mlp", 3, -0.1, 4, 4, ""));
+                new ModuleAdvice("head", Double.POSITIVE_INFINITY, 0, 32, false, 32, ""),
+                new ModuleAdvice("blocks.0.attn", 12, 0.1, 4, false, 4, ""),
+                new ModuleAdvice("blocks.0.mlp", Double.NaN, Double.NaN, 4, false, 4, ""),
+                new ModuleAdvice("blocks.1.mlp", 9, 0.2, 4, false, 4, ""),
+                new ModuleAdvice("blocks.2.mlp", 3, -0.1, 4, false, 4, ""));
         assertThat(ModuleAdvice.worst(modules, 5))
                 .extracting(ModuleAdvice::module)
                 .containsExactly("blocks.0.mlp", "blocks.1.mlp", "blocks.0.attn");

@@ -1,20 +1,54 @@
 package dev.trivet.format;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
+import dev.trivet.model.LinearLayer;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.WeightCoding;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Stream;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.IntNode;
 import tools.jackson.databind.node.ObjectNode;
+import tools.jackson.databind.node.StringNode;
 
 /** How each operator is quantized, as it stands in a file's metadata. */
 record OperatorPlans(List<Linear> linears, List<Matmul> matmuls) {
     private static final String LEVELS = "levels";
     private static final String NORMALIZED = "normalized";
 
-    /** One linear layer; its weight scales are a tensor of their own. */
-    record Linear(String name, int weightBits, ActivationQuantizer input) {}
+    /** What a ternary layer has in place of a number of bits. */
+    private static final String TERNARY = WeightCoding.TERNARY.toString();
+
+    /**
+     * One linear layer; its weight scales are a tensor of their own.
+     *
+     * @param weightBits a number, or {@code "ternary"}
+     */
+    record Linear(String name, JsonNode weightBits, ActivationQuantizer input) {
+        static Linear of(LinearLayer.Quantized layer) {
+            JsonNode bits = layer.isTernary()
+                    ? StringNode.valueOf(TERNARY)
+                    : IntNode.valueOf(layer.coding().bits());
+            return new Linear(layer.name(), bits, layer.input());
+        }
+
+        /** @throws IllegalArgumentException if there is no such coding */
+        WeightCoding coding() {
+            if (weightBits.isString() && weightBits.asString().equals(TERNARY)) {
+                return WeightCoding.TERNARY;
+            }
+            if (!weightBits.isInt()) {
+                throw new IllegalArgumentException(
+                        "weightBits of " + name + " is " + weightBits + ", neither a width nor \"" + TERNARY + "\"");
+            }
+            try {
+                return WeightCoding.ofBits(weightBits.asInt());
+            } catch (IllegalArgumentException e) {
+                throw new IllegalArgumentException(name + " has " + e.getMessage(), e);
+            }
+        }
+    }
 
     /**
      * One attention product.

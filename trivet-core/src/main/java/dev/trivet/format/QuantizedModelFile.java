@@ -8,6 +8,7 @@ import dev.trivet.model.VitModel;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.quant.ChannelAffine;
+import dev.trivet.quant.WeightCoding;
 import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.SafetensorsWriter;
@@ -26,12 +27,16 @@ import tools.jackson.databind.json.JsonMapper;
 
 /**
  * The quantized-model file ({@code docs/format.md}): a safetensors file whose metadata says what the model is, how each operator
- * is quantized and where it came from. It needs no config beside it. Weight codes take their true width ({@link BitPacking}).
+ * is quantized and where it came from. It needs no config beside it. Weight codes take their true width ({@link BitPacking},
+ * {@link TernaryPacking}).
  * Reading checks everything against the geometry and rejects what it does not know.
  */
 public final class QuantizedModelFile {
-    /** Version that this class writes; it also reads version 1, which has a byte for each code. */
+    /** Version of files without ternary layers. Version 1 is read, too; it has a byte for each code. */
     public static final int VERSION = 2;
+
+    /** Version of files with ternary layers, which readers of version 2 cannot expand. */
+    public static final int TERNARY_VERSION = 3;
 
     private static final String VERSION_KEY = "trivet.format";
     private static final String MODEL_KEY = "trivet.model";
@@ -72,14 +77,46 @@ public final class QuantizedModelFile {
 
     /** Bytes that a layer's codes take in a file of that version. */
     public static long codeBytes(LinearLayer.Quantized layer, int version) {
-        int row =
-                isPacked(version, layer.bits()) ? BitPacking.bytesPerRow(layer.inputs(), layer.bits()) : layer.inputs();
+        int row = isPacked(version, layer.coding()) ? bytesPerRow(layer.inputs(), layer.coding()) : layer.inputs();
         return (long) layer.outputs() * row;
     }
 
+    /** Bytes that the codes of one output channel take in a file that this class writes. */
+    public static int bytesPerRow(int inputs, WeightCoding coding) {
+        return coding == WeightCoding.TERNARY
+                ? TernaryPacking.bytesPerRow(inputs)
+                : BitPacking.bytesPerRow(inputs, coding.bits());
+    }
+
+    /** Bytes that a layer's weight scales take in a file. */
+    public static long scaleBytes(LinearLayer.Quantized layer) {
+        return (long) scaleType(layer).bytes() * layer.scales().length;
+    }
+
+    /** Version of the file that a model is written to. */
+    public static int version(VitModel model) {
+        return model.linears().values().stream()
+                        .anyMatch(layer -> layer instanceof LinearLayer.Quantized q && q.isTernary())
+                ? TERNARY_VERSION
+                : VERSION;
+    }
+
     /** At 8 bits packed codes are plain bytes, and stored under the type that says so. */
-    static boolean isPacked(int version, int bits) {
-        return version > 1 && bits != 8;
+    static boolean isPacked(int version, WeightCoding coding) {
+        return version > 1 && coding != WeightCoding.BITS_8;
+    }
+
+    /** A ternary layer's scales take two bytes where that loses nothing ({@link dev.trivet.quant.TernaryWeights#storedScale}). */
+    private static DType scaleType(LinearLayer.Quantized layer) {
+        if (!layer.isTernary()) {
+            return DType.F32;
+        }
+        for (float scale : layer.scales()) {
+            if (Float.float16ToFloat(Float.floatToFloat16(scale)) != scale) {
+                return DType.F32;
+            }
+        }
+        return DType.F16;
     }
 
     /**
@@ -102,14 +139,14 @@ public final class QuantizedModelFile {
                     tensors.add(Tensor.ofFloats(spec.weight(), l.weight(), l.outputs(), l.inputs()));
                 case LinearLayer.Quantized l -> {
                     tensors.add(codes(spec.weight(), l));
-                    tensors.add(Tensor.ofFloats(l.name() + SCALE, l.scales(), l.scales().length));
+                    tensors.add(scales(l));
                     l.equalization().ifPresent(all -> {
                         // The inputs of a patch embedding are pixels of few colours.
                         ChannelAffine change = all.grouped(model.geometry().channels());
                         tensors.add(Tensor.ofFloats(l.name() + FACTOR, change.factor(), change.channels()));
                         tensors.add(Tensor.ofFloats(l.name() + OFFSET, change.offset(), change.channels()));
                     });
-                    linears.add(new OperatorPlans.Linear(l.name(), l.bits(), l.input()));
+                    linears.add(OperatorPlans.Linear.of(l));
                 }
             }
         }
@@ -122,7 +159,7 @@ public final class QuantizedModelFile {
         model.matmuls()
                 .forEach((name, q) -> matmuls.add(new OperatorPlans.Matmul(name, q.left(), q.right(), q.normalized())));
         Map<String, String> metadata = new HashMap<>();
-        metadata.put(VERSION_KEY, String.valueOf(VERSION));
+        metadata.put(VERSION_KEY, String.valueOf(version(model)));
         metadata.put(MODEL_KEY, JSON.writeValueAsString(ConfigJson.of(JSON, model.config())));
         metadata.put(PLAN_KEY, JSON.writeValueAsString(new OperatorPlans(linears, matmuls)));
         metadata.put(PROVENANCE_KEY, JSON.writeValueAsString(provenance.facts()));
@@ -134,15 +171,21 @@ public final class QuantizedModelFile {
     private static Tensor codes(String name, LinearLayer.Quantized layer) {
         int outputs = layer.outputs();
         int inputs = layer.inputs();
-        int bits = layer.bits();
-        return isPacked(VERSION, bits)
-                ? Tensor.ofBytes(
-                        name,
-                        DType.U8,
-                        BitPacking.pack(layer.codes(), outputs, inputs, bits),
-                        outputs,
-                        BitPacking.bytesPerRow(inputs, bits))
-                : new Tensor(name, DType.I8, List.of((long) outputs, (long) inputs), layer.codes());
+        if (layer.coding() == WeightCoding.BITS_8) {
+            return new Tensor(name, DType.I8, List.of((long) outputs, (long) inputs), layer.codes());
+        }
+        byte[] packed = layer.isTernary()
+                ? TernaryPacking.pack(layer.codes(), outputs, inputs)
+                : BitPacking.pack(layer.codes(), outputs, inputs, layer.bits());
+        return Tensor.ofBytes(name, DType.U8, packed, outputs, bytesPerRow(inputs, layer.coding()));
+    }
+
+    private static Tensor scales(LinearLayer.Quantized layer) {
+        String name = layer.name() + SCALE;
+        float[] scales = layer.scales();
+        return scaleType(layer) == DType.F16
+                ? Tensor.ofHalves(name, scales, scales.length)
+                : Tensor.ofFloats(name, scales, scales.length);
     }
 
     private static boolean hasNonzero(float[] values) {
@@ -189,11 +232,12 @@ public final class QuantizedModelFile {
         String version = file.metadata().getOrDefault(VERSION_KEY, "none");
         return switch (version) {
             case "1" -> 1;
-            case "2" -> 2;
+            case "2" -> VERSION;
+            case "3" -> TERNARY_VERSION;
             default ->
                 throw new BadInputException(
                         file.file(),
-                        "has format version " + version + " where this Trivet reads 1 and 2",
+                        "has format version " + version + " where this Trivet reads 1 to 3",
                         "quantize the model again or use the Trivet that wrote it");
         };
     }

@@ -5,8 +5,8 @@ import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitTensors;
-import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.quant.ChannelAffine;
+import dev.trivet.quant.WeightCoding;
 import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.Tensor;
@@ -80,17 +80,25 @@ final class QuantizedModelReader {
             return new LinearLayer.Float32(
                     spec.name(), spec.outputs(), spec.inputs(), floats(spec.weight(), shape), bias);
         }
-        int most = version == 1 ? 8 : ActivationQuantizer.MOST_BITS;
-        if (plan.weightBits() < 2 || plan.weightBits() > most) {
-            throw new IllegalArgumentException(spec.name() + " has weights of " + plan.weightBits() + " bits");
+        WeightCoding coding = plan.coding();
+        boolean ternary = coding == WeightCoding.TERNARY;
+        if ((version == 1 && coding.wide()) || (version < QuantizedModelFile.TERNARY_VERSION && ternary)) {
+            throw new IllegalArgumentException(
+                    spec.name() + (ternary ? " has ternary weights" : " has weights of " + coding.bits() + " bits")
+                            + ", which version " + version + " does not know");
         }
-        MemorySegment codes = codes(spec, plan.weightBits());
-        Tensor scales = tensor(spec.name() + QuantizedModelFile.SCALE, DType.F32, Optional.empty());
+        MemorySegment codes = codes(spec, coding);
+        String scaleName = spec.name() + QuantizedModelFile.SCALE;
+        boolean halves = ternary
+                && file.find(scaleName)
+                        .filter(found -> found.dtype() == DType.F16)
+                        .isPresent();
+        Tensor scales = tensor(scaleName, halves ? DType.F16 : DType.F32, Optional.empty());
         return new LinearLayer.Quantized(
                 spec.name(),
                 spec.outputs(),
                 spec.inputs(),
-                plan.weightBits(),
+                coding,
                 codes,
                 positive(scales),
                 bias,
@@ -117,24 +125,25 @@ final class QuantizedModelReader {
         return finite(tensor(name, DType.F32, Optional.of(shape)));
     }
 
-    private MemorySegment codes(VitTensors.Linear spec, int bits) {
+    private MemorySegment codes(VitTensors.Linear spec, WeightCoding coding) {
         int outputs = spec.outputs();
-        if (QuantizedModelFile.isPacked(version, bits)) {
-            List<Long> shape = List.of((long) outputs, (long) BitPacking.bytesPerRow(spec.inputs(), bits));
+        if (QuantizedModelFile.isPacked(version, coding)) {
+            List<Long> shape = List.of((long) outputs, (long) QuantizedModelFile.bytesPerRow(spec.inputs(), coding));
             Tensor packed = tensor(spec.weight(), DType.U8, Optional.of(shape));
             try {
-                return BitPacking.unpack(packed.data(), outputs, spec.inputs(), bits);
+                return coding == WeightCoding.TERNARY
+                        ? TernaryPacking.unpack(packed.data(), outputs, spec.inputs())
+                        : BitPacking.unpack(packed.data(), outputs, spec.inputs(), coding.bits());
             } catch (IllegalArgumentException e) {
                 throw new IllegalArgumentException("tensor " + packed.name() + ": " + e.getMessage(), e);
             }
         }
         Tensor tensor = tensor(spec.weight(), DType.I8, Optional.of(List.of((long) outputs, (long) spec.inputs())));
         byte[] codes = tensor.data().toArray(ValueLayout.JAVA_BYTE);
-        int half = 1 << (bits - 1);
         for (byte code : codes) {
-            if (code < -half || code >= half) {
-                throw new IllegalArgumentException(
-                        "tensor " + tensor.name() + " holds the code " + code + ", which " + bits + " bits cannot");
+            if (code < coding.lowest() || code > coding.highest()) {
+                throw new IllegalArgumentException("tensor " + tensor.name() + " holds the code " + code + ", which "
+                        + coding.bits() + " bits cannot");
             }
         }
         return MemorySegment.ofArray(codes);

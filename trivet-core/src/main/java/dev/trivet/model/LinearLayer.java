@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.quant.ChannelAffine;
+import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Optional;
@@ -34,8 +35,8 @@ public sealed interface LinearLayer {
     /**
      * Integer weights: {@code weight[n, k] = code[n, k] * scale[n]}.
      *
-     * @param bits bits that the codes need, 2 to 10
-     * @param codes signed {@code [outputs, inputs]}: bytes, or two bytes each in native order if {@code bits} is above 8
+     * @param coding what the codes are; ternary ones are -1, 0 and 1
+     * @param codes signed {@code [outputs, inputs]}: bytes, or two bytes each in native order if the coding is wide
      * @param scales {@code [outputs]}, or one value for the whole tensor
      * @param input quantizer of the layer's input, unsigned codes
      * @param equalization what happens to the input before it is quantized; the weights are for the result. Only a patch
@@ -46,7 +47,7 @@ public sealed interface LinearLayer {
             String name,
             int outputs,
             int inputs,
-            int bits,
+            WeightCoding coding,
             MemorySegment codes,
             float[] scales,
             float[] bias,
@@ -57,11 +58,7 @@ public sealed interface LinearLayer {
         public static final ValueLayout.OfShort CODE = ValueLayout.JAVA_SHORT_UNALIGNED;
 
         public Quantized {
-            if (bits < 2 || bits > ActivationQuantizer.MOST_BITS) {
-                throw new IllegalArgumentException(
-                        "weights of " + bits + " bits; 2 to " + ActivationQuantizer.MOST_BITS + " are known");
-            }
-            check(outputs, inputs, codes.byteSize() / (bits > 8 ? 2 : 1), bias.length);
+            check(outputs, inputs, codes.byteSize() / (coding.wide() ? 2 : 1), bias.length);
             if (scales.length != 1 && scales.length != outputs) {
                 throw new IllegalArgumentException(scales.length + " scales for " + outputs + " channels");
             }
@@ -79,12 +76,34 @@ public sealed interface LinearLayer {
                 String name,
                 int outputs,
                 int inputs,
+                WeightCoding coding,
+                MemorySegment codes,
+                float[] scales,
+                float[] bias,
+                ActivationQuantizer input) {
+            this(name, outputs, inputs, coding, codes, scales, bias, input, Optional.empty());
+        }
+
+        /** A layer that reads its input as it is, with codes of 2 to 10 bits. */
+        public Quantized(
+                String name,
+                int outputs,
+                int inputs,
                 int bits,
                 MemorySegment codes,
                 float[] scales,
                 float[] bias,
                 ActivationQuantizer input) {
-            this(name, outputs, inputs, bits, codes, scales, bias, input, Optional.empty());
+            this(name, outputs, inputs, WeightCoding.ofBits(bits), codes, scales, bias, input);
+        }
+
+        /** Bits of {@link WeightCoding#bits}: 2 where weights are ternary. */
+        public int bits() {
+            return coding.bits();
+        }
+
+        public boolean isTernary() {
+            return coding == WeightCoding.TERNARY;
         }
 
         public boolean perChannel() {
@@ -93,7 +112,7 @@ public sealed interface LinearLayer {
 
         /** Whether a code takes two bytes. */
         public boolean wide() {
-            return bits > 8;
+            return coding.wide();
         }
 
         /** The code at {@code index} of {@code [outputs, inputs]}. */

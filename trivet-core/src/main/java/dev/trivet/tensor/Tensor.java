@@ -42,6 +42,15 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
         return new Tensor(name, DType.F32, boxed(shape), data);
     }
 
+    /** An F16 tensor on the heap; values that half precision does not have are rounded to the nearest. */
+    public static Tensor ofHalves(String name, float[] values, long... shape) {
+        MemorySegment data = MemorySegment.ofArray(new byte[Math.multiplyExact(values.length, 2)]);
+        for (int i = 0; i < values.length; i++) {
+            data.set(I16, 2L * i, Float.floatToFloat16(values[i]));
+        }
+        return new Tensor(name, DType.F16, boxed(shape), data);
+    }
+
     /** A tensor of any type over the bytes that it is stored as; the array is not copied. */
     public static Tensor ofBytes(String name, DType dtype, byte[] values, long... shape) {
         return new Tensor(name, dtype, boxed(shape), MemorySegment.ofArray(values));

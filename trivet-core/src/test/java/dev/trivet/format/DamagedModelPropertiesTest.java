@@ -3,6 +3,7 @@ package dev.trivet.format;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.trivet.BadInputException;
+import dev.trivet.model.VitModel;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -24,16 +25,21 @@ class DamagedModelPropertiesTest {
     private Path folder = Path.of("");
     private Path file = Path.of("");
     private byte[] sound = new byte[0];
+    private byte[] ternary = new byte[0];
 
     record Change(double where, byte value) {}
 
     @BeforeProperty
     void write() throws IOException {
+        write(SmallModel.mixed());
+    }
+
+    private void write(VitModel model) throws IOException {
         folder = Files.createTempDirectory("damaged");
         file = folder.resolve("model.safetensors");
         Provenance provenance =
                 new Provenance(Map.of("seed", "7"), Optional.of("{\"bits\":[4,8]}"), Optional.of("{\"head\":0.5}"));
-        QuantizedModelFile.write(file, SmallModel.mixed(), provenance);
+        QuantizedModelFile.write(file, model, provenance);
         sound = Files.readAllBytes(file);
     }
 
@@ -74,6 +80,19 @@ class DamagedModelPropertiesTest {
 
     @Property(tries = 1500)
     void changedBytes(@ForAll("changes") List<Change> changes) throws IOException {
+        readDamaged(changes);
+    }
+
+    @Property(tries = 500)
+    void changedBytesOfATernaryModel(@ForAll("changes") List<Change> changes) throws IOException {
+        if (ternary.length == 0) {
+            write(SmallModel.ternary());
+            ternary = sound;
+        }
+        readDamaged(changes);
+    }
+
+    private void readDamaged(List<Change> changes) throws IOException {
         byte[] bytes = sound.clone();
         for (Change change : changes) {
             bytes[(int) Math.min(bytes.length - 1, change.where * bytes.length)] = change.value;

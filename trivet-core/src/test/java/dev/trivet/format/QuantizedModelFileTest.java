@@ -83,6 +83,91 @@ class QuantizedModelFileTest {
         isRead(SmallModel.equalized(VitNames.PATCH_EMBEDDING, false));
     }
 
+    @Test
+    void ternaryLayersAreRead() {
+        isRead(SmallModel.ternary(), 3);
+        QuantizedModelFile.Contents contents = read(file);
+        LinearLayer.Quantized layer = (LinearLayer.Quantized) contents.model().linear("blocks.0.mlp.fc1");
+        assertThat(layer.isTernary()).isTrue();
+        assertThat(layer.codes().toArray(JAVA_BYTE)).containsOnly(-1, 0, 1);
+    }
+
+    /** Rows of 4 codes take 1 byte, of 8 codes 2. The scales of fc2 are the ones that half precision does not have. */
+    @Test
+    void ternaryCodesAreFiveToAByte() {
+        QuantizedModelFile.write(file, SmallModel.ternary(), ORIGIN);
+        Map<String, List<Long>> shapes = Map.of(
+                "blocks.0.attn.qkv", List.of(12L, 1L),
+                "blocks.0.attn.proj", List.of(4L, 1L),
+                "blocks.0.mlp.fc1", List.of(8L, 1L),
+                "blocks.0.mlp.fc2", List.of(4L, 2L));
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            assertThat(source.metadata().get("trivet.plan"))
+                    .contains("{\"name\":\"blocks.0.attn.qkv\",\"weightBits\":\"ternary\",\"input\":{");
+            shapes.forEach((name, shape) -> {
+                Tensor codes = source.find(name + ".weight").orElseThrow();
+                assertThat(codes.dtype()).isEqualTo(DType.U8);
+                assertThat(codes.shape()).isEqualTo(shape);
+                LinearLayer.Quantized layer =
+                        (LinearLayer.Quantized) SmallModel.ternary().linear(name);
+                assertThat(QuantizedModelFile.codeBytes(layer, 3)).isEqualTo(shape.get(0) * shape.get(1));
+                Tensor scales = source.find(name + ".weight_scale").orElseThrow();
+                assertThat(scales.dtype()).isEqualTo(name.endsWith("fc2") ? DType.F32 : DType.F16);
+                assertThat(QuantizedModelFile.scaleBytes(layer))
+                        .isEqualTo(scales.data().byteSize());
+            });
+            assertThat(source.find("head.weight_scale").orElseThrow().dtype()).isEqualTo(DType.F32);
+        }
+    }
+
+    @Test
+    void ternaryCodesAreChecked() {
+        QuantizedModelFile.write(file, SmallModel.ternary(), ORIGIN);
+        String name = "blocks.0.mlp.fc2.weight";
+        for (int second : new int[] {27, 243}) {
+            byte[] codes = {0, 0, 0, (byte) second, 0, 0, 0, 0};
+            refused(
+                    changed(t -> t.put(name, Tensor.ofBytes(name, DType.U8, codes, 4, 2)), m -> {}),
+                    "tensor " + name + ": row 1 "
+                            + (second == 27
+                                    ? "has codes behind its last"
+                                    : "holds the byte 243, which is no five ternary codes"));
+        }
+        refused(
+                changed(t -> t.put(name, Tensor.ofBytes(name, DType.U8, new byte[8], 8, 1)), m -> {}),
+                "tensor " + name + " is U8 [8, 1], not U8 [4, 2]");
+        refused(
+                changed(t -> {}, m -> m.put("trivet.format", "2")),
+                "blocks.0.attn.qkv has ternary weights, which version 2 does not know");
+        Tensor halves = Tensor.ofHalves("head.weight_scale", new float[] {1, 1, 1}, 3);
+        refused(changed(t -> t.put(halves.name(), halves), m -> {}), "tensor head.weight_scale is F16 [3], not F32");
+        for (String bits : new String[] {"\"binary\"", "\"8\"", "1.58", "[]", "true"}) {
+            refused(
+                    changed(
+                            t -> {},
+                            m -> m.compute(
+                                    "trivet.plan", (k, v) -> replaceFirst(String.valueOf(v), "\"ternary\"", bits))),
+                    "weightBits of blocks.0.attn.qkv is " + bits + ", neither a width nor \"ternary\"");
+        }
+    }
+
+    /** A file without ternary layers stays what readers of version 2 know. */
+    @Test
+    void otherCodesAreStillVersion2() throws IOException {
+        assertThat(QuantizedModelFile.version(SmallModel.mixed())).isEqualTo(2);
+        assertThat(QuantizedModelFile.version(SmallModel.ternary())).isEqualTo(3);
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            assertThat(source.metadata()).containsEntry("trivet.format", "2");
+        }
+        QuantizedModelFile.write(file, SmallModel.ternary(), ORIGIN);
+        try (SafetensorsFile source = SafetensorsFile.open(file)) {
+            assertThat(source.metadata()).containsEntry("trivet.format", "3");
+        }
+        Path again = folder.resolve("again.safetensors");
+        QuantizedModelFile.write(again, read(file).model(), ORIGIN);
+        assertThat(Files.readAllBytes(again)).isEqualTo(Files.readAllBytes(file));
+    }
+
     /** An input that something before the layer could equalize has no run-time means for it. */
     @Test
     void onlySomeInputsAreEqualized() {
@@ -160,10 +245,14 @@ class QuantizedModelFileTest {
     }
 
     private void isRead(VitModel written) {
+        isRead(written, 2);
+    }
+
+    private void isRead(VitModel written, int version) {
         QuantizedModelFile.write(file, written, ORIGIN);
         QuantizedModelFile.Contents contents = read(file);
         VitModel model = contents.model();
-        assertThat(contents.version()).isEqualTo(2);
+        assertThat(contents.version()).isEqualTo(version);
         assertThat(contents.provenance()).isEqualTo(ORIGIN);
         assertThat(model.config()).isEqualTo(written.config());
         assertThat(model.matmuls()).isEqualTo(written.matmuls());
@@ -185,7 +274,7 @@ class QuantizedModelFileTest {
                 assertThat(a.codes().toArray(JAVA_BYTE)).isEqualTo(e.codes().toArray(JAVA_BYTE));
                 assertThat(a.scales()).isEqualTo(e.scales());
                 assertThat(a.input()).isEqualTo(e.input());
-                assertThat(a.bits()).isEqualTo(e.bits());
+                assertThat(a.coding()).isEqualTo(e.coding());
                 assertThat(a.equalization().map(ChannelAffine::factor))
                         .usingRecursiveComparison()
                         .isEqualTo(e.equalization().map(ChannelAffine::factor));
@@ -339,11 +428,11 @@ class QuantizedModelFileTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"3", "0", "", "1.0", "next"})
+    @ValueSource(strings = {"4", "0", "", "1.0", "next"})
     void otherVersionsAreRefused(String version) {
         refused(
                 changed(t -> {}, m -> m.put("trivet.format", version)),
-                "has format version " + version + " where this Trivet reads 1 and 2");
+                "has format version " + version + " where this Trivet reads 1 to 3");
     }
 
     @Test
@@ -404,7 +493,7 @@ class QuantizedModelFileTest {
                 "\"weightBits\":8               | \"weightBits\":11                 | weights of 11 bits",
                 "\"weightBits\":8               | \"weightBits\":9                  | is I8 [12, 4], not U8 [12, 5]",
                 "\"weightBits\":8               | \"weightBits\":1                  | weights of 1 bits",
-                "\"weightBits\":8               | \"weightBits\":null               | Cannot map `null` into type `int`",
+                "\"weightBits\":8               | \"weightBits\":null               | weightBits of blocks.0.attn.qkv is null, neither a width nor \"ternary\"",
                 "\"weightBits\":8               | \"bits\":8                        | weightBits",
                 "{\"name\":\"blocks.0.attn.qk\" | {\"name\":\"blocks.1.attn.qk\"    | unknown or repeated product blocks.1.attn.qk",
                 "{\"name\":\"blocks.0.attn.qk\" | {\"name\":\"blocks.0.attn.av\"    | unknown or repeated product blocks.0.attn.av",

@@ -12,6 +12,8 @@ import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.quant.ChannelAffine;
+import dev.trivet.quant.TernaryWeights;
+import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
@@ -49,6 +51,29 @@ final class SmallModel {
                         new ActivationQuantizer(0.5f, 16, 0, 255, List.of(0, 12, 15, 16, 18, 24, 80, 255));
                     default -> BYTE;
                 });
+    }
+
+    /** Block layers ternary, in rows of 4 and 8 codes; one has a single scale, and one scales that half precision lacks. */
+    static VitModel ternary() {
+        VitModel model = quantized(name -> name.startsWith("blocks.") ? 2 : 8, name -> BYTE);
+        Map<String, LinearLayer> linears = new LinkedHashMap<>(model.linears());
+        linears.replaceAll((name, layer) ->
+                layer instanceof LinearLayer.Quantized q && name.startsWith("blocks.") ? ternary(q) : layer);
+        return new VitModel(model.config(), linears, model.matmuls(), model.floats());
+    }
+
+    private static LinearLayer ternary(LinearLayer.Quantized q) {
+        byte[] codes = q.codes().toArray(ValueLayout.JAVA_BYTE);
+        float[] scales = q.scales().clone();
+        for (int i = 0; i < codes.length; i++) {
+            codes[i] = (byte) Math.max(codes[i], -1);
+        }
+        for (int n = 0; n < scales.length && !q.name().endsWith("fc2"); n++) {
+            scales[n] = TernaryWeights.storedScale(scales[n]);
+        }
+        MemorySegment stored = MemorySegment.ofArray(codes);
+        return new LinearLayer.Quantized(
+                q.name(), q.outputs(), q.inputs(), WeightCoding.TERNARY, stored, scales, q.bias(), q.input());
     }
 
     /** As {@link #quantized}, with attention weights coded as softmax's numerators, in eight levels. */
@@ -91,7 +116,7 @@ final class SmallModel {
                         name,
                         q.outputs(),
                         q.inputs(),
-                        q.bits(),
+                        q.coding(),
                         q.codes(),
                         q.scales(),
                         q.bias(),

@@ -1,7 +1,7 @@
 package dev.trivet.ptq;
 
-import dev.trivet.format.BitPacking;
 import dev.trivet.format.Provenance;
+import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.ModelUnit;
@@ -158,13 +158,13 @@ public final class FileSizeBound {
         }
         // Queries, keys and values are matrices of their own with a scale each, stored per channel.
         long scales = settings.perChannel() || stacked.contains(name) ? outputs : 1;
-        List<Long> packed = List.of(outputs, (long) BitPacking.bytesPerRow(linear.inputs(), operator.weightBits()));
+        List<Long> packed = List.of(outputs, (long) QuantizedModelFile.bytesPerRow(linear.inputs(), operator.coding()));
         return bytes
                 + size(packed)
                 + entry(linear.weight(), packed)
                 + 4 * scales
                 + entry(name + ".weight_scale", List.of(scales))
-                + escaped("{\"name\":\"" + name + "\",\"weightBits\":10,\"input\":" + QUANTIZER + "},")
+                + escaped("{\"name\":\"" + name + "\",\"weightBits\":\"ternary\",\"input\":" + QUANTIZER + "},")
                 + levels(bits)
                 + (name.equals(VitNames.PATCH_EMBEDDING) ? equalization(name) : 0);
     }

@@ -420,7 +420,7 @@ final class LinearSearch implements OperatorSearch {
                 layer.name(),
                 layer.outputs(),
                 layer.inputs(),
-                bits.weightBits(),
+                bits.coding(),
                 codes,
                 one ? new float[] {scales[0]} : scales,
                 bias(),

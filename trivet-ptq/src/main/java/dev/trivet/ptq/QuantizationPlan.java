@@ -2,12 +2,15 @@ package dev.trivet.ptq;
 
 import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelUnit;
+import dev.trivet.quant.WeightCoding;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
+import java.util.function.BiFunction;
 
 /**
  * The width of every operator of a model, in execution order. It is made from options, from a bit allocation, or read from a
@@ -30,13 +33,33 @@ public record QuantizationPlan(List<OperatorPlan> operators) {
      * @param edgeBits weights and activations of the patch embedding and the heads
      */
     public static QuantizationPlan uniform(Geometry geometry, int weightBits, int activationBits, int edgeBits) {
+        return of(geometry, (name, edge) -> {
+            int activation = edge ? edgeBits : activationBits;
+            return new OperatorPlan(name, isProduct(name) ? 0 : edge ? edgeBits : weightBits, activation);
+        });
+    }
+
+    /**
+     * The same with codings.
+     *
+     * @param edges weights of the patch embedding and the heads
+     * @param edgeBits activations there
+     * @throws IllegalArgumentException if a width is not known
+     */
+    public static QuantizationPlan uniform(
+            Geometry geometry, WeightCoding weights, int activationBits, WeightCoding edges, int edgeBits) {
+        return of(geometry, (name, edge) -> {
+            Optional<WeightCoding> own = isProduct(name) ? Optional.empty() : Optional.of(edge ? edges : weights);
+            return new OperatorPlan(name, own, edge ? edgeBits : activationBits);
+        });
+    }
+
+    /** @param plan of an operator, and whether it stands at one of the two ends */
+    private static QuantizationPlan of(Geometry geometry, BiFunction<String, Boolean, OperatorPlan> plan) {
         List<OperatorPlan> operators = new ArrayList<>();
         for (ModelUnit unit : geometry.units()) {
             boolean edge = unit instanceof ModelUnit.Embedding || unit instanceof ModelUnit.Head;
-            int activation = edge ? edgeBits : activationBits;
-            for (String name : unit.operators()) {
-                operators.add(new OperatorPlan(name, isProduct(name) ? 0 : edge ? edgeBits : weightBits, activation));
-            }
+            unit.operators().forEach(name -> operators.add(plan.apply(name, edge)));
         }
         return new QuantizationPlan(operators);
     }
@@ -63,8 +86,9 @@ public record QuantizationPlan(List<OperatorPlan> operators) {
             if (!wanted.remove(operator.operator())) {
                 throw new IllegalArgumentException("the plan names " + operator.operator() + ", which the model lacks");
             }
-            if (isProduct(operator.operator()) != (operator.weightBits() == 0)) {
-                throw new IllegalArgumentException("the plan gives " + operator.operator() + " " + operator.weightBits()
+            if (!operator.isFloat()
+                    && isProduct(operator.operator()) == operator.weights().isPresent()) {
+                throw new IllegalArgumentException("the plan gives " + operator.operator() + " " + operator.weightText()
                         + " weight bits; products of activations have 0, all others some");
             }
         }

@@ -6,6 +6,7 @@ import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -152,21 +153,25 @@ final class TrivetSearch implements UnitSearch {
             try (LayerSamples samples = LayerSamples.capture(state, workers, layer, target, gains)) {
                 choice = new LinearStage(samples, state.kernels, bits, settings).choose(absorber);
             }
-            apply(state, layer, absorber, bits.weightBits(), choice.fit());
+            apply(state, layer, absorber, bits.coding(), choice.fit());
             choices.accept(new OperatorChoice(name, choice.fit().description(), choice.error(), choice.tried()));
         });
     }
 
     private static void apply(
-            SearchState state, LinearLayer.Float32 layer, InputFold.Absorber absorber, int weightBits, LinearFit fit) {
+            SearchState state,
+            LinearLayer.Float32 layer,
+            InputFold.Absorber absorber,
+            WeightCoding coding,
+            LinearFit fit) {
         ChannelFold fold = fit.input().fold();
         boolean atRunTime = !fold.isIdentity() && !(absorber instanceof InputFold.Absorber.Norm);
         state.put(new LinearLayer.Quantized(
                 layer.name(),
                 layer.outputs(),
                 layer.inputs(),
-                weightBits,
-                WeightCodes.store(fit.codes(), weightBits > 8, Arena.ofAuto()),
+                coding,
+                WeightCodes.store(fit.codes(), coding.wide(), Arena.ofAuto()),
                 fit.scales(),
                 fit.bias(),
                 fit.input().quantizer(),
@@ -237,7 +242,7 @@ final class TrivetSearch implements UnitSearch {
                 qkv.name(),
                 qkv.outputs(),
                 qkv.inputs(),
-                qkv.bits(),
+                qkv.coding(),
                 qkv.codes(),
                 scales,
                 rewrittenBias(qkv, rewrite),

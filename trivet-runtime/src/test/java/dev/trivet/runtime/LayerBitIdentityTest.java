@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.ReferenceKernels;
+import dev.trivet.model.LinearLayer;
 import dev.trivet.model.VitModel;
 import dev.trivet.tensor.SafetensorsFile;
 import java.lang.foreign.MemorySegment;
@@ -97,6 +98,20 @@ class LayerBitIdentityTest {
         VitModel model = MaxScaling.quantize(Fixtures.load(folder), image);
         Recording expected = compare(model, image);
         assertThat(expected.names()).hasSize(3 + 12 * PER_BLOCK + 1 + 2 + 1);
+    }
+
+    /** Codes of -1, 0 and 1 are codes like any others. */
+    @ParameterizedTest
+    @CsvSource({"vit_micro, false", "vit_gap_micro, true", "swin_padded_micro, true"})
+    void ternaryWeights(String name, boolean perChannel) {
+        Path folder = Fixtures.golden(name);
+        float[] image = firstInput(folder);
+        VitModel model = Fixtures.load(folder);
+        VitModel quantized = MaxScaling.ternary(model, MaxScaling.quantize(model, image), perChannel);
+        assertThat(quantized.linears().values())
+                .allSatisfy(layer ->
+                        assertThat(((LinearLayer.Quantized) layer).isTernary()).isTrue());
+        compare(quantized, image);
     }
 
     private static float[] floatLogits(VitModel model, float[] image) {

@@ -9,6 +9,8 @@ import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.TernaryWeights;
+import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -58,6 +60,28 @@ final class MaxScaling implements LayerObserver {
             session.run(in, 1, session.allocateLogits(), Optional.of(scaling));
         }
         return new VitModel(model.config(), scaling.linears, scaling.matmuls, model.floats());
+    }
+
+    /** The quantized model with the float model's weights as three values each. */
+    static VitModel ternary(VitModel model, VitModel quantized, boolean perChannel) {
+        Map<String, LinearLayer> linears = new LinkedHashMap<>(quantized.linears());
+        linears.replaceAll((name, layer) -> {
+            LinearLayer.Quantized q = (LinearLayer.Quantized) layer;
+            float[] weight = ((LinearLayer.Float32) model.linear(name)).weight();
+            int groups = perChannel ? q.outputs() : 1;
+            TernaryWeights ternary =
+                    TernaryWeights.of(weight, q.outputs(), q.inputs(), groups, TernaryWeights.Scale.SURVIVORS);
+            return new LinearLayer.Quantized(
+                    name,
+                    q.outputs(),
+                    q.inputs(),
+                    WeightCoding.TERNARY,
+                    MemorySegment.ofArray(ternary.codes()),
+                    ternary.scales(),
+                    q.bias(),
+                    q.input());
+        });
+        return new VitModel(model.config(), linears, quantized.matmuls(), model.floats());
     }
 
     @Override

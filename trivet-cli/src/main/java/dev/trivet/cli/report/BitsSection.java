@@ -23,7 +23,9 @@ final class BitsSection {
 
     void write() {
         page.open("section", "id", "bits").leaf("h2", "Bits over depth");
-        page.leaf("p", "Darker means fewer bits; a dot means float32. What stands in no block is listed below.");
+        page.leaf(
+                "p",
+                "Darker means fewer bits; t is ternary, a dot means float32. What stands in no block is listed below.");
         table("Weights", List.of("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"), true);
         table("Activations", BLOCK_ROWS, false);
         List<String> others = model.geometry().units().stream()
@@ -39,7 +41,8 @@ final class BitsSection {
         return switch (model.linear(operator)) {
             case LinearLayer.Float32 _ -> "float32";
             case LinearLayer.Quantized q ->
-                "weights " + q.bits() + " bits, input " + q.input().bits() + " bits";
+                "weights " + (q.isTernary() ? "ternary" : q.bits() + " bits") + ", input "
+                        + q.input().bits() + " bits";
         };
     }
 
@@ -53,7 +56,8 @@ final class BitsSection {
         for (String row : rows) {
             page.open("tr").leaf("th", row, "scope", "row");
             for (ModelUnit.Block block : blocks()) {
-                cell(bits(block.name() + "." + row, weights));
+                String operator = block.name() + "." + row;
+                cell(bits(operator, weights), weights && isTernary(operator));
             }
             page.close();
         }
@@ -72,11 +76,17 @@ final class BitsSection {
         return block.name().replaceAll("[a-z]+\\.", "");
     }
 
-    private void cell(List<Integer> bits) {
+    private boolean isTernary(String operator) {
+        return model.linears().get(operator) instanceof LinearLayer.Quantized q && q.isTernary();
+    }
+
+    private void cell(List<Integer> bits, boolean ternary) {
         boolean isFloat = bits.getFirst() == Float.SIZE;
         String text = isFloat
                 ? "\u00b7"
-                : String.join("/", bits.stream().map(String::valueOf).toList());
+                : ternary
+                        ? "t"
+                        : String.join("/", bits.stream().map(String::valueOf).toList());
         page.leaf("td", text, "class", isFloat ? "b32" : "b" + bits.getFirst());
     }
 

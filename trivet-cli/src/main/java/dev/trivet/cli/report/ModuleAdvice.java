@@ -17,11 +17,18 @@ import java.util.stream.Stream;
  * @param noiseAdded to the quantized model's own stream, as a share of its energy; negative where the module repairs noise of
  *     those before it
  * @param weightBits fewest in the module; 32 is float
+ * @param ternary whether those are ternary
  * @param activationBits fewest in the module; 32 is float
  * @param advice one sentence; empty where the module is float
  */
 public record ModuleAdvice(
-        String module, double sqnrDb, double noiseAdded, int weightBits, int activationBits, String advice) {
+        String module,
+        double sqnrDb,
+        double noiseAdded,
+        int weightBits,
+        boolean ternary,
+        int activationBits,
+        String advice) {
     /** Widths worth trying next; beyond the last only float is left. */
     private static final int[] WIDTHS = {3, 4, 6, 8};
 
@@ -36,6 +43,10 @@ public record ModuleAdvice(
                         m.sqnrDb(),
                         m.noiseAdded(),
                         m.weightBits(),
+                        quantized.linears().values().stream()
+                                .anyMatch(layer -> layer instanceof LinearLayer.Quantized q
+                                        && q.isTernary()
+                                        && isIn(q.name(), m.module())),
                         m.activationBits(),
                         advice(m, quantized)))
                 .toList();
@@ -65,7 +76,7 @@ public record ModuleAdvice(
     }
 
     public String bitsText() {
-        return "W" + weightBits + "A" + activationBits;
+        return "W" + (ternary ? "ternary" : weightBits) + "A" + activationBits;
     }
 
     private static String advice(ModuleNoise.Module module, VitModel model) {

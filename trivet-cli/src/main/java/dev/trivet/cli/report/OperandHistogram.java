@@ -2,6 +2,7 @@ package dev.trivet.cli.report;
 
 import dev.trivet.model.LinearLayer;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.WeightCoding;
 import dev.trivet.runtime.Evaluation;
 import java.util.Arrays;
 import java.util.List;
@@ -25,7 +26,7 @@ final class OperandHistogram {
     private static final double MARGIN = 0.2;
 
     private final String operand;
-    private final int bits;
+    private final String bits;
     private final int lowest;
     private final int zeroPoint;
     private final double step;
@@ -41,7 +42,7 @@ final class OperandHistogram {
     private double noise;
 
     private OperandHistogram(
-            String operand, int bits, int lowest, int zeroPoint, double step, List<Integer> levels, boolean picked) {
+            String operand, String bits, int lowest, int zeroPoint, double step, List<Integer> levels, boolean picked) {
         this.operand = operand;
         this.bits = bits;
         this.lowest = lowest;
@@ -57,14 +58,17 @@ final class OperandHistogram {
                 ? IntStream.rangeClosed(q.lowest(), q.highest()).boxed().toList()
                 : q.levels();
         boolean picked = !q.levels().isEmpty();
-        return new OperandHistogram(operand, q.bits(), q.lowest(), q.zeroPoint(), q.scale(), levels, picked);
+        return new OperandHistogram(
+                operand, Figures.bits(q.bits()), q.lowest(), q.zeroPoint(), q.scale(), levels, picked);
     }
 
     /** Weights in units of their channel's step. */
     static OperandHistogram of(LinearLayer.Quantized layer, LinearLayer original) {
-        int half = 1 << (layer.bits() - 1);
-        List<Integer> levels = IntStream.range(-half, half).boxed().toList();
-        OperandHistogram histogram = new OperandHistogram("weights", layer.bits(), -half, 0, 1, levels, false);
+        WeightCoding coding = layer.coding();
+        List<Integer> levels =
+                IntStream.rangeClosed(coding.lowest(), coding.highest()).boxed().toList();
+        OperandHistogram histogram =
+                new OperandHistogram("weights", coding.label(), coding.lowest(), 0, 1, levels, false);
         for (int n = 0; n < layer.outputs(); n++) {
             for (int k = 0; k < layer.inputs(); k++) {
                 int at = n * layer.inputs() + k;
@@ -102,7 +106,8 @@ final class OperandHistogram {
         return operand;
     }
 
-    int bits() {
+    /** Such as {@code 8 bit}. */
+    String bits() {
         return bits;
     }
 

@@ -111,8 +111,7 @@ final class OperandSection {
 
     private void panel(String operator, OperandHistogram h) {
         boolean weights = h.operand().equals("weights");
-        String title =
-                h.operand() + ", " + Figures.bits(h.bits()) + (h.pickedLevels().length > 0 ? ", picked levels" : "");
+        String title = h.operand() + ", " + h.bits() + (h.pickedLevels().length > 0 ? ", picked levels" : "");
         page.open("figure", "class", "panel").leaf("figcaption", title);
         page.open("svg", "viewBox", "0 0 " + WIDTH + " " + (HEIGHT + 22), "role", "img");
         page.leaf(
