@@ -72,12 +72,18 @@ final class MethodOptions {
     @Option(
             names = "--bits",
             paramLabel = "N",
-            description = "Bits of weights and activations, 2 to 10 (default: ${DEFAULT-VALUE}).")
-    int bits = 8;
+            converter = WeightWidth.Converter.class,
+            description = "Bits of weights and activations, 2 to 10, or ternary: weights -1, 0 and 1 times a scale,"
+                    + " activations of 8 bits (default: ${DEFAULT-VALUE}).")
+    WeightWidth bits = WeightWidth.of(8);
 
-    @Option(names = "--weight-bits", paramLabel = "N", description = "Bits of weights, where they differ.")
+    @Option(
+            names = "--weight-bits",
+            paramLabel = "N",
+            converter = WeightWidth.Converter.class,
+            description = "Bits of weights, or ternary, where they differ.")
     @Nullable
-    Integer weightBits;
+    WeightWidth weightBits;
 
     @Option(names = "--activation-bits", paramLabel = "N", description = "Bits of activations, where they differ.")
     @Nullable
@@ -86,11 +92,11 @@ final class MethodOptions {
     @Option(
             names = "--edge-bits",
             paramLabel = "N",
-            description =
-                    "Bits of the patch embedding and the head (default: at least 8 with trivet, as everywhere with"
-                            + " liu2021).")
+            converter = WeightWidth.Converter.class,
+            description = "Bits of the patch embedding and the head, or ternary (default: at least 8 with trivet, as"
+                    + " everywhere with liu2021; 8 if weights are ternary).")
     @Nullable
-    Integer edgeBits;
+    WeightWidth edgeBits;
 
     @Option(names = "--no-rotation", description = "trivet: leave the residual stream in the checkpoint's basis.")
     boolean noRotation;
@@ -194,29 +200,37 @@ final class MethodOptions {
         }
     }
 
-    int weightBits() {
+    /** Of the blocks. */
+    WeightWidth weights() {
         return weightBits == null ? bits : weightBits;
     }
 
-    int activationBits() {
-        return activationBits == null ? bits : activationBits;
+    private int activationBits() {
+        return activationBits == null ? bits.activations() : activationBits;
     }
 
-    private int edgeBits() {
+    private WeightWidth edges() {
         if (edgeBits != null) {
             return edgeBits;
         }
-        int widest = Math.max(weightBits(), activationBits());
-        return method == Method.TRIVET ? Math.max(8, widest) : widest;
+        int widest = Math.max(weights().bits(), activationBits());
+        return WeightWidth.of(method == Method.TRIVET || weights().ternary() ? Math.max(8, widest) : widest);
     }
 
     /** @throws BadInputException if a width is not known */
     QuantizationPlan plan(Geometry geometry) {
         try {
-            return QuantizationPlan.uniform(geometry, weightBits(), activationBits(), edgeBits());
+            WeightWidth edges = edges();
+            if (!weights().ternary() && !edges.ternary()) {
+                return QuantizationPlan.uniform(geometry, weights().bits(), activationBits(), edges.bits());
+            }
+            return QuantizationPlan.uniform(
+                    geometry, weights().coding(), activationBits(), edges.coding(), edges.activations());
         } catch (IllegalArgumentException e) {
             throw new BadInputException(
-                    "widths are 2 to 10 bits; correct --bits, --weight-bits, --activation-bits or" + " --edge-bits", e);
+                    "widths are 2 to 10 bits, or ternary for weights; correct --bits, --weight-bits, --activation-bits or"
+                            + " --edge-bits",
+                    e);
         }
     }
 

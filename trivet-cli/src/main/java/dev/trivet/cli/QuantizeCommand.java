@@ -166,6 +166,10 @@ final class QuantizeCommand implements Callable<Integer> {
         if (planFile != null && mixed.mixed) {
             throw new BadInputException("--plan and --mixed both choose widths; leave one of them out");
         }
+        if (mixed.mixed && method.weights().ternary()) {
+            throw new BadInputException(
+                    "--mixed gives every module a width of its own, 2 bits or more; leave it or ternary out");
+        }
         if (data != null && seeds == null && report == null) {
             throw new BadInputException("--data is for --seeds and --report; use trivet eval for a file");
         }

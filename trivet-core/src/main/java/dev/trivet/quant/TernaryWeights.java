@@ -21,9 +21,6 @@ public record TernaryWeights(byte[] codes, float[] scales) {
     /** Threshold as a share of the mean magnitude. */
     public static final double THRESHOLD = 0.7;
 
-    /** What becomes of weights that are all zero: no weight survives, and any positive scale serves. */
-    private static final float SCALE_OF_ZEROS = Float.MIN_NORMAL;
-
     private static final float LEAST_HALF = 0x1p-14f;
     private static final float MOST_HALF = 65504f;
 
@@ -81,7 +78,7 @@ public record TernaryWeights(byte[] codes, float[] scales) {
             }
         }
         if (surviving == 0) {
-            return SCALE_OF_ZEROS;
+            return storedScale(0);
         }
         return storedScale(scale == Scale.SURVIVORS ? survivors / surviving : mean);
     }
@@ -89,12 +86,12 @@ public record TernaryWeights(byte[] codes, float[] scales) {
     /**
      * The scale that is used in place of {@code scale}: the nearest half-precision number, off by at most 1 part in 2048, which a file
      * holds exactly in two bytes. Scales outside the range in which half precision is that exact (2^-14 to 65504) stay single
-     * precision.
+     * precision. 0, where no weight survives and any scale serves, becomes 2^-14.
      *
-     * @param scale positive
+     * @param scale not negative
      */
     public static float storedScale(double scale) {
-        float single = Math.max((float) scale, Float.MIN_NORMAL);
+        float single = scale > 0 ? Math.max((float) scale, Float.MIN_NORMAL) : LEAST_HALF;
         return single >= LEAST_HALF && single <= MOST_HALF
                 ? Float.float16ToFloat(Float.floatToFloat16(single))
                 : single;

@@ -79,9 +79,7 @@ class TernaryWeightsTest {
         TernaryWeights t = TernaryWeights.of(new float[6], 2, 3, 2, TernaryWeights.Scale.SURVIVORS);
         assertThat(t.codes()).containsOnly(0);
         assertThat(t.scales()).hasSize(2);
-        for (float scale : t.scales()) {
-            assertThat(scale).isPositive();
-        }
+        assertThat(t.scales()).containsOnly(0x1p-14f);
     }
 
     @Test
@@ -127,6 +125,8 @@ class TernaryWeightsTest {
     /** 1 + 2^-11 lies halfway between 1 and the next half-precision number, and goes to the even one. */
     @ParameterizedTest
     @CsvSource({
+        "0,            6.103515625e-5",
+        "1e-40,        1.17549435e-38",
         "1.0,          1.0",
         "1.00048828125, 1.0",
         "1.0005,       1.0009765625",

@@ -1,5 +1,6 @@
 package dev.trivet.ptq;
 
+import dev.trivet.quant.WeightCoding;
 import java.util.stream.IntStream;
 import org.ejml.data.DMatrixRMaj;
 import org.ejml.dense.row.factory.DecompositionFactory_DDRM;
@@ -20,7 +21,8 @@ import org.ejml.interfaces.decomposition.CholeskyDecomposition_F64;
  * <pre>q_k = round(w_k + sum_{j<k} (R_jk / R_kk) e_j)</pre>
  *
  * This is GPTQ's recursion without the inverse matrix (Babai's nearest plane); inputs go in order of falling energy. Scales
- * are symmetric, one per output channel, each chosen from fractions of the largest weight by the diagonal of H.
+ * are symmetric, one per output channel, each chosen from fractions of the largest weight by the diagonal of H. Ternary
+ * weights have a search of their own for scales, and codes and scales are refined afterwards ({@link TernaryRounding}).
  */
 final class CompensatedRounding {
     /** Damping of the rounding step relative to the mean diagonal, as in GPTQ. */
@@ -173,10 +175,17 @@ final class CompensatedRounding {
      *
      * @param weight {@code [inputs, outputs]}
      */
-    Rounded round(double[] weight, int bits) {
-        double high = (1 << (bits - 1)) - 1;
-        double low = -high - 1;
-        float[] scales = scales(weight, bits);
+    Rounded round(double[] weight, WeightCoding coding) {
+        if (coding == WeightCoding.TERNARY) {
+            TernaryRounding ternary = new TernaryRounding(h, DAMPING * meanDiagonal, inputs, outputs);
+            return ternary.refine(weight, round(weight, ternary.scales(weight), coding));
+        }
+        return round(weight, scales(weight, coding), coding);
+    }
+
+    private Rounded round(double[] weight, float[] scales, WeightCoding coding) {
+        double high = coding.highest();
+        double low = coding.lowest();
         int[] codes = new int[outputs * inputs];
         double[] errors = new double[inputs * outputs];
         double[] row = new double[outputs];
@@ -196,9 +205,9 @@ final class CompensatedRounding {
         return new Rounded(codes, scales);
     }
 
-    private float[] scales(double[] weight, int bits) {
-        double high = (1 << (bits - 1)) - 1;
-        double low = -high - 1;
+    private float[] scales(double[] weight, WeightCoding coding) {
+        double high = coding.highest();
+        double low = coding.lowest();
         float[] scales = new float[outputs];
         for (int n = 0; n < outputs; n++) {
             double most = 1e-20;

@@ -10,6 +10,8 @@ import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Product;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.TernaryWeights;
+import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -148,7 +150,7 @@ final class LinearSearch implements OperatorSearch {
     public void initialize() {
         int groups = settings.perChannel() ? layer.outputs() : parts;
         initialScales =
-                WeightCodes.initialScales(layer.weight(), layer.outputs(), layer.inputs(), bits.weightBits(), groups);
+                WeightCodes.initialScales(layer.weight(), layer.outputs(), layer.inputs(), bits.coding(), groups);
         int one = Arrays.binarySearch(factors, 1f);
         Arrays.fill(weightChoice, one);
         inputChoice = one;
@@ -164,7 +166,8 @@ final class LinearSearch implements OperatorSearch {
         for (int n = 0; n < scales.length; n++) {
             int chosen = weightChoice[choicePerChannel ? n : n / outputsPerPart()];
             float factor = factors[candidate < 0 ? chosen : candidate];
-            scales[n] = initialScales[n / (layer.outputs() / initialScales.length)] * factor;
+            float scale = initialScales[n / (layer.outputs() / initialScales.length)] * factor;
+            scales[n] = bits.coding() == WeightCoding.TERNARY ? TernaryWeights.storedScale(scale) : scale;
         }
         return scales;
     }
@@ -187,7 +190,7 @@ final class LinearSearch implements OperatorSearch {
 
     @Override
     public long candidateBytes(Side searched) {
-        long bytes = kernels.packedBytes(layer.outputs(), layer.inputs()) * WeightCodes.bytes(bits.weightBits());
+        long bytes = kernels.packedBytes(layer.outputs(), layer.inputs()) * WeightCodes.bytes(bits.coding());
         return searched == Side.RIGHT ? bytes * factors.length : bytes;
     }
 
@@ -232,7 +235,7 @@ final class LinearSearch implements OperatorSearch {
     }
 
     private Weights pack(float[] scales) {
-        boolean wide = bits.weightBits() > 8;
+        boolean wide = bits.coding().wide();
         int[] rowSums = new int[layer.outputs()];
         try (Arena scratch = Arena.ofConfined()) {
             MemorySegment codes = encode(scales, rowSums, scratch);
@@ -244,8 +247,8 @@ final class LinearSearch implements OperatorSearch {
 
     private MemorySegment encode(float[] scales, int[] rowSums, Arena to) {
         long count = (long) layer.outputs() * layer.inputs();
-        MemorySegment codes = to.allocate(count * WeightCodes.bytes(bits.weightBits()), 64);
-        WeightCodes.encode(layer.weight(), layer.outputs(), layer.inputs(), scales, bits.weightBits(), codes, rowSums);
+        MemorySegment codes = to.allocate(count * WeightCodes.bytes(bits.coding()), 64);
+        WeightCodes.encode(layer.weight(), layer.outputs(), layer.inputs(), scales, bits.coding(), codes, rowSums);
         return codes;
     }
 

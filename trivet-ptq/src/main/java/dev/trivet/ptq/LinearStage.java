@@ -158,7 +158,7 @@ final class LinearStage {
             boolean none = Double.isInfinite(ridge);
             if (none || enough) {
                 double[] moved = none ? rounding.transposed(weight) : rounding.ridge(cross, weight, ridge);
-                CompensatedRounding.Rounded rounded = rounding.round(moved, bits.weightBits());
+                CompensatedRounding.Rounded rounded = rounding.round(moved, bits.coding());
                 String description = input.name() + (none ? "" : ", ridge " + ridge);
                 fits.add(new LinearFit(description, input, rounded.codes(), rounded.scales(), bias(moments, rounded)));
             }
@@ -231,7 +231,7 @@ final class LinearStage {
     }
 
     private Linear pack(LinearFit fit) {
-        boolean wide = bits.weightBits() > 8;
+        boolean wide = bits.coding().wide();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment codes = WeightCodes.store(fit.codes(), wide, arena);
             boolean wideInput = fit.input().quantizer().wide();

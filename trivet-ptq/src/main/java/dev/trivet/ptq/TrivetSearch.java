@@ -6,6 +6,7 @@ import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.TernaryWeights;
 import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
@@ -236,7 +237,8 @@ final class TrivetSearch implements UnitSearch {
     private static LinearLayer rewritten(LinearLayer.Quantized qkv, AttentionStage.Rewrite rewrite) {
         float[] scales = new float[qkv.outputs()];
         for (int n = 0; n < scales.length; n++) {
-            scales[n] = qkv.scale(n) / rewrite.scale()[n];
+            float scale = qkv.scale(n) / rewrite.scale()[n];
+            scales[n] = qkv.isTernary() ? TernaryWeights.storedScale(scale) : scale;
         }
         return new LinearLayer.Quantized(
                 qkv.name(),

@@ -3,31 +3,42 @@ package dev.trivet.ptq;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import dev.trivet.model.LinearLayer;
+import dev.trivet.quant.TernaryWeights;
+import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
  * The symmetric weight quantizer: {@code code = clamp(round(w / scale), -2^(b-1), 2^(b-1) - 1)}, eq. (8) of Liu et al. 2021,
- * with one scale per output channel or one for several. Codes of more than 8 bits take two bytes each.
+ * with one scale per output channel or one for several. Codes of more than 8 bits take two bytes each. Ternary codes are clamped to
+ * -1 and 1, which puts the threshold at half the scale; with TWN's scale that is 0.74 mean|w| for normally distributed weights.
  */
 final class WeightCodes {
     private WeightCodes() {}
 
     /**
-     * {@code max|w| / (2^(b-1) - 0.5)} per group.
+     * {@code max|w| / (2^(b-1) - 0.5)} per group; for ternary codes TWN's scale ({@link TernaryWeights}).
      *
      * @param groups into how many runs of channels of equal length the outputs are cut
      * @return {@code [groups]}
      */
-    static float[] initialScales(float[] weight, int outputs, int inputs, int bits, int groups) {
+    static float[] initialScales(float[] weight, int outputs, int inputs, WeightCoding coding, int groups) {
         float[] scales = new float[groups];
+        if (coding == WeightCoding.TERNARY) {
+            float[] all = TernaryWeights.of(weight, outputs, inputs, groups, TernaryWeights.Scale.SURVIVORS)
+                    .scales();
+            for (int s = 0; s < groups; s++) {
+                scales[s] = all[s * (all.length / groups)];
+            }
+            return scales;
+        }
         for (int n = 0; n < outputs; n++) {
             float most = 0;
             for (int k = 0; k < inputs; k++) {
                 most = Math.max(most, Math.abs(weight[n * inputs + k]));
             }
             int s = n / (outputs / groups);
-            scales[s] = Math.max(scales[s], most / ((1 << (bits - 1)) - 0.5f));
+            scales[s] = Math.max(scales[s], most / (coding.highest() + 0.5f));
         }
         for (int s = 0; s < scales.length; s++) {
             scales[s] = Math.max(scales[s], 1e-20f);
@@ -36,8 +47,8 @@ final class WeightCodes {
     }
 
     /** Bytes of one code. */
-    static int bytes(int bits) {
-        return bits > 8 ? 2 : 1;
+    static int bytes(WeightCoding coding) {
+        return coding.wide() ? 2 : 1;
     }
 
     /**
@@ -47,10 +58,16 @@ final class WeightCodes {
      * @param rowSums {@code [outputs]}: sum over inputs of each channel's codes, overwritten
      */
     static void encode(
-            float[] weight, int outputs, int inputs, float[] scales, int bits, MemorySegment codes, int[] rowSums) {
-        float high = (1 << (bits - 1)) - 1;
-        float low = -high - 1;
-        boolean wide = bits > 8;
+            float[] weight,
+            int outputs,
+            int inputs,
+            float[] scales,
+            WeightCoding coding,
+            MemorySegment codes,
+            int[] rowSums) {
+        float high = coding.highest();
+        float low = coding.lowest();
+        boolean wide = coding.wide();
         for (int n = 0; n < outputs; n++) {
             float inverse = 1f / scales[scales.length == 1 ? 0 : n];
             int sum = 0;

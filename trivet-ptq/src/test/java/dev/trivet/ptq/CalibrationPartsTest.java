@@ -9,6 +9,7 @@ import dev.trivet.BadInputException;
 import dev.trivet.kernel.ReferenceKernels;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.quant.ActivationQuantizer;
+import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.Arena;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
@@ -93,7 +94,14 @@ class CalibrationPartsTest {
     private static byte[] codes(float[] weight, int outputs, float[] scales, int bits) {
         try (Arena arena = Arena.ofConfined()) {
             var codes = arena.allocate(weight.length);
-            WeightCodes.encode(weight, outputs, weight.length / outputs, scales, bits, codes, new int[outputs]);
+            WeightCodes.encode(
+                    weight,
+                    outputs,
+                    weight.length / outputs,
+                    scales,
+                    WeightCoding.ofBits(bits),
+                    codes,
+                    new int[outputs]);
             return codes.toArray(JAVA_BYTE);
         }
     }
@@ -101,12 +109,17 @@ class CalibrationPartsTest {
     @Test
     void initialScalesPerChannelPerMatrixAndPerTensor() {
         float[] weight = {1, -3, 0.5f, 0.25f, 0, 0};
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 8, 3)).containsExactly(3 / 127.5f, 0.5f / 127.5f, 1e-20f);
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 8, 1)).containsExactly(3 / 127.5f);
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 4, 3)).startsWith(3 / 7.5f, 0.5f / 7.5f);
-        assertThat(WeightCodes.initialScales(weight, 3, 2, 2, 1)).containsExactly(3 / 1.5f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, WeightCoding.ofBits(8), 3))
+                .containsExactly(3 / 127.5f, 0.5f / 127.5f, 1e-20f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, WeightCoding.ofBits(8), 1))
+                .containsExactly(3 / 127.5f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, WeightCoding.ofBits(4), 3))
+                .startsWith(3 / 7.5f, 0.5f / 7.5f);
+        assertThat(WeightCodes.initialScales(weight, 3, 2, WeightCoding.ofBits(2), 1))
+                .containsExactly(3 / 1.5f);
         float[] two = {1, -3, 0.5f, 0.25f, 0.25f, 0, 0, 2};
-        assertThat(WeightCodes.initialScales(two, 4, 2, 8, 2)).containsExactly(3 / 127.5f, 2 / 127.5f);
+        assertThat(WeightCodes.initialScales(two, 4, 2, WeightCoding.ofBits(8), 2))
+                .containsExactly(3 / 127.5f, 2 / 127.5f);
     }
 
     /** Beyond eight bits codes take two bytes: 10 bits reach from -512 to 511. */
@@ -116,12 +129,12 @@ class CalibrationPartsTest {
         int[] rowSums = new int[2];
         try (Arena arena = Arena.ofConfined()) {
             var codes = arena.allocate(2L * weight.length);
-            WeightCodes.encode(weight, 2, 3, new float[] {1, 0.5f}, 10, codes, rowSums);
+            WeightCodes.encode(weight, 2, 3, new float[] {1, 0.5f}, WeightCoding.ofBits(10), codes, rowSums);
             assertThat(codes.toArray(LinearLayer.Quantized.CODE)).containsExactly(100, -100, 300, -512, 0, 511);
         }
         assertThat(rowSums).containsExactly(300, -1);
-        assertThat(WeightCodes.bytes(8)).isEqualTo(1);
-        assertThat(WeightCodes.bytes(9)).isEqualTo(2);
+        assertThat(WeightCodes.bytes(WeightCoding.ofBits(8))).isEqualTo(1);
+        assertThat(WeightCodes.bytes(WeightCoding.ofBits(9))).isEqualTo(2);
     }
 
     /** Eq. (8): clip(round(w / step)), ties to even. */
@@ -149,9 +162,9 @@ class CalibrationPartsTest {
         int half = 1 << (bits - 1);
         float[] up = {4, -1};
         float[] down = {-4, 1};
-        assertThat(codes(up, 1, WeightCodes.initialScales(up, 1, 2, bits, 1), bits)[0])
+        assertThat(codes(up, 1, WeightCodes.initialScales(up, 1, 2, WeightCoding.ofBits(bits), 1), bits)[0])
                 .isEqualTo((byte) (half - 1));
-        assertThat(codes(down, 1, WeightCodes.initialScales(down, 1, 2, bits, 1), bits)[0])
+        assertThat(codes(down, 1, WeightCodes.initialScales(down, 1, 2, WeightCoding.ofBits(bits), 1), bits)[0])
                 .isBetween((byte) -half, (byte) (1 - half));
     }
 
@@ -160,7 +173,7 @@ class CalibrationPartsTest {
         int[] rowSums = {77, 77};
         try (Arena arena = Arena.ofConfined()) {
             float[] weight = {127, -128, 5, -1, -1, -1};
-            WeightCodes.encode(weight, 2, 3, new float[] {1}, 8, arena.allocate(6), rowSums);
+            WeightCodes.encode(weight, 2, 3, new float[] {1}, WeightCoding.ofBits(8), arena.allocate(6), rowSums);
         }
         assertThat(rowSums).containsExactly(4, -3);
     }

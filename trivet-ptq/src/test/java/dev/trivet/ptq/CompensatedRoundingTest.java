@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.trivet.BadInputException;
+import dev.trivet.quant.WeightCoding;
 import java.util.Random;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
@@ -67,7 +68,8 @@ class CompensatedRoundingTest {
             weight[n] = 1 - 0.01 * n;
             weight[outputs + n] = 0.013 * n - 0.3;
         }
-        CompensatedRounding.Rounded rounded = new CompensatedRounding(h, 2, outputs).round(weight, 4);
+        CompensatedRounding.Rounded rounded =
+                new CompensatedRounding(h, 2, outputs).round(weight, WeightCoding.ofBits(4));
         int moved = 0;
         for (int n = 0; n < outputs; n++) {
             float scale = rounded.scales()[n];
@@ -85,9 +87,11 @@ class CompensatedRoundingTest {
     @Test
     void theOrderIsThatOfEnergy() {
         double[] weight = {0.31, 0.9};
-        CompensatedRounding.Rounded a = new CompensatedRounding(new double[] {4, 2, 2, 2}, 2, 1).round(weight, 3);
+        CompensatedRounding.Rounded a =
+                new CompensatedRounding(new double[] {4, 2, 2, 2}, 2, 1).round(weight, WeightCoding.ofBits(3));
         double[] turned = {0.9, 0.31};
-        CompensatedRounding.Rounded b = new CompensatedRounding(new double[] {2, 2, 2, 4}, 2, 1).round(turned, 3);
+        CompensatedRounding.Rounded b =
+                new CompensatedRounding(new double[] {2, 2, 2, 4}, 2, 1).round(turned, WeightCoding.ofBits(3));
         assertThat(a.scales()).isEqualTo(b.scales());
         assertThat(a.codes()).containsExactly(b.codes()[1], b.codes()[0]);
     }
@@ -102,7 +106,8 @@ class CompensatedRoundingTest {
             h[i * inputs + i] = 1 + i % 5;
         }
         double[] weight = noise(bits, inputs * outputs);
-        CompensatedRounding.Rounded rounded = new CompensatedRounding(h, inputs, outputs).round(weight, bits);
+        CompensatedRounding.Rounded rounded =
+                new CompensatedRounding(h, inputs, outputs).round(weight, WeightCoding.ofBits(bits));
         for (int n = 0; n < outputs; n++) {
             for (int k = 0; k < inputs; k++) {
                 assertThat(rounded.codes()[n * inputs + k])
@@ -117,7 +122,8 @@ class CompensatedRoundingTest {
         int outputs = 60;
         double[] h = correlated(seed, inputs);
         double[] weight = noise(seed + 1, inputs * outputs);
-        CompensatedRounding.Rounded rounded = new CompensatedRounding(h, inputs, outputs).round(weight, bits);
+        CompensatedRounding.Rounded rounded =
+                new CompensatedRounding(h, inputs, outputs).round(weight, WeightCoding.ofBits(bits));
         double fed = 0;
         double plain = 0;
         int half = 1 << (bits - 1);
@@ -148,7 +154,9 @@ class CompensatedRoundingTest {
             h[i * inputs + i] = 0.2 + i % 3;
         }
         double[] weight = noise(7, inputs);
-        float chosen = new CompensatedRounding(h, inputs, 1).round(weight, bits).scales()[0];
+        float chosen = new CompensatedRounding(h, inputs, 1)
+                .round(weight, WeightCoding.ofBits(bits))
+                .scales()[0];
         double least = Double.POSITIVE_INFINITY;
         for (int s = 1; s <= 4000; s++) {
             least = Math.min(least, diagonalError(h, weight, s * 1e-3f * 3 / (1 << (bits - 1)), bits));
@@ -222,14 +230,15 @@ class CompensatedRoundingTest {
         double[] weight = {0.9, -0.4, 0.2};
         for (double[] h : flat) {
             CompensatedRounding rounding = new CompensatedRounding(h, 3, 1);
-            CompensatedRounding.Rounded rounded = rounding.round(weight, 8);
+            CompensatedRounding.Rounded rounded = rounding.round(weight, WeightCoding.ofBits(8));
             assertThat(rounded.scales()[0]).isPositive();
             for (int k = 0; k < 3; k++) {
                 assertThat(rounded.codes()[k] * rounded.scales()[0]).isCloseTo((float) weight[k], within(0.7f));
             }
             assertThat(rounding.ridge(new double[3], weight, 0.3)).doesNotContain(Double.NaN);
         }
-        CompensatedRounding.Rounded zero = new CompensatedRounding(correlated(1, 3), 3, 1).round(new double[3], 4);
+        CompensatedRounding.Rounded zero =
+                new CompensatedRounding(correlated(1, 3), 3, 1).round(new double[3], WeightCoding.ofBits(4));
         assertThat(zero.codes()).containsOnly(0);
         assertThat(zero.scales()[0]).isPositive();
     }
