@@ -23,6 +23,8 @@ class BadOptionTest {
         "--bits,11,correct --bits",
         "--bits,1,correct --bits",
         "--edge-bits,33,--edge-bits",
+        "--weight-bits,binary,neither a number of bits nor ternary",
+        "--activation-bits,ternary,--help",
         "--average-bits,6,add --mixed",
         "--method,gptq,--help",
         "--seeds,0,correct it",

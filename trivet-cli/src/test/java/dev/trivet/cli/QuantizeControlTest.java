@@ -43,6 +43,47 @@ class QuantizeControlTest {
         return words.toArray();
     }
 
+    /** What is asked for stands in the plan, in the file and in everything that is printed. */
+    @Test
+    void ternaryWeights() throws IOException {
+        CommandRun listed = CommandRun.of("quantize", MODEL, "--plan-only", "--weight-bits", "ternary")
+                .good();
+        assertThat(listed.out()).containsPattern("blocks\\.0\\.attn\\.qkv +ternary +channel +8 +asymmetric");
+        String json = CommandRun.of("quantize", MODEL, "--plan-only", "--bits", "ternary", "--json")
+                .good()
+                .out();
+        assertThat(json)
+                .containsPattern(
+                        "\"blocks.1.mlp.fc2\",\\s+\"weight_bits\" : \"ternary\",\\s+\"activation_bits\" : 8,")
+                .containsPattern("\"head\",\\s+\"weight_bits\" : 8,\\s+\"activation_bits\" : 8,");
+        assertThat(CommandRun.of(
+                                "quantize", MODEL, "--plan-only", "--bits", "ternary", "--edge-bits", "ternary", "--json")
+                        .good()
+                        .out())
+                .doesNotContain("\"weight_bits\" : 8");
+        Path plan = Files.writeString(temp.resolve("plan.json"), json);
+        Path output = temp.resolve("q.safetensors");
+        CommandRun.of(quantize(output, "--plan", plan)).good();
+        Path direct = temp.resolve("direct.safetensors");
+        CommandRun.of(quantize(direct, "--bits", "ternary")).good();
+        ModelFile written = ModelFile.read(direct, Optional.empty());
+        assertThat(written.version()).hasValue(3);
+        assertThat(Files.readAllBytes(output)).isEqualTo(Files.readAllBytes(direct));
+        assertThat(written.provenance().orElseThrow().plan().orElseThrow())
+                .contains("\"operator\":\"blocks.1.mlp.fc1\",\"weight_bits\":\"ternary\",\"activation_bits\":8");
+        String inspected = CommandRun.of("inspect", direct).good().out();
+        assertThat(inspected)
+                .contains("Wternary/8A8, format 3")
+                .containsPattern("blocks\\.0\\.mlp\\.fc1 .* ternary per channel")
+                .contains("8 bit per channel");
+        JsonNode operators =
+                CommandRun.of("inspect", direct, "--json").good().json().path("operators");
+        assertThat(operators.path(1).path("weights").path("bits").asString()).isEqualTo("ternary");
+        assertThat(operators.path(1).path("weights").has("coding")).isFalse();
+        CommandRun.of(quantize(output, "--bits", "ternary", "--mixed", "--average-bits", 4))
+                .refused("--mixed", "leave it or ternary out");
+    }
+
     @Test
     void aPrintedPlanCanBeEditedAndTakenBack() throws IOException {
         CommandRun listed =

@@ -7,6 +7,7 @@ import dev.trivet.model.ModelConfig;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
+import dev.trivet.quant.WeightCoding;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -164,9 +165,15 @@ public final class FileSizeBound {
                 + entry(linear.weight(), packed)
                 + 4 * scales
                 + entry(name + ".weight_scale", List.of(scales))
-                + escaped("{\"name\":\"" + name + "\",\"weightBits\":\"ternary\",\"input\":" + QUANTIZER + "},")
+                + escaped("{\"name\":\"" + name + "\",\"weightBits\":" + weightBits(operator) + ",\"input\":"
+                        + QUANTIZER + "},")
                 + levels(bits)
                 + (name.equals(VitNames.PATCH_EMBEDDING) ? equalization(name) : 0);
+    }
+
+    /** At its longest. */
+    private static String weightBits(OperatorPlan operator) {
+        return operator.coding() == WeightCoding.TERNARY ? "\"" + operator.weightText() + "\"" : "10";
     }
 
     /** A factor and an offset for each colour. */

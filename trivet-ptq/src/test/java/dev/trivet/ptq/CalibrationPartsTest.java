@@ -122,6 +122,22 @@ class CalibrationPartsTest {
                 .containsExactly(3 / 127.5f, 2 / 127.5f);
     }
 
+    /** The scales of {@code TernaryWeightsTest}; codes are cut at half of them, ties going to even. */
+    @Test
+    void ternaryScalesAndCodes() {
+        float[] weight = {1, -2, 0.5f, 0.5f, 0.25f, 0.25f, -0.5f, 0};
+        WeightCoding ternary = WeightCoding.TERNARY;
+        assertThat(WeightCodes.initialScales(weight, 2, 4, ternary, 2)).containsExactly(1.5f, 1365 / 4096f);
+        assertThat(WeightCodes.initialScales(weight, 2, 4, ternary, 1)).containsExactly(1843 / 2048f);
+        int[] rowSums = new int[2];
+        try (Arena arena = Arena.ofConfined()) {
+            var codes = arena.allocate(weight.length);
+            WeightCodes.encode(weight, 2, 4, new float[] {1, 0.25f}, ternary, codes, rowSums);
+            assertThat(codes.toArray(JAVA_BYTE)).containsExactly(1, -1, 0, 0, 1, 1, -1, 0);
+        }
+        assertThat(rowSums).containsExactly(0, 1);
+    }
+
     /** Beyond eight bits codes take two bytes: 10 bits reach from -512 to 511. */
     @Test
     void wideCodes() {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
 import dev.trivet.model.VitConfig;
+import dev.trivet.quant.WeightCoding;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -55,6 +56,28 @@ class QuantizationPlanTest {
         QuantizationPlan none = QuantizationPlan.uniform(GAP, 32, 32, 32);
         none.check(GAP);
         assertThat(none.operators()).allMatch(OperatorPlan::isFloat);
+    }
+
+    @Test
+    void ternaryBlocksBetweenTwoEnds() {
+        QuantizationPlan plan = QuantizationPlan.uniform(GAP, WeightCoding.TERNARY, 8, WeightCoding.BITS_8, 8);
+        plan.check(GAP);
+        OperatorPlan block = plan.operator("blocks.0.mlp.fc1");
+        assertThat(block.coding()).isEqualTo(WeightCoding.TERNARY);
+        assertThat(block.weightText()).isEqualTo("ternary");
+        assertThat(block.weightBits()).isEqualTo(2);
+        assertThat(block).isNotEqualTo(new OperatorPlan("blocks.0.mlp.fc1", 2, 8));
+        assertThat(plan.operator("head")).isEqualTo(new OperatorPlan("head", 8, 8));
+        assertThat(plan.operator("blocks.0.attn.qk")).isEqualTo(new OperatorPlan("blocks.0.attn.qk", 0, 8));
+        assertThat(plan.operator("blocks.0.attn.qk").weightBits()).isZero();
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> new OperatorPlan("head", WeightCoding.TERNARY, 32))
+                .withMessageStartingWith("head asks for ternary weight bits and 32 activation bits");
+        List<OperatorPlan> weighty = new ArrayList<>(plan.operators());
+        weighty.set(2, new OperatorPlan("blocks.0.attn.qk", WeightCoding.TERNARY, 8));
+        refused(
+                weighty,
+                "the plan gives blocks.0.attn.qk ternary weight bits; products of activations have 0, all others some");
     }
 
     private static void refused(List<OperatorPlan> operators, String message) {
