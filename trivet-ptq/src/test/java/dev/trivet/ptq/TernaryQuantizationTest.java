@@ -37,10 +37,12 @@ class TernaryQuantizationTest {
     }
 
     private static Quantization quantization(VitModel model, String method, WeightCoding edges, int threads) {
-        MethodSettings settings =
-                method.equals("trivet") ? TrivetSettings.defaults(0, threads) : LiuSettings.defaults(0, threads);
         CalibrationImages images = new Fixtures.Noise(model.geometry(), 8, 1);
-        return new Quantization(model, new VectorKernels(), images, plan(model, edges), settings);
+        return new Quantization(model, new VectorKernels(), images, plan(model, edges), settings(method, threads));
+    }
+
+    private static MethodSettings settings(String method, int threads) {
+        return method.equals("trivet") ? TrivetSettings.defaults(0, threads) : LiuSettings.defaults(0, threads);
     }
 
     private Path write(VitModel model) {
@@ -91,7 +93,8 @@ class TernaryQuantizationTest {
         CalibrationImages unseen = new Fixtures.Noise(model.geometry(), 2, 99);
         assertThat(Logits.of(read, new VectorKernels(), unseen))
                 .isEqualTo(Logits.of(quantized, new ReferenceKernels(), unseen));
-        long bound = new FileSizeBound(model.config(), plan(model, ends), FileSizeBound.provenanceBytes(NONE))
+        long bound = new FileSizeBound(
+                        model.config(), plan(model, ends), settings(method, 2), FileSizeBound.provenanceBytes(NONE))
                 .of(plan(model, ends));
         assertThat(Files.size(write(quantized))).isBetween(bound / 2, bound);
         System.out.printf("%s, %s, ternary: logits SQNR %.1f dB%n", name, method, sqnrDb(model, quantized));
