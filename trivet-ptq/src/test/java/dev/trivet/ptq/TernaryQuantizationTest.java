@@ -16,7 +16,6 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeMap;
@@ -150,11 +149,8 @@ class TernaryQuantizationTest {
         byte[] first = Files.readAllBytes(write(whole));
         VitModel three = quantization(model, method, WeightCoding.BITS_8, 3).run(SearchListener.SILENT);
         assertThat(Files.readAllBytes(write(three))).isEqualTo(first);
-        for (int units : List.of(1, 2)) {
-            VitModel begun = Objects.requireNonNull(reached.get(units));
-            VitModel resumed = one.run(
-                    new Quantization.Begun(begun, units), SearchListener.SILENT, choice -> {}, SearchCheckpoint.NONE);
-            assertThat(Files.readAllBytes(write(resumed))).isEqualTo(first);
-        }
+        Quantization.Begun begun = new Quantization.Begun(Objects.requireNonNull(reached.get(2)), 2);
+        VitModel resumed = one.run(begun, SearchListener.SILENT, choice -> {}, SearchCheckpoint.NONE);
+        assertThat(Files.readAllBytes(write(resumed))).isEqualTo(first);
     }
 }
