@@ -53,11 +53,17 @@ class QuantizeControlTest {
                 .good()
                 .out();
         assertThat(json)
-                .containsPattern(
-                        "\"blocks.1.mlp.fc2\",\\s+\"weight_bits\" : \"ternary\",\\s+\"activation_bits\" : 8,")
+                .containsPattern("\"blocks.1.mlp.fc2\",\\s+\"weight_bits\" : \"ternary\",\\s+\"activation_bits\" : 8,")
                 .containsPattern("\"head\",\\s+\"weight_bits\" : 8,\\s+\"activation_bits\" : 8,");
         assertThat(CommandRun.of(
-                                "quantize", MODEL, "--plan-only", "--bits", "ternary", "--edge-bits", "ternary", "--json")
+                                "quantize",
+                                MODEL,
+                                "--plan-only",
+                                "--bits",
+                                "ternary",
+                                "--edge-bits",
+                                "ternary",
+                                "--json")
                         .good()
                         .out())
                 .doesNotContain("\"weight_bits\" : 8");
