@@ -1,75 +1,13 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
-import dev.trivet.kernel.KernelSelection;
 import dev.trivet.kernel.Kernels;
-import java.io.PrintWriter;
-import java.util.Map;
-import org.jspecify.annotations.Nullable;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Spec;
-import tools.jackson.core.JsonGenerator;
-import tools.jackson.core.json.JsonWriteFeature;
-import tools.jackson.databind.PropertyNamingStrategies;
-import tools.jackson.databind.SerializationContext;
-import tools.jackson.databind.SerializationFeature;
-import tools.jackson.databind.ValueSerializer;
-import tools.jackson.databind.json.JsonMapper;
-import tools.jackson.databind.module.SimpleModule;
 
-/** What every command that runs a model has. */
-@SuppressWarnings("NullAway.Init") // picocli sets the fields
-final class CommonOptions {
-    private static final JsonMapper JSON = JsonMapper.builder()
-            .enable(SerializationFeature.INDENT_OUTPUT)
-            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-            // Whatever the terminal's encoding, and without control codes from a stranger's file.
-            .enable(JsonWriteFeature.ESCAPE_NON_ASCII)
-            .addModule(new SimpleModule()
-                    .addSerializer(Double.class, new FiniteNumber())
-                    .addSerializer(double.class, new FiniteNumber()))
-            .build();
-
-    /** JSON has no word for infinity, which is the signal-to-noise ratio of equal values; it becomes null. */
-    private static final class FiniteNumber extends ValueSerializer<Double> {
-        @Override
-        public void serialize(Double value, JsonGenerator json, SerializationContext context) {
-            if (Double.isFinite(value)) {
-                json.writeNumber(value);
-            } else {
-                json.writeNull();
-            }
-        }
-    }
-
-    @Spec(Spec.Target.MIXEE)
-    CommandSpec spec;
-
-    @Option(names = "--json", description = "Print one JSON object instead of text.")
-    boolean json;
-
+/** What every command that runs a model on some threads has. */
+final class CommonOptions extends OutputOptions {
     @Option(names = "--threads", paramLabel = "N", description = "Worker threads (default: one per processor).")
     int threads = Runtime.getRuntime().availableProcessors();
-
-    @Option(
-            names = "--offline",
-            description = "Take models that are named from the cache only, as HF_HUB_OFFLINE=1 does.")
-    boolean offline;
-
-    private @Nullable PrintWriter text;
-
-    /** Standard output for text; what strangers' files say comes out harmless. */
-    PrintWriter out() {
-        if (text == null) {
-            text = new PrintWriter(new PlainText(spec.commandLine().getOut()));
-        }
-        return text;
-    }
-
-    PrintWriter err() {
-        return spec.commandLine().getErr();
-    }
 
     int threads() {
         if (threads < 1 || threads > 1024) {
@@ -78,21 +16,9 @@ final class CommonOptions {
         return threads;
     }
 
-    /** The process's kernels, announced on standard error. */
+    @Override
     Kernels kernels() {
         threads(); // a bad number is refused before any work, also by commands that need only one
-        KernelSelection selection = KernelSelection.get();
-        err().println("kernels: " + selection.sentence());
-        return selection.kernels();
-    }
-
-    /** Runs {@code text} or prints {@code fields} as JSON. */
-    void print(Map<String, ?> fields, Runnable text) {
-        if (json) {
-            out().println(JSON.writeValueAsString(fields));
-        } else {
-            text.run();
-        }
-        out().flush();
+        return super.kernels();
     }
 }

@@ -31,16 +31,16 @@ import java.util.stream.Stream;
 final class ModelArgument {
     private ModelArgument() {}
 
-    static ModelFile read(CommonOptions common, Path model, SourceOptions source) {
+    static ModelFile read(OutputOptions common, Path model, SourceOptions source) {
         return read(common, model, source.architecture(), source.imageSize());
     }
 
-    static ModelFile read(CommonOptions common, Path model, Optional<String> architecture, OptionalInt imageSize) {
+    static ModelFile read(OutputOptions common, Path model, Optional<String> architecture, OptionalInt imageSize) {
         return ModelFile.read(resolve(common, model), architecture, imageSize);
     }
 
     /** The path itself, or the folder of the model that it names. */
-    static Path resolve(CommonOptions common, Path model) {
+    static Path resolve(OutputOptions common, Path model) {
         if (Files.exists(model, LinkOption.NOFOLLOW_LINKS)) { // a link that leads nowhere is a path, too
             return model;
         }
@@ -49,7 +49,7 @@ final class ModelArgument {
     }
 
     /** Brings a model into the cache; says on standard error from where, and how it goes. */
-    static HubSnapshot pull(CommonOptions common, HubModel model) {
+    static HubSnapshot pull(OutputOptions common, HubModel model) {
         try (PullProgress progress = new PullProgress(common.err())) {
             return new ModelHub(HubSettings.fromEnvironment().offline(common.offline)).pull(model, progress);
         }

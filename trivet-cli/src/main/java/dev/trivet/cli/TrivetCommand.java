@@ -22,7 +22,8 @@ import picocli.CommandLine.Command;
             ClassifyCommand.class,
             InspectCommand.class,
             CheckCommand.class,
-            TrainCommand.class
+            TrainCommand.class,
+            BenchCommand.class
         })
 public final class TrivetCommand {
     static final String VERSION = "0.1.0";

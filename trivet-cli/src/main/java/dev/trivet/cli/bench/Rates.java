@@ -1,0 +1,48 @@
+package dev.trivet.cli.bench;
+
+import java.util.Arrays;
+
+/**
+ * Images per second as measured, one figure per round.
+ *
+ * @param perRound in the order of rounds, so that figures of the same index were measured next to each other
+ */
+@SuppressWarnings("ArrayRecordComponent") // figures, never compared
+public record Rates(double[] perRound) {
+    public Rates {
+        if (perRound.length == 0) {
+            throw new IllegalArgumentException("no rounds");
+        }
+    }
+
+    public double median() {
+        return median(perRound);
+    }
+
+    public double best() {
+        return Arrays.stream(perRound).max().orElseThrow();
+    }
+
+    /**
+     * The median over rounds of this rate over the other's in the same round: what slows the machine for a while slows both.
+     *
+     * @throws IllegalArgumentException if the numbers of rounds differ
+     */
+    public double over(Rates other) {
+        if (perRound.length != other.perRound.length) {
+            throw new IllegalArgumentException(perRound.length + " rounds over " + other.perRound.length);
+        }
+        double[] ratios = new double[perRound.length];
+        for (int i = 0; i < ratios.length; i++) {
+            ratios[i] = perRound[i] / other.perRound[i];
+        }
+        return median(ratios);
+    }
+
+    private static double median(double[] values) {
+        double[] sorted = values.clone();
+        Arrays.sort(sorted);
+        int middle = sorted.length / 2;
+        return sorted.length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+    }
+}

@@ -1,0 +1,31 @@
+package dev.trivet.cli.bench;
+
+import dev.trivet.model.Geometry;
+import java.util.Random;
+
+/** Made-up preprocessed images: waves of few cycles, alike to photographs in that neighbouring pixels are and in mean and spread. */
+public final class TestImages {
+    private static final int WAVES = 12;
+    private static final double MOST_CYCLES = 12;
+
+    private TestImages() {}
+
+    /** The same for the same seed: {@code [images, channels, imageSize, imageSize]}, mean 0, deviation about 1. */
+    public static float[] of(Geometry geometry, int images, long seed) {
+        int side = geometry.imageSize();
+        float[] pixels = new float[images * geometry.channels() * side * side];
+        Random random = new Random(seed);
+        for (int from = 0; from < pixels.length; from += side * side) {
+            for (int wave = 0; wave < WAVES; wave++) {
+                double across = 2 * Math.PI * MOST_CYCLES * random.nextDouble() / side;
+                double down = 2 * Math.PI * MOST_CYCLES * (2 * random.nextDouble() - 1) / side;
+                double phase = 2 * Math.PI * random.nextDouble();
+                for (int i = 0; i < side * side; i++) {
+                    double angle = phase + across * (i % side) + down * (i / side);
+                    pixels[from + i] += (float) (Math.sqrt(2.0 / WAVES) * Math.sin(angle));
+                }
+            }
+        }
+        return pixels;
+    }
+}

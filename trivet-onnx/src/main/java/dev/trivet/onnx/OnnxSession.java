@@ -1,0 +1,17 @@
+package dev.trivet.onnx;
+
+import java.nio.FloatBuffer;
+
+/** A loaded model with its buffers, used by one thread at a time. */
+public interface OnnxSession extends AutoCloseable {
+    /** To be filled before a run: {@code [batch, channels, imageSize, imageSize]}. */
+    FloatBuffer input();
+
+    /** What the last run gave: {@code [batch, classes]}. */
+    FloatBuffer logits();
+
+    void run();
+
+    @Override
+    void close();
+}
