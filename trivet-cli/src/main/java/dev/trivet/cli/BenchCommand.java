@@ -1,33 +1,45 @@
 package dev.trivet.cli;
 
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
 import dev.trivet.BadInputException;
 import dev.trivet.cli.bench.Agreement;
 import dev.trivet.cli.bench.Lineup;
+import dev.trivet.cli.bench.OperatorTimes;
+import dev.trivet.cli.bench.ProcessFigures;
 import dev.trivet.cli.bench.Rates;
 import dev.trivet.cli.bench.Rounds;
+import dev.trivet.cli.bench.SpeedReport;
 import dev.trivet.cli.bench.TestImages;
+import dev.trivet.cli.bench.TrivetCaller;
 import dev.trivet.format.ModelFile;
+import dev.trivet.image.ImageDecoder;
+import dev.trivet.image.ImagePreprocessor;
+import dev.trivet.image.RgbImage;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.RandomModel;
 import dev.trivet.model.VitModel;
 import dev.trivet.onnx.OnnxExport;
 import dev.trivet.onnx.OnnxRuntime;
 import dev.trivet.ptq.RangeQuantization;
+import dev.trivet.runtime.ModelExecutor;
+import dev.trivet.runtime.ModelSession;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -42,9 +54,11 @@ import picocli.CommandLine.Parameters;
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class BenchCommand implements Callable<Integer> {
     private static final long SEED = 1;
+    private static final String ONNX_RUNTIME = "onnxruntime";
+    private static final double MEGABYTE = 1e6;
 
-    /** Images per second of a model on Trivet over those of something else. */
-    private record Ratio(String model, int threads, int batch, String over, double ratio) {}
+    /** What stands before any measurement: nothing has been warmed up, and nothing but the first model has been loaded. */
+    private record FirstImage(String model, double seconds, OptionalLong residentBytes) {}
 
     @Mixin
     OutputOptions output;
@@ -57,13 +71,13 @@ final class BenchCommand implements Callable<Integer> {
 
     @Option(
             names = "--random",
-            description = "Measure --architecture with random weights, float and quantized, in place of a MODEL.")
+            description = "Measure --architecture with random weights, float and quantized by ranges.")
     boolean random;
 
     @Mixin
     SourceOptions source;
 
-    @Option(names = "--against", paramLabel = "ENGINE", description = "Compare with this engine: onnxruntime.")
+    @Option(names = "--against", paramLabel = "ENGINE", description = "Compare with this engine: " + ONNX_RUNTIME + ".")
     @Nullable
     String against;
 
@@ -90,28 +104,40 @@ final class BenchCommand implements Callable<Integer> {
             description = "Length of one engine's turn in a round (default: ${DEFAULT-VALUE}).")
     double turn = 0.3;
 
+    @Option(
+            names = "--image",
+            paramLabel = "FILE",
+            description = "The first image to be classified (default: a made-up one, without decoding).")
+    @Nullable
+    Path image;
+
     @Override
     public Integer call() throws Exception {
         Rounds measuring = rounds();
-        Optional<OnnxRuntime> peer = peer();
         Kernels kernels = output.kernels();
-        List<Lineup.Subject> subjects = subjects(kernels);
-        Path folder = Files.createTempDirectory("trivet-bench");
-        try {
-            List<Lineup.Subject> exported = new ArrayList<>();
-            for (Lineup.Subject subject : subjects) {
-                Optional<Path> file = Optional.empty();
-                if (peer.isPresent()) {
-                    Path onnx = folder.resolve(exported.size() + ".onnx");
-                    OnnxExport.write(subject.model(), TrivetCommand.VERSION, onnx);
-                    file = Optional.of(onnx);
-                }
-                exported.add(new Lineup.Subject(subject.name(), subject.model(), file));
+        List<Lineup.Subject> subjects = new ArrayList<>();
+        Optional<FirstImage> first = Optional.empty();
+        for (Path path : models) {
+            ModelFile file = ModelArgument.read(output, path, source);
+            Lineup.Subject subject =
+                    new Lineup.Subject(ModelArgument.describe(file.model()), file.model(), Optional.empty());
+            if (first.isEmpty()) {
+                first = Optional.of(first(subject, kernels));
             }
-            measure(exported, kernels, peer, measuring);
-        } finally {
-            delete(folder);
+            subjects.add(subject);
         }
+        if (random) {
+            subjects.addAll(random(kernels));
+        }
+        if (subjects.isEmpty()) {
+            throw new BadInputException("nothing to measure; give a MODEL, or --random --architecture NAME");
+        }
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("kernels", kernels.description());
+        fields.put("processors", Runtime.getRuntime().availableProcessors());
+        fields.put("first_image", first);
+        first.ifPresent(f -> output.err().println(text(f)));
+        measure(subjects, kernels, measuring, fields);
         return 0;
     }
 
@@ -119,10 +145,14 @@ final class BenchCommand implements Callable<Integer> {
         if (rounds < 1 || rounds > 10_000 || !(turn > 0 && turn <= 600)) {
             throw new BadInputException("--rounds must be in 1..10000 and --turn in (0, 600]; correct them");
         }
-        for (int n : threads()) {
-            check(n, "--threads");
-        }
+        threads().forEach(n -> check(n, "--threads"));
         batches.forEach(n -> check(n, "--batch"));
+        if (against != null && !against.equals(ONNX_RUNTIME)) {
+            throw new BadInputException("--against " + against + ": no such engine; give " + ONNX_RUNTIME);
+        }
+        if (random && source.architecture().isEmpty()) {
+            throw new BadInputException("--random needs --architecture NAME; add it");
+        }
         return new Rounds(rounds, turn);
     }
 
@@ -137,164 +167,161 @@ final class BenchCommand implements Callable<Integer> {
         return !threads.isEmpty() ? threads : processors == 1 ? List.of(1) : List.of(1, processors);
     }
 
-    private Optional<OnnxRuntime> peer() {
-        if (against == null) {
-            return Optional.empty();
-        }
-        if (!against.equals("onnxruntime")) {
-            throw new BadInputException("--against " + against + ": no such engine; give onnxruntime");
-        }
-        return Optional.of(OnnxRuntime.find()
-                .orElseThrow(() -> new BadInputException("--against onnxruntime: its module is not on the class path;"
-                        + " start bench with ./trivet, which fetches it")));
-    }
-
-    private List<Lineup.Subject> subjects(Kernels kernels) {
-        List<Lineup.Subject> subjects = new ArrayList<>();
-        if (random) {
-            String name = source.architecture()
-                    .orElseThrow(() -> new BadInputException("--random needs --architecture NAME; add it"));
-            VitModel model = RandomModel.of(name, SEED);
-            subjects.add(new Lineup.Subject(name + " float32", model, Optional.empty()));
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment pixels =
-                        arena.allocateFrom(ValueLayout.JAVA_FLOAT, TestImages.of(model.geometry(), 1, SEED));
-                subjects.add(new Lineup.Subject(
-                        name + " W8A8", RangeQuantization.of(model, kernels, pixels), Optional.empty()));
+    private FirstImage first(Lineup.Subject subject, Kernels kernels) {
+        try (ModelExecutor executor = ModelExecutor.compile(subject.model(), kernels, 1);
+                ModelSession session = executor.openSession()) {
+            MemorySegment pixels = session.allocateInput();
+            if (image == null) {
+                float[] made = TestImages.of(subject.model().geometry(), 1, SEED);
+                MemorySegment.copy(made, 0, pixels, JAVA_FLOAT, 0, made.length);
+            } else {
+                RgbImage decoded = ImageDecoder.decode(image);
+                new ImagePreprocessor(subject.model().config().preprocessing()).apply(decoded, pixels, 0);
             }
+            session.run(pixels, 1, session.allocateLogits());
+            return new FirstImage(subject.name(), ProcessFigures.age(), ProcessFigures.residentBytes());
         }
-        for (Path path : models) {
-            ModelFile file = ModelArgument.read(output, path, source);
-            subjects.add(new Lineup.Subject(ModelArgument.describe(file.model()), file.model(), Optional.empty()));
-        }
-        if (subjects.isEmpty()) {
-            throw new BadInputException("nothing to measure; give a MODEL, or --random --architecture NAME");
-        }
-        return subjects;
     }
 
-    private void measure(List<Lineup.Subject> subjects, Kernels kernels, Optional<OnnxRuntime> peer, Rounds measuring)
-            throws InterruptedException {
-        List<Map<String, Object>> rows = new ArrayList<>();
-        List<Ratio> ratios = new ArrayList<>();
-        Table table =
-                new Table("model", "engine", "threads", "batch", "calls x threads", "ms a call", "images/s", "best");
-        for (int threadCount : threads()) {
-            for (int batch : batches) {
-                try (Lineup lineup = new Lineup(subjects, kernels, peer, threadCount, batch)) {
-                    lineup.agreements().forEach((model, a) -> output.err().println(agreement(model, a)));
-                    Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders());
-                    rates.forEach((entry, r) -> {
-                        rows.add(fields(entry, threadCount, batch, r));
-                        table.row(cells(entry, threadCount, batch, r));
-                    });
-                    ratios.addAll(ratios(subjects, rates, threadCount, batch));
+    private List<Lineup.Subject> random(Kernels kernels) {
+        String name = source.architecture().orElseThrow();
+        VitModel model = RandomModel.of(name, SEED);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment pixels = arena.allocateFrom(JAVA_FLOAT, TestImages.of(model.geometry(), 1, SEED));
+            VitModel quantized = RangeQuantization.of(model, kernels, pixels);
+            return Stream.of(model, quantized)
+                    .map(m -> new Lineup.Subject("random " + ModelArgument.describe(m), m, Optional.empty()))
+                    .toList();
+        }
+    }
+
+    private OnnxRuntime peer() {
+        return OnnxRuntime.find()
+                .orElseThrow(() -> new BadInputException("--against " + ONNX_RUNTIME
+                        + ": its module is not on the class path; start bench with ./trivet, which fetches it"));
+    }
+
+    private void measure(List<Lineup.Subject> subjects, Kernels kernels, Rounds measuring, Map<String, Object> fields)
+            throws IOException, InterruptedException {
+        Optional<OnnxRuntime> peer = against == null ? Optional.empty() : Optional.of(peer());
+        Path folder = Files.createTempDirectory("trivet-bench");
+        List<SpeedReport> reports = new ArrayList<>();
+        Map<String, Agreement> agreements = new LinkedHashMap<>();
+        Map<String, Map<String, Double>> times = new LinkedHashMap<>();
+        try {
+            List<Lineup.Subject> exported = peer.isPresent() ? exported(subjects, folder) : subjects;
+            for (int threadCount : threads()) {
+                for (int batch : batches) {
+                    output.err().println("measuring " + threadCount + " threads, batch " + batch + " ...");
+                    try (Lineup lineup = new Lineup(exported, kernels, peer, threadCount, batch)) {
+                        agreements.putAll(lineup.agreements());
+                        Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders());
+                        reports.add(SpeedReport.of(subjects, rates, threadCount, batch));
+                    }
                 }
             }
-        }
-        Map<String, Object> fields = new LinkedHashMap<>();
-        fields.put("kernels", kernels.description());
-        fields.put("measurements", rows);
-        fields.put("ratios", ratios);
-        output.print(fields, () -> {
-            table.print(output.out());
-            output.out().println();
-            for (Ratio ratio : ratios) {
-                output.out()
-                        .printf(
-                                Locale.ROOT,
-                                "%s, %s threads, batch %s: %.2f x %s%n",
-                                ratio.model(),
-                                ratio.threads(),
-                                ratio.batch(),
-                                ratio.ratio(),
-                                ratio.over());
+            for (Lineup.Subject subject : subjects) {
+                times.put(subject.name(), times(subject.model(), kernels));
             }
-        });
+        } finally {
+            delete(folder);
+        }
+        OptionalLong peak = ProcessFigures.peakResidentBytes();
+        fields.put("peak_resident_bytes", peak);
+        fields.put("agreement", agreements);
+        fields.put("operator_shares", times);
+        fields.put(
+                "measurements",
+                reports.stream().flatMap(r -> r.measurements().stream()).toList());
+        fields.put("ratios", reports.stream().flatMap(r -> r.ratios().stream()).toList());
+        output.print(fields, () -> print(reports, agreements, times));
     }
 
-    private static String agreement(String model, Agreement a) {
-        return String.format(
-                Locale.ROOT,
-                "%s: outputs agree within %.2g, %.1f dB; same class for %d of %d",
+    private static List<Lineup.Subject> exported(List<Lineup.Subject> subjects, Path folder) {
+        List<Lineup.Subject> exported = new ArrayList<>();
+        for (Lineup.Subject subject : subjects) {
+            Path file = folder.resolve(exported.size() + ".onnx");
+            OnnxExport.write(subject.model(), TrivetCommand.VERSION, file);
+            exported.add(new Lineup.Subject(subject.name(), subject.model(), Optional.of(file)));
+        }
+        return exported;
+    }
+
+    private Map<String, Double> times(VitModel model, Kernels kernels) throws InterruptedException {
+        int batch = batches.getLast();
+        try (ModelExecutor executor = ModelExecutor.compile(model, kernels, batch);
+                TrivetCaller caller = new TrivetCaller(executor, TestImages.of(model.geometry(), batch, SEED), batch)) {
+            return OperatorTimes.sample(caller, rounds * turn);
+        }
+    }
+
+    private void print(
+            List<SpeedReport> reports, Map<String, Agreement> agreements, Map<String, Map<String, Double>> times) {
+        agreements.forEach((model, a) -> line("%s: %s", model, a.text()));
+        times.forEach((model, shares) -> line(
+                "%s: time in %s",
                 model,
-                a.largest(),
-                a.sqnrDb(),
-                a.sameTop1(),
-                a.images());
+                shares.entrySet().stream()
+                        .map(e -> String.format(
+                                Locale.ROOT, "%s %.0f %%", e.getKey().replace('_', ' '), 100 * e.getValue()))
+                        .collect(Collectors.joining(", "))));
+        output.out().println();
+        Table table = new Table(
+                "model",
+                "engine",
+                "threads",
+                "batch",
+                "calls x threads",
+                "ms a call",
+                "images/s",
+                "best",
+                "images/CPU s",
+                "of peak");
+        reports.stream().flatMap(r -> r.measurements().stream()).forEach(m -> table.row(cells(m)));
+        table.print(output.out());
+        output.out().println();
+        for (SpeedReport report : reports) {
+            for (SpeedReport.Ratio r : report.ratios()) {
+                line(
+                        "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f)",
+                        r.model(), r.threads(), r.batch(), r.ratio(), r.over(), r.processorRatio());
+            }
+        }
     }
 
-    private static Map<String, Object> fields(Lineup.Entry entry, int threads, int batch, Rates rates) {
-        Map<String, Object> fields = new LinkedHashMap<>();
-        fields.put("model", entry.model());
-        fields.put("engine", entry.engine());
-        fields.put("threads", threads);
-        fields.put("batch", batch);
-        fields.put("callers", entry.callers());
-        fields.put("threads_per_call", entry.threadsPerCall());
-        fields.put("images_per_second", rates.median());
-        fields.put("best_images_per_second", rates.best());
-        fields.put("milliseconds_per_call", 1000.0 * entry.callers() * batch / rates.median());
-        return fields;
+    private static String text(FirstImage first) {
+        String memory = first.residentBytes.isPresent()
+                ? String.format(Locale.ROOT, ", %.0f MB resident", first.residentBytes.getAsLong() / MEGABYTE)
+                : "";
+        return String.format(
+                Locale.ROOT, "%s: first logits %.2f s after the process started%s", first.model, first.seconds, memory);
     }
 
-    private static String[] cells(Lineup.Entry entry, int threads, int batch, Rates rates) {
+    @SuppressWarnings("AnnotateFormatMethod") // the annotation would be a dependency
+    private void line(String format, Object... arguments) {
+        output.out().println(String.format(Locale.ROOT, format, arguments));
+    }
+
+    private static String[] cells(SpeedReport.Measurement m) {
+        boolean roof = m.rooflineShare() == 0;
         return new String[] {
-            entry.model(),
-            entry.engine(),
-            Integer.toString(threads),
-            Integer.toString(batch),
-            entry.callers() + " x " + entry.threadsPerCall(),
-            String.format(Locale.ROOT, "%.2f", 1000.0 * entry.callers() * batch / rates.median()),
-            String.format(Locale.ROOT, "%.1f", rates.median()),
-            String.format(Locale.ROOT, "%.1f", rates.best())
+            m.model(),
+            m.engine(),
+            Integer.toString(m.threads()),
+            Integer.toString(m.batch()),
+            m.callers() + " x " + m.threadsPerCall(),
+            String.format(Locale.ROOT, "%.2f", m.millisecondsPerCall()),
+            roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerSecond()),
+            roof ? "" : String.format(Locale.ROOT, "%.1f", m.bestImagesPerSecond()),
+            roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerProcessorSecond()),
+            roof
+                    ? String.format(Locale.ROOT, "%.0f G/s", m.multiplyAddsPerSecond() / 1e9)
+                    : String.format(Locale.ROOT, "%.0f %%", 100 * m.rooflineShare())
         };
     }
 
-    /** Of each model Trivet's best against the other engine's best, and each quantized model against the float one. */
-    private static List<Ratio> ratios(
-            List<Lineup.Subject> subjects, Map<Lineup.Entry, Rates> rates, int threads, int batch) {
-        List<Ratio> ratios = new ArrayList<>();
-        for (Lineup.Subject subject : subjects) {
-            Rates ours = best(rates, subject.name(), true, false).orElseThrow();
-            best(rates, subject.name(), false, false)
-                    .ifPresent(theirs -> ratios.add(new Ratio(
-                            subject.name(), threads, batch, "the other engine's images/s", ours.over(theirs))));
-            if (batch == 1 && threads > 1) {
-                Rates alone = best(rates, subject.name(), true, true).orElseThrow();
-                best(rates, subject.name(), false, true)
-                        .ifPresent(theirs -> ratios.add(new Ratio(
-                                subject.name(),
-                                threads,
-                                batch,
-                                "the other engine, one call at a time",
-                                alone.over(theirs))));
-            }
-            for (Lineup.Subject other : subjects) {
-                if (subject.model().isQuantized() && !other.model().isQuantized()) {
-                    ratios.add(new Ratio(
-                            subject.name(),
-                            threads,
-                            batch,
-                            other.name(),
-                            ours.over(best(rates, other.name(), true, false).orElseThrow())));
-                }
-            }
-        }
-        return ratios;
-    }
-
-    private static Optional<Rates> best(Map<Lineup.Entry, Rates> rates, String model, boolean trivet, boolean alone) {
-        return rates.entrySet().stream()
-                .filter(e -> e.getKey().model().equals(model)
-                        && e.getKey().engine().equals(Lineup.TRIVET) == trivet
-                        && (!alone || e.getKey().callers() == 1))
-                .map(Map.Entry::getValue)
-                .max(Comparator.comparingDouble(Rates::median));
-    }
-
     private static void delete(Path folder) {
-        try (var files = Files.list(folder)) {
+        try (Stream<Path> files = Files.list(folder)) {
             for (Path file : files.toList()) {
                 Files.delete(file);
             }

@@ -23,7 +23,8 @@ import picocli.CommandLine.Command;
             InspectCommand.class,
             CheckCommand.class,
             TrainCommand.class,
-            BenchCommand.class
+            BenchCommand.class,
+            ExportCommand.class
         })
 public final class TrivetCommand {
     static final String VERSION = "0.1.0";

@@ -34,6 +34,7 @@ class ArchitectureTest {
     private static final String[] RUNTIME = {"dev.trivet.kernel..", "dev.trivet.runtime.."};
     private static final String[] PTQ = {"dev.trivet.ptq.."};
     private static final String[] TRAIN = {"dev.trivet.train.."};
+    private static final String[] ONNX = {"dev.trivet.onnx..", "dev.trivet.onnxruntime.."};
     private static final String[] CLI = {"dev.trivet.cli.."};
 
     private static String[] all(String[]... groups) {
@@ -52,43 +53,59 @@ class ArchitectureTest {
 
     @Test
     void seesEveryModule() {
-        for (String[] part : new String[][] {CORE, RUNTIME, PTQ, CLI}) {
+        for (String[] part : new String[][] {CORE, RUNTIME, PTQ, ONNX, CLI}) {
             assertThat(TRIVET.that(resideInAnyPackage(part))).isNotEmpty();
         }
         // Every package belongs to a part: a new one has to be given its place above.
-        assertThat(TRIVET.that(not(resideInAnyPackage(all(CORE, RUNTIME, PTQ, TRAIN, CLI)))).stream()
+        assertThat(TRIVET.that(not(resideInAnyPackage(all(CORE, RUNTIME, PTQ, TRAIN, ONNX, CLI)))).stream()
                         .map(JavaClass::getName))
                 .isEmpty();
     }
 
     @Test
     void coreKnowsNothingAboveIt() {
-        forbidden(CORE, all(RUNTIME, PTQ, TRAIN, CLI)).check(TRIVET);
+        forbidden(CORE, all(RUNTIME, PTQ, TRAIN, ONNX, CLI)).check(TRIVET);
     }
 
     @Test
     void runtimeKnowsOnlyCore() {
-        forbidden(RUNTIME, all(PTQ, TRAIN, CLI)).check(TRIVET);
+        forbidden(RUNTIME, all(PTQ, TRAIN, ONNX, CLI)).check(TRIVET);
     }
 
     @Test
     void quantizationKnowsNeitherTrainingNorTheCommandLine() {
-        forbidden(PTQ, all(TRAIN, CLI)).check(TRIVET);
+        forbidden(PTQ, all(TRAIN, ONNX, CLI)).check(TRIVET);
     }
 
     @Test
     void trainingKnowsOnlyCore() {
-        forbidden(TRAIN, all(RUNTIME, PTQ, CLI)).check(TRIVET);
+        forbidden(TRAIN, all(RUNTIME, PTQ, ONNX, CLI)).check(TRIVET);
+    }
+
+    @Test
+    void exportKnowsOnlyCore() {
+        forbidden(ONNX, all(RUNTIME, PTQ, TRAIN, CLI)).check(TRIVET);
+    }
+
+    @Test
+    void onlyExportTouchesProtobufAndOnlyItsRunnerOnnxRuntime() {
+        String[] others = all(CORE, RUNTIME, PTQ, TRAIN, CLI);
+        forbidden(others, new String[] {"com.google.protobuf..", "ai.onnx.."}).check(TRIVET);
+        // The runner is not on the class path of most commands: it is found, not named.
+        forbidden(
+                        all(others, new String[] {"dev.trivet.onnx.."}),
+                        new String[] {"ai.onnxruntime..", "dev.trivet.onnxruntime.."})
+                .check(TRIVET);
     }
 
     @Test
     void nobodyKnowsTheCommandLine() {
-        forbidden(all(CORE, RUNTIME, PTQ, TRAIN), CLI).check(TRIVET);
+        forbidden(all(CORE, RUNTIME, PTQ, TRAIN, ONNX), CLI).check(TRIVET);
     }
 
     @Test
     void onlyTrainingTouchesPyTorch() {
-        forbidden(all(CORE, RUNTIME, PTQ, CLI), new String[] {"org.bytedeco.pytorch.."})
+        forbidden(all(CORE, RUNTIME, PTQ, ONNX, CLI), new String[] {"org.bytedeco.pytorch.."})
                 .check(TRIVET);
     }
 

@@ -59,11 +59,18 @@ final class OnnxGraph {
 
     private final GraphProto.Builder graph;
     private final Map<String, TensorProto> constants = new LinkedHashMap<>();
+    private final long mostBytes;
     private long bytes;
     private int unnamed;
 
     OnnxGraph(String name) {
+        this(name, MOST_BYTES);
+    }
+
+    /** @param mostBytes of all constants */
+    OnnxGraph(String name, long mostBytes) {
         graph = GraphProto.newBuilder().setName(name);
+        this.mostBytes = mostBytes;
     }
 
     /** @param batch name of the first dimension, whatever its size; the others follow */
@@ -130,7 +137,7 @@ final class OnnxGraph {
             return name;
         }
         bytes += size;
-        if (bytes > MOST_BYTES) {
+        if (bytes > mostBytes) {
             throw new BadInputException("the weights take more than the 2 GB that one ONNX file holds; export a smaller"
                     + " model, or quantize it first");
         }

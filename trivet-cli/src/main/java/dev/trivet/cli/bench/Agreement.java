@@ -1,5 +1,7 @@
 package dev.trivet.cli.bench;
 
+import java.util.Locale;
+
 /**
  * How far two engines' logits of the same images lie apart.
  *
@@ -26,6 +28,17 @@ public record Agreement(double sqnrDb, double largest, int sameTop1, int images)
             same += top(ours, image * classes, classes) == top(theirs, image * classes, classes) ? 1 : 0;
         }
         return new Agreement(10 * Math.log10(energy / noise), largest, same, images);
+    }
+
+    /** In words. */
+    public String text() {
+        return String.format(
+                Locale.ROOT,
+                "logits of both engines differ by at most %.2g (%.1f dB); same class for %d of %d images",
+                largest,
+                sqnrDb,
+                sameTop1,
+                images);
     }
 
     private static int top(float[] logits, int from, int classes) {

@@ -37,6 +37,11 @@ public final class Lineup implements AutoCloseable {
      */
     public record Subject(String name, VitModel model, Optional<Path> onnx) {}
 
+    /** Names of the entries for {@link PeakCaller}, in place of a model's. */
+    public static final String FLOAT_PEAK = "peak, float32";
+
+    public static final String INTEGER_PEAK = "peak, int8";
+
     private final Map<Entry, Contender> contenders = new LinkedHashMap<>();
     private final Map<String, Agreement> agreements = new LinkedHashMap<>();
     private final List<ModelExecutor> executors = new ArrayList<>();
@@ -51,6 +56,10 @@ public final class Lineup implements AutoCloseable {
                     float[] theirs = addPeer(subject, peer.get(), subject.onnx().get(), pixels, threads, batch);
                     agreements.put(subject.name(), Agreement.of(ours, theirs, batch));
                 }
+            }
+            addPeak(FLOAT_PEAK, kernels, false, threads);
+            if (subjects.stream().anyMatch(s -> s.model().isQuantized())) {
+                addPeak(INTEGER_PEAK, kernels, true, threads);
             }
         } catch (RuntimeException e) {
             close();
@@ -84,6 +93,13 @@ public final class Lineup implements AutoCloseable {
         }
         split.run();
         return split.logits();
+    }
+
+    private void addPeak(String name, Kernels kernels, boolean integer, int threads) {
+        List<PeakCaller> callers = IntStream.range(0, threads)
+                .mapToObj(_ -> new PeakCaller(kernels, integer))
+                .toList();
+        contenders.put(new Entry(name, TRIVET, threads, 1), new Contender(callers, 1));
     }
 
     public Map<Entry, Contender> contenders() {

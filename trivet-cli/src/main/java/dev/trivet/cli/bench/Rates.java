@@ -6,9 +6,11 @@ import java.util.Arrays;
  * Images per second as measured, one figure per round.
  *
  * @param perRound in the order of rounds, so that figures of the same index were measured next to each other
+ * @param perProcessorSecond images of all rounds over the processor time of all threads: what others do on the machine meanwhile hardly
+ *     shows in it, and neither does a thread that waits; one that waits busily does
  */
 @SuppressWarnings("ArrayRecordComponent") // figures, never compared
-public record Rates(double[] perRound) {
+public record Rates(double[] perRound, double perProcessorSecond) {
     public Rates {
         if (perRound.length == 0) {
             throw new IllegalArgumentException("no rounds");

@@ -1,0 +1,90 @@
+package dev.trivet.cli;
+
+import dev.trivet.cli.bench.Agreement;
+import dev.trivet.cli.bench.OnnxCaller;
+import dev.trivet.cli.bench.TestImages;
+import dev.trivet.cli.bench.TrivetCaller;
+import dev.trivet.format.ModelFile;
+import dev.trivet.model.VitModel;
+import dev.trivet.onnx.OnnxExport;
+import dev.trivet.onnx.OnnxRuntime;
+import dev.trivet.runtime.ModelExecutor;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** {@code trivet export}: a model as an ONNX file, run on ONNX Runtime and compared where that is at hand. */
+@Command(
+        name = "export",
+        description = "Write a float or quantized model as ONNX and compare its outputs.",
+        mixinStandardHelpOptions = true)
+@SuppressWarnings("NullAway.Init") // picocli sets the fields
+final class ExportCommand implements Callable<Integer> {
+    private static final int IMAGES = 4;
+    /**
+     * What a correct export reaches, decibels: a float model's differs by rounding alone; a quantized one's by codes that a rounding
+     * moved and that move others behind them, which in a deep model comes near the quantization noise itself.
+     */
+    private static final double FLOAT_DB = 60;
+
+    private static final double INTEGER_DB = 10;
+
+    @Mixin
+    OutputOptions output;
+
+    @Parameters(paramLabel = "MODEL", description = "A float or quantized model, or a hub name.")
+    Path model;
+
+    @Mixin
+    SourceOptions source;
+
+    @Option(names = "--onnx", required = true, paramLabel = "FILE", description = "The file to write.")
+    Path onnx;
+
+    @Override
+    public Integer call() throws IOException {
+        ModelFile file = ModelArgument.read(output, model, source);
+        OnnxExport.write(file.model(), TrivetCommand.VERSION, onnx);
+        Optional<OnnxRuntime> runtime = OnnxRuntime.find();
+        Optional<Agreement> agreement = runtime.map(r -> compare(file.model(), r));
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("model", file.file().toString());
+        fields.put("onnx", onnx.toString());
+        fields.put("precision", ModelArgument.precision(file.model()));
+        fields.put("bytes", Files.size(onnx));
+        fields.put("runtime", runtime.map(OnnxRuntime::description));
+        fields.put("agreement", agreement);
+        long bytes = Files.size(onnx);
+        output.print(fields, () -> {
+            output.out().printf(Locale.ROOT, "%s: %s, %,d bytes%n", onnx, ModelArgument.describe(file.model()), bytes);
+            output.out()
+                    .println(agreement
+                            .map(a -> runtime.map(OnnxRuntime::description).orElse("") + ": " + a.text())
+                            .orElse("not compared: ONNX Runtime is not on the class path"));
+        });
+        boolean agrees = agreement
+                .map(a -> a.sqnrDb() >= (file.model().isQuantized() ? INTEGER_DB : FLOAT_DB))
+                .orElse(true);
+        return agrees ? 0 : 1;
+    }
+
+    private Agreement compare(VitModel vit, OnnxRuntime runtime) {
+        float[] pixels = TestImages.of(vit.geometry(), IMAGES, 1);
+        try (ModelExecutor executor = ModelExecutor.compile(vit, output.kernels(), IMAGES);
+                TrivetCaller ours = new TrivetCaller(executor, pixels, IMAGES);
+                OnnxCaller theirs = new OnnxCaller(runtime.open(onnx, IMAGES, 1), pixels)) {
+            ours.run();
+            theirs.run();
+            return Agreement.of(ours.logits(), theirs.logits(), IMAGES);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+package dev.trivet.cli.bench;
+
+import dev.trivet.model.VitModel;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * What the rounds of one number of threads and one batch size say.
+ *
+ * @param measurements of every contender
+ * @param ratios between them
+ */
+public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
+    /**
+     * One contender.
+     *
+     * @param callers calls at the same time
+     * @param imagesPerProcessorSecond {@link Rates#perProcessorSecond}
+     * @param millisecondsPerCall time of one call, from the median
+     * @param rooflineShare multiply-adds of the products over those of {@link PeakCaller} in the same rounds and on as many threads; 0 for the peaks
+     *     themselves
+     * @param multiplyAddsPerSecond of the products, from the median
+     */
+    public record Measurement(
+            String model,
+            String engine,
+            int threads,
+            int batch,
+            int callers,
+            int threadsPerCall,
+            double imagesPerSecond,
+            double bestImagesPerSecond,
+            double imagesPerProcessorSecond,
+            double millisecondsPerCall,
+            double rooflineShare,
+            double multiplyAddsPerSecond) {}
+
+    /**
+     * Images per second of a model on Trivet over something else's.
+     *
+     * @param ratio by the clock, the median over rounds
+     * @param processorRatio by the processor time of all rounds
+     */
+    public record Ratio(String model, int threads, int batch, String over, double ratio, double processorRatio) {}
+
+    public SpeedReport {
+        measurements = List.copyOf(measurements);
+        ratios = List.copyOf(ratios);
+    }
+
+    public static SpeedReport of(
+            List<Lineup.Subject> subjects, Map<Lineup.Entry, Rates> rates, int threads, int batch) {
+        List<Measurement> measurements = new ArrayList<>();
+        rates.forEach((entry, r) -> measurements.add(measurement(subjects, rates, entry, r, threads, batch)));
+        List<Ratio> ratios = new ArrayList<>();
+        for (Lineup.Subject subject : subjects) {
+            String name = subject.name();
+            Rates ours = best(rates, name, true, false).orElseThrow();
+            best(rates, name, false, false)
+                    .ifPresent(theirs -> ratios.add(ratio(name, threads, batch, "the other engine", ours, theirs)));
+            if (batch == 1 && threads > 1) {
+                Rates alone = best(rates, name, true, true).orElseThrow();
+                best(rates, name, false, true)
+                        .ifPresent(theirs -> ratios.add(
+                                ratio(name, threads, batch, "the other engine, one call at a time", alone, theirs)));
+            }
+            for (Lineup.Subject other : subjects) {
+                if (subject.model().isQuantized() && !other.model().isQuantized()) {
+                    Rates theirs = best(rates, other.name(), true, false).orElseThrow();
+                    ratios.add(ratio(name, threads, batch, other.name() + " on trivet", ours, theirs));
+                }
+            }
+        }
+        return new SpeedReport(measurements, ratios);
+    }
+
+    private static Ratio ratio(String model, int threads, int batch, String over, Rates ours, Rates theirs) {
+        return new Ratio(
+                model,
+                threads,
+                batch,
+                over,
+                ours.over(theirs),
+                ours.perProcessorSecond() / theirs.perProcessorSecond());
+    }
+
+    /** Of how the engine's threads can be used, the way with the highest median. */
+    private static Optional<Rates> best(Map<Lineup.Entry, Rates> rates, String model, boolean trivet, boolean alone) {
+        return rates.entrySet().stream()
+                .filter(e -> e.getKey().model().equals(model)
+                        && e.getKey().engine().equals(Lineup.TRIVET) == trivet
+                        && (!alone || e.getKey().callers() == 1))
+                .map(Map.Entry::getValue)
+                .max(Comparator.comparingDouble(Rates::median));
+    }
+
+    private static Measurement measurement(
+            List<Lineup.Subject> subjects,
+            Map<Lineup.Entry, Rates> rates,
+            Lineup.Entry entry,
+            Rates r,
+            int threads,
+            int batch) {
+        Optional<VitModel> model = subjects.stream()
+                .filter(s -> s.name().equals(entry.model()))
+                .map(Lineup.Subject::model)
+                .findFirst();
+        boolean integer = model.map(VitModel::isQuantized).orElse(entry.model().equals(Lineup.INTEGER_PEAK));
+        String peakName = integer ? Lineup.INTEGER_PEAK : Lineup.FLOAT_PEAK;
+        long each = model.map(m -> MultiplyAdds.of(m.geometry())).orElseGet(() -> PeakCaller.multiplyAdds(integer));
+        Rates peak = best(rates, peakName, true, false).orElseThrow();
+        int images = model.isPresent() ? batch : 1;
+        return new Measurement(
+                entry.model(),
+                entry.engine(),
+                threads,
+                images,
+                entry.callers(),
+                entry.threadsPerCall(),
+                r.median(),
+                r.best(),
+                r.perProcessorSecond(),
+                1000.0 * entry.callers() * images / r.median(),
+                model.isPresent() ? r.over(peak) * each / PeakCaller.multiplyAdds(integer) : 0,
+                r.median() * each);
+    }
+}
