@@ -216,7 +216,9 @@ final class BenchCommand implements Callable<Integer> {
                     try (Lineup lineup = new Lineup(exported, kernels, peer, threadCount, batch)) {
                         agreements.putAll(lineup.agreements());
                         Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders());
-                        reports.add(SpeedReport.of(subjects, rates, threadCount, batch));
+                        SpeedReport report = SpeedReport.of(subjects, rates, threadCount, batch);
+                        report.ratios().forEach(r -> output.err().println(text(r)));
+                        reports.add(report);
                     }
                 }
             }
@@ -280,13 +282,19 @@ final class BenchCommand implements Callable<Integer> {
         reports.stream().flatMap(r -> r.measurements().stream()).forEach(m -> table.row(cells(m)));
         table.print(output.out());
         output.out().println();
-        for (SpeedReport report : reports) {
-            for (SpeedReport.Ratio r : report.ratios()) {
-                line(
-                        "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f)",
-                        r.model(), r.threads(), r.batch(), r.ratio(), r.over(), r.processorRatio());
-            }
-        }
+        reports.stream().flatMap(r -> r.ratios().stream()).forEach(r -> line("%s", text(r)));
+    }
+
+    private static String text(SpeedReport.Ratio r) {
+        return String.format(
+                Locale.ROOT,
+                "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f)",
+                r.model(),
+                r.threads(),
+                r.batch(),
+                r.ratio(),
+                r.over(),
+                r.processorRatio());
     }
 
     private static String text(FirstImage first) {
