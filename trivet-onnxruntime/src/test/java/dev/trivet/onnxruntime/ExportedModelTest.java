@@ -198,7 +198,7 @@ class ExportedModelTest {
                 q.name(),
                 q.outputs(),
                 q.inputs(),
-                q.bits(),
+                q.coding(),
                 q.codes(),
                 q.scales(),
                 q.bias(),
