@@ -74,10 +74,14 @@ class OutputOptions {
         return selection.kernels();
     }
 
+    static String json(Map<String, ?> fields) {
+        return JSON.writeValueAsString(fields);
+    }
+
     /** Runs {@code text} or prints {@code fields} as JSON. */
     void print(Map<String, ?> fields, Runnable text) {
         if (json) {
-            out().println(JSON.writeValueAsString(fields));
+            out().println(json(fields));
         } else {
             text.run();
         }

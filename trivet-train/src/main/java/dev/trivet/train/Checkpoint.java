@@ -17,12 +17,18 @@ import java.util.TreeMap;
  *
  * @param identity what must be the same on resuming, by the name a message gives it: model, data, settings
  * @param precision the precision in use, which {@link Precision#AUTO} must not choose anew
- * @param epochs epochs done
- * @param steps steps done
- * @param vectors the state, each {@code [parameters]}, by name
+ * @param stage the {@link Stage} it is in, from 0
+ * @param epochs epochs of the stage done
+ * @param steps steps of the stage done
+ * @param vectors the state by name: vectors of {@code [parameters]}, and ranges of activations
  */
 record Checkpoint(
-        Map<String, String> identity, Precision precision, int epochs, long steps, Map<String, float[]> vectors) {
+        Map<String, String> identity,
+        Precision precision,
+        int stage,
+        int epochs,
+        long steps,
+        Map<String, float[]> vectors) {
     static final String FILE_NAME = "checkpoint.safetensors";
 
     private static final String IDENTITY = "identity.";
@@ -38,6 +44,7 @@ record Checkpoint(
         Map<String, String> metadata = new TreeMap<>();
         identity.forEach((name, value) -> metadata.put(IDENTITY + name, value));
         metadata.put("precision", precision.name());
+        metadata.put("stage", String.valueOf(stage));
         metadata.put("epochs", String.valueOf(epochs));
         metadata.put("steps", String.valueOf(steps));
         List<Tensor> tensors = vectors.entrySet().stream()
@@ -76,6 +83,7 @@ record Checkpoint(
                 return new Checkpoint(
                         identity,
                         Precision.valueOf(Objects.requireNonNullElse(metadata.get("precision"), "")),
+                        Integer.parseInt(metadata.getOrDefault("stage", "0")),
                         Integer.parseInt(Objects.requireNonNullElse(metadata.get("epochs"), "")),
                         Long.parseLong(Objects.requireNonNullElse(metadata.get("steps"), "")),
                         vectors);

@@ -49,6 +49,11 @@ final class ImageBatch implements AutoCloseable {
         augmented = new byte[grid.imageLength()];
     }
 
+    /** Images that it has room for. */
+    int size() {
+        return size;
+    }
+
     void put(int at, ImageSet images, int index) {
         put(at, images.pixels(index), images.label(index));
     }

@@ -14,7 +14,7 @@ final class Optimizer implements AutoCloseable {
     private final Optional<Muon> muon;
     private final AdamW adamW;
 
-    Optimizer(TrainableModel model, TrainingSettings settings) {
+    Optimizer(TrainableModel model, TrainingSettings.Steps settings) {
         Parameters parameters = model.parameters();
         gradients = parameters.gradients();
         gradientClip = settings.gradientClip();

@@ -3,6 +3,8 @@ package dev.trivet.train;
 import static org.bytedeco.pytorch.global.torch.zeros;
 
 import dev.trivet.BadInputException;
+import dev.trivet.model.LinearLayer;
+import dev.trivet.model.VitModel;
 import dev.trivet.tensor.TensorSource;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
@@ -16,25 +18,38 @@ import org.bytedeco.pytorch.Tensor;
  * The parameters of a model. All are views of one flat vector, all gradients views of another, in the order of a
  * {@link ParameterLayout}; the backward pass adds into the gradient views in place.
  *
+ * <p>With quantized weights there are two vectors: the {@link #values} that are learned, and those that the model computes with, which
+ * {@link #refresh} makes from them.
+ *
  * <p>For one thread; further threads take a {@link #replica}. Native memory is freed by {@link #close()}.
  */
 final class Parameters implements AutoCloseable {
     private final ParameterLayout layout;
     private final Tensor values;
+    private final Tensor used;
+    private final Optional<QuantizedWeights> quantization;
     private final Tensor gradients;
     private final Map<String, Tensor> views = new HashMap<>();
 
     /** All zero. */
     Parameters(ParameterLayout layout) {
-        this(layout, zeros(layout.total()));
+        this(layout, Optional.empty());
     }
 
-    private Parameters(ParameterLayout layout, Tensor values) {
+    /** All zero, with quantized weights. */
+    Parameters(ParameterLayout layout, Optional<QuantizedWeights> quantization) {
+        this(layout, quantization, zeros(layout.total()), Optional.empty());
+    }
+
+    private Parameters(
+            ParameterLayout layout, Optional<QuantizedWeights> quantization, Tensor values, Optional<Tensor> shared) {
         this.layout = layout;
+        this.quantization = quantization;
         this.values = values;
+        used = shared.orElseGet(() -> quantization.isPresent() ? zeros(layout.total()) : new Tensor(values));
         gradients = zeros(layout.total());
         for (ParameterLayout.Slot slot : layout.slots()) {
-            Tensor parameter = view(values, slot).detach().requires_grad_(true);
+            Tensor parameter = view(used, slot).detach().requires_grad_(true);
             parameter.mutable_grad().put(view(gradients, slot));
             views.put(slot.name(), parameter);
         }
@@ -42,7 +57,7 @@ final class Parameters implements AutoCloseable {
 
     /** The same values with gradients of its own, for another thread. */
     Parameters replica() {
-        return new Parameters(layout, new Tensor(values));
+        return new Parameters(layout, quantization, new Tensor(values), Optional.of(new Tensor(used)));
     }
 
     private static Tensor view(Tensor flat, ParameterLayout.Slot slot) {
@@ -56,6 +71,20 @@ final class Parameters implements AutoCloseable {
     /** All values, {@code [layout().total()]}; writing to it changes the model. */
     Tensor values() {
         return values;
+    }
+
+    /** Brings what the model computes with up to date; to be called when {@link #values} have changed, for all replicas at once. */
+    void refresh() {
+        quantization.ifPresent(weights -> weights.forward(Torch.floats(values), Torch.floats(used)));
+    }
+
+    /** Makes the sum of the gradients of what was computed with those of {@link #values()}. */
+    void passBack() {
+        quantization.ifPresent(weights -> weights.backward(Torch.floats(values), Torch.floats(gradients)));
+    }
+
+    Optional<QuantizedWeights> quantization() {
+        return quantization;
     }
 
     /** The gradient of {@link #values()}; to be zeroed before each backward pass. */
@@ -106,10 +135,38 @@ final class Parameters implements AutoCloseable {
         }
     }
 
+    /**
+     * Takes the parameters of a float model.
+     *
+     * @throws IllegalArgumentException if it has not all of them, or a layer is not float
+     */
+    void load(VitModel model) {
+        FloatBuffer all = Torch.floats(values);
+        for (ParameterLayout.Slot slot : layout.slots()) {
+            float[] found = found(model, slot.name());
+            if (found.length != slot.size()) {
+                throw new IllegalArgumentException(slot.name() + " has " + found.length + " values");
+            }
+            all.put(slot.offset(), found);
+        }
+    }
+
+    private static float[] found(VitModel model, String name) {
+        String layer = name.substring(0, name.lastIndexOf('.') < 0 ? name.length() : name.lastIndexOf('.'));
+        if (!model.linears().containsKey(layer)) {
+            return model.floats(name);
+        }
+        if (model.linear(layer) instanceof LinearLayer.Float32 linear) {
+            return name.endsWith(".bias") ? linear.bias() : linear.weight();
+        }
+        throw new IllegalArgumentException(layer + " is quantized");
+    }
+
     @Override
     public void close() {
         views.values().forEach(Tensor::close);
         values.close();
+        used.close();
         gradients.close();
     }
 }

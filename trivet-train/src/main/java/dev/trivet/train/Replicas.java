@@ -1,7 +1,5 @@
 package dev.trivet.train;
 
-import static org.bytedeco.pytorch.global.torch.cross_entropy;
-
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.Preprocessing;
 import java.util.ArrayList;
@@ -14,7 +12,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.function.IntUnaryOperator;
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.CrossEntropyLossOptions;
 import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
@@ -32,48 +29,56 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 final class Replicas implements AutoCloseable {
     /** Loss, the mean over the batch, and the number of images classified correctly. */
-    record Outcome(double loss, long correct) {}
+    record Outcome(double loss, long correct) {
+        Outcome plus(Outcome other) {
+            return new Outcome(loss + other.loss, correct + other.correct);
+        }
+    }
 
-    private record Worker(TrainableModel model, ImageBatch batch, int first, int size) {}
+    /**
+     * @param first place of its first image in the batch
+     * @param size its images
+     */
+    private record Worker(
+            TrainableModel model, Optional<TrainableModel> teacher, ImageBatch batch, int first, int size) {}
 
     private final List<Worker> workers = new ArrayList<>();
-    private final Tensor gradients;
+    private final Parameters parameters;
     private final int batchSize;
     private final DropPath dropPath;
+    private final Objective objective;
     private final ExecutorService threads;
-    private final CrossEntropyLossOptions lossOptions = new CrossEntropyLossOptions();
 
     /**
      * @param model the model, whose gradients receive the sum; it serves as the first replica and stays the caller's
+     * @param teacher a float model to learn from, which stays the caller's
+     * @param batchSize images of a step
      */
     Replicas(
             TrainableModel model,
+            Optional<TrainableModel> teacher,
             Preprocessing preprocessing,
             int batchSize,
-            int threadCount,
-            double labelSmoothing,
-            DropPath dropPath) {
+            TrainingSettings settings) {
         PatchGrid grid = PatchGrid.of(model.geometry());
         int blocks = Math.toIntExact(model.geometry().units().stream()
                 .filter(ModelUnit.Block.class::isInstance)
                 .count());
-        int count = Math.min(threadCount, batchSize);
+        int count = Math.min(settings.threads(), batchSize);
+        int accumulation = settings.steps().accumulation();
         for (int i = 0; i < count; i++) {
             int first = batchSize * i / count;
             int size = batchSize * (i + 1) / count - first;
             TrainableModel replica = i == 0 ? model : model.replica();
-            workers.add(new Worker(replica, new ImageBatch(grid, blocks, preprocessing, size), first, size));
+            ImageBatch batch = new ImageBatch(grid, blocks, preprocessing, Math.ceilDiv(size, accumulation));
+            workers.add(new Worker(replica, teacher.map(TrainableModel::replica), batch, first, size));
         }
-        gradients = model.parameters().gradients();
-        this.dropPath = dropPath;
+        parameters = model.parameters();
+        dropPath = settings.paths();
         this.batchSize = batchSize;
+        objective = new Objective(settings.labelSmoothing(), settings.distillation());
         threads = Executors.newFixedThreadPool(
                 count, Thread.ofPlatform().name("trivet-train-", 0).daemon().factory());
-        lossOptions.label_smoothing().put(labelSmoothing);
-    }
-
-    int batchSize() {
-        return batchSize;
     }
 
     /**
@@ -83,54 +88,88 @@ final class Replicas implements AutoCloseable {
      */
     Outcome gradient(
             ImageSet images, IntUnaryOperator indices, Augmentation augmentation, int epoch, Precision precision) {
+        parameters.refresh();
         List<Outcome> shares = run(worker -> {
-            for (int i = 0; i < worker.size(); i++) {
-                worker.batch().put(i, images, indices.applyAsInt(worker.first() + i), augmentation, dropPath, epoch);
+            worker.model().parameters().gradients().zero_();
+            Outcome sum = new Outcome(0, 0);
+            for (int from = 0; from < worker.size(); from += worker.batch().size()) {
+                int count = Math.min(worker.batch().size(), worker.size() - from);
+                for (int i = 0; i < count; i++) {
+                    int index = indices.applyAsInt(worker.first() + from + i);
+                    worker.batch().put(i, images, index, augmentation, dropPath, epoch);
+                }
+                try (PointerScope _ = new PointerScope()) {
+                    sum = sum.plus(part(worker, count, precision));
+                }
             }
-            try (PointerScope _ = new PointerScope()) {
-                return share(worker, precision);
-            }
+            return sum;
         });
-        double loss = 0;
-        long correct = 0;
-        for (int i = 0; i < shares.size(); i++) {
-            loss += shares.get(i).loss();
-            correct += shares.get(i).correct();
-            if (i > 0) {
-                gradients.add_(workers.get(i).model().parameters().gradients());
-            }
+        Outcome total = shares.getFirst();
+        for (int i = 1; i < shares.size(); i++) {
+            total = total.plus(shares.get(i));
+            parameters.gradients().add_(workers.get(i).model().parameters().gradients());
         }
-        return new Outcome(loss, correct);
+        parameters.passBack();
+        return total;
     }
 
-    private Outcome share(Worker worker, Precision precision) {
-        worker.model().parameters().gradients().zero_();
-        Optional<Tensor> kept = dropPath.rate() > 0 ? Optional.of(worker.batch().kept()) : Optional.empty();
+    private Outcome part(Worker worker, int count, Precision precision) {
+        ImageBatch batch = worker.batch();
+        Tensor patches = batch.patches().narrow(0, 0, count);
+        Optional<Tensor> kept = dropPath.rate() > 0 ? Optional.of(batch.kept().narrow(2, 0, count)) : Optional.empty();
         Tensor logits;
+        Optional<Tensor> wanted;
         torch.set_autocast_dtype(DeviceType.CPU, ScalarType.BFloat16);
         torch.set_autocast_enabled(DeviceType.CPU, precision == Precision.BF16);
         try {
-            logits = worker.model().forward(worker.batch().patches(), kept).to(ScalarType.Float);
+            wanted = worker.teacher().map(teacher -> {
+                try (NoGradGuard _ = new NoGradGuard()) {
+                    return teacher.forward(patches, Optional.empty()).to(ScalarType.Float);
+                }
+            });
+            logits = worker.model().forward(patches, kept).to(ScalarType.Float);
         } finally {
             torch.set_autocast_enabled(DeviceType.CPU, false);
             // It holds bfloat16 copies of the parameters, which are about to change.
             torch.clear_cache();
         }
-        Tensor labels = worker.batch().labels();
-        Tensor loss = cross_entropy(logits, labels, lossOptions).mul(new Scalar((double) worker.size() / batchSize));
+        Tensor labels = batch.labels().narrow(0, 0, count);
+        Tensor loss = objective.loss(logits, labels, wanted).mul(new Scalar((double) count / batchSize));
         loss.backward();
         return new Outcome(loss.item_double(), correct(logits, labels));
     }
 
+    /**
+     * Runs images forward without changing anything but the ranges that the model's activations have.
+     *
+     * @param indices numbers of the images, at least one
+     */
+    void observe(ImageSet images, int[] indices) {
+        parameters.refresh();
+        run(worker -> {
+            for (int at = workers.indexOf(worker); at < indices.length; at += workers.size()) {
+                worker.batch().put(0, images, indices[at]);
+                try (PointerScope _ = new PointerScope();
+                        NoGradGuard _ = new NoGradGuard()) {
+                    Tensor ignored =
+                            worker.model().forward(worker.batch().patches().narrow(0, 0, 1), Optional.empty());
+                }
+            }
+            return worker;
+        });
+    }
+
     /** Number of images of {@code test} that the model classifies correctly, in float32. */
     long correct(ImageSet test) {
+        parameters.refresh();
         return run(worker -> {
                     int part = workers.indexOf(worker);
                     int from = (int) ((long) test.size() * part / workers.size());
                     int to = (int) ((long) test.size() * (part + 1) / workers.size());
                     long correct = 0;
-                    for (int at = from; at < to; at += worker.size()) {
-                        correct += correct(worker, test, at, Math.min(worker.size(), to - at));
+                    int size = worker.batch().size();
+                    for (int at = from; at < to; at += size) {
+                        correct += correct(worker, test, at, Math.min(size, to - at));
                     }
                     return correct;
                 })
@@ -183,10 +222,11 @@ final class Replicas implements AutoCloseable {
         threads.close();
         for (int i = 0; i < workers.size(); i++) {
             workers.get(i).batch().close();
+            workers.get(i).teacher().ifPresent(TrainableModel::close);
             if (i > 0) {
                 workers.get(i).model().close();
             }
         }
-        lossOptions.close();
+        objective.close();
     }
 }

@@ -118,6 +118,11 @@ final class SwinModule implements TrainableModel {
     }
 
     @Override
+    public Optional<ActivationRanges> ranges() {
+        return layers.arithmetic().ranges();
+    }
+
+    @Override
     public Parameters parameters() {
         return layers.parameters();
     }

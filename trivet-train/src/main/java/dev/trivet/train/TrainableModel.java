@@ -2,6 +2,7 @@ package dev.trivet.train;
 
 import dev.trivet.BadInputException;
 import dev.trivet.model.Geometry;
+import dev.trivet.model.Preprocessing;
 import dev.trivet.model.SwinConfig;
 import dev.trivet.model.VitConfig;
 import java.util.Optional;
@@ -18,12 +19,17 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
     /**
      * A model with the {@link InitialWeights} of {@code seed}.
      *
-     * @param projection how its linear layers compute
+     * @param arithmetic how its linear layers and attention compute
      * @throws BadInputException if a model of this geometry has parameters that training does not know
      */
-    static TrainableModel of(Geometry geometry, Projection projection, long seed) {
-        ParameterLayout layout = ParameterLayout.of(geometry);
-        TransformerLayers layers = new TransformerLayers(new Parameters(layout), projection);
+    static TrainableModel of(Geometry geometry, Arithmetic arithmetic, long seed) {
+        return of(geometry, arithmetic, new Parameters(ParameterLayout.of(geometry)), seed);
+    }
+
+    /** The same on given parameters, which the model owns from here on. */
+    static TrainableModel of(Geometry geometry, Arithmetic arithmetic, Parameters parameters, long seed) {
+        ParameterLayout layout = parameters.layout();
+        TransformerLayers layers = new TransformerLayers(parameters, arithmetic);
         InitialWeights.draw(
                 layout,
                 PatchGrid.of(geometry),
@@ -35,7 +41,29 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
         };
     }
 
+    /**
+     * The same with 8-bit activations and quantized weights.
+     *
+     * @param inner quantizer of every matrix between patch embedding and heads
+     * @param outer quantizer of those two
+     * @param ranges of the activations; stay the caller's
+     */
+    static TrainableModel quantized(
+            Geometry geometry,
+            Preprocessing preprocessing,
+            WeightQuantizer inner,
+            WeightQuantizer outer,
+            ActivationRanges ranges,
+            long seed) {
+        ParameterLayout layout = ParameterLayout.of(geometry);
+        QuantizedWeights weights = new QuantizedWeights(layout, geometry, preprocessing, inner, outer);
+        return of(geometry, new FakeQuantization(ranges), new Parameters(layout, Optional.of(weights)), seed);
+    }
+
     Geometry geometry();
+
+    /** Ranges of quantized activations; empty for a float model. */
+    Optional<ActivationRanges> ranges();
 
     Parameters parameters();
 

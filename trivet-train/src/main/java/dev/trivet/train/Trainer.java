@@ -4,7 +4,6 @@ import dev.trivet.BadInputException;
 import dev.trivet.model.Preprocessing;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
@@ -15,26 +14,30 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
 /**
- * Minibatch training of a classifier: shuffled epochs of augmented images, cross entropy with label smoothing, clipped
+ * Minibatch training of a classifier, one {@link Stage}: shuffled epochs of augmented images, the {@link Objective}, clipped
  * gradients, {@link Optimizer}, and optionally a running average of the parameters
  * {@code average += (1 - d) * (values - average)} with {@code d = min(averageDecay, (1 + t) / (10 + t))} after {@code t}
  * steps, so that the first random weights are soon forgotten; the average is then what is evaluated and kept.
  *
  * <p>An epoch leaves out the images that do not fill a last batch; the shuffle leaves out others each time. Everything
- * random follows from the seed, the epoch and the image's number, so a training resumed at an epoch's end goes on bit for
- * bit as the unbroken one would (with the same number of threads).
+ * random follows from the seed, the epoch (counted through all stages) and the image's number, so a training resumed at an epoch's end
+ * goes on bit for bit as the unbroken one would (with the same number of threads).
  *
  * <p>For one thread.
  */
 final class Trainer implements AutoCloseable {
     private static final int PROBE_ROUNDS = 6;
+    /** Images that first ranges of activations come from. */
+    private static final int FIRST_RANGES = 128;
 
     /** What the epoch just finished came to. */
     record EpochResult(double loss, double learningRate, double trainAccuracy) {}
 
+    private final TrainableModel model;
     private final Parameters parameters;
     private final ImageSet images;
     private final TrainingSettings settings;
+    private final Stage stage;
     private final TrainingListener listener;
     private final Map<String, String> identity;
     private final Path checkpointFile;
@@ -51,38 +54,44 @@ final class Trainer implements AutoCloseable {
     private long epochStart;
 
     /**
+     * @param teacher a float model to learn from, empty for none; stays the caller's, as the model does
      * @param identity what a checkpoint must agree on, see {@link Checkpoint}
      * @param checkpointFile where the state is kept
      */
     Trainer(
             TrainableModel model,
+            Optional<TrainableModel> teacher,
             Preprocessing preprocessing,
             ImageSet images,
             TrainingSettings settings,
+            Stage stage,
             Map<String, String> identity,
             Path checkpointFile,
             TrainingListener listener) {
+        this.model = model;
         parameters = model.parameters();
         this.images = images;
         this.settings = settings;
+        this.stage = stage;
         this.identity = identity;
         this.checkpointFile = checkpointFile;
         this.listener = listener;
-        batchSize = Math.min(settings.batchSize(), images.size());
+        TrainingSettings.Steps steps = settings.steps();
+        batchSize = Math.min(steps.batchSize(), images.size());
         stepsPerEpoch = images.size() / batchSize;
         schedule = new LearningRateSchedule(
-                settings.learningRate(),
+                steps.learningRate(),
                 0,
-                Math.round(settings.warmupEpochs() * stepsPerEpoch),
-                (long) settings.epochs() * stepsPerEpoch);
+                Math.round(Math.min(steps.warmupEpochs(), stage.epochs()) * stepsPerEpoch),
+                (long) stage.epochs() * stepsPerEpoch);
         augmentation = settings.augmentation();
-        optimizer = new Optimizer(model, settings);
-        average = settings.averageDecay() > 0 ? Optional.of(parameters.values().clone()) : Optional.empty();
-        replicas = new Replicas(
-                model, preprocessing, batchSize, settings.threads(), settings.labelSmoothing(), settings.paths());
+        optimizer = new Optimizer(model, steps);
+        average = steps.averageDecay() > 0 ? Optional.of(parameters.values().clone()) : Optional.empty();
+        replicas = new Replicas(model, teacher, preprocessing, batchSize, settings);
         precision = settings.precision();
     }
 
+    /** Epochs of this stage. */
     int epochsDone() {
         return epochsDone;
     }
@@ -93,8 +102,13 @@ final class Trainer implements AutoCloseable {
      * @throws BadInputException if the loss is no longer a number
      */
     EpochResult epoch() {
-        int[] order = Augmentation.order(images.size(), settings.seed(), epochsDone);
-        choosePrecision(i -> order[i]);
+        int epoch = stage.before() + epochsDone;
+        int[] order = Augmentation.order(images.size(), settings.seed(), epoch);
+        model.ranges().filter(ranges -> !ranges.known()).ifPresent(ranges -> {
+            replicas.observe(images, java.util.Arrays.copyOf(order, Math.min(FIRST_RANGES, order.length)));
+            ranges.update(0);
+        });
+        choosePrecision(i -> order[i], epoch);
         epochStart = System.nanoTime();
         double lossSum = 0;
         long correct = 0;
@@ -102,12 +116,12 @@ final class Trainer implements AutoCloseable {
         for (int step = 0; step < stepsPerEpoch; step++) {
             int first = step * batchSize;
             rate = schedule.at(optimizer.steps());
-            Replicas.Outcome outcome =
-                    replicas.gradient(images, i -> order[first + i], augmentation, epochsDone, precision);
+            Replicas.Outcome outcome = replicas.gradient(images, i -> order[first + i], augmentation, epoch, precision);
             double norm = optimizer.step(rate);
             if (!Double.isFinite(outcome.loss()) || !Double.isFinite(norm)) {
                 throw diverged(step, outcome.loss(), norm);
             }
+            model.ranges().ifPresent(ranges -> ranges.update(optimizer.steps()));
             updateAverage();
             lossSum += outcome.loss();
             correct += outcome.correct();
@@ -120,14 +134,14 @@ final class Trainer implements AutoCloseable {
     private void updateAverage() {
         if (average.isPresent()) {
             double steps = optimizer.steps();
-            double decay = Math.min(settings.averageDecay(), (1 + steps) / (10 + steps));
+            double decay = Math.min(settings.steps().averageDecay(), (1 + steps) / (10 + steps));
             try (Scalar weight = new Scalar(1 - decay)) {
                 average.get().lerp_(parameters.values(), weight);
             }
         }
     }
 
-    private void choosePrecision(IntUnaryOperator firstBatch) {
+    private void choosePrecision(IntUnaryOperator firstBatch, int epoch) {
         if (precision != Precision.AUTO) {
             return;
         }
@@ -136,7 +150,7 @@ final class Trainer implements AutoCloseable {
         for (int round = 0; round < PROBE_ROUNDS; round++) {
             for (int i = 0; i < formats.length; i++) {
                 long start = System.nanoTime();
-                Replicas.Outcome ignored = replicas.gradient(images, firstBatch, augmentation, epochsDone, formats[i]);
+                Replicas.Outcome ignored = replicas.gradient(images, firstBatch, augmentation, epoch, formats[i]);
                 best[i] = Math.min(best[i], System.nanoTime() - start);
             }
         }
@@ -151,9 +165,10 @@ final class Trainer implements AutoCloseable {
 
     private void report(int step, double loss, double accuracy) {
         double seconds = (System.nanoTime() - epochStart) / 1e9;
-        long stepsLeft = (long) (settings.epochs() - epochsDone) * stepsPerEpoch - step;
+        int epoch = stage.before() + epochsDone;
+        long stepsLeft = (long) (settings.epochs() - epoch) * stepsPerEpoch - step;
         listener.step(new TrainingListener.StepReport(
-                epochsDone + 1,
+                epoch + 1,
                 settings.epochs(),
                 step,
                 stepsPerEpoch,
@@ -164,13 +179,14 @@ final class Trainer implements AutoCloseable {
     }
 
     private BadInputException diverged(int step, double loss, double norm) {
-        String kept = epochsDone == 0
+        int epoch = stage.before() + epochsDone;
+        String kept = epoch == 0
                 ? "there is no checkpoint yet"
-                : "the last good checkpoint is " + checkpointFile + ", after epoch " + epochsDone;
+                : "the last good checkpoint is " + checkpointFile + ", after epoch " + epoch;
         return new BadInputException(String.format(
                 Locale.ROOT,
                 "training diverged at epoch %d, step %d (loss %s, gradient norm %s); lower the learning rate; %s",
-                epochsDone + 1,
+                epoch + 1,
                 step + 1,
                 loss,
                 norm,
@@ -185,12 +201,8 @@ final class Trainer implements AutoCloseable {
         return withAverage(() -> (double) replicas.correct(test) / test.size());
     }
 
-    /** The parameters to keep, under timm's names: the average where there is one. */
-    List<dev.trivet.tensor.Tensor> weights() {
-        return withAverage(parameters::weights);
-    }
-
-    private <T> T withAverage(Supplier<T> body) {
+    /** Something done while the model has the parameters to keep: the average where there is one. */
+    <T> T withAverage(Supplier<T> body) {
         if (average.isEmpty()) {
             return body.get();
         }
@@ -213,22 +225,23 @@ final class Trainer implements AutoCloseable {
     void save() {
         Map<String, float[]> vectors = new TreeMap<>();
         state().forEach((name, tensor) -> vectors.put(name, vector(tensor)));
-        new Checkpoint(identity, precision, epochsDone, optimizer.steps(), vectors).write(checkpointFile);
+        new Checkpoint(identity, precision, stage.index(), epochsDone, optimizer.steps(), vectors)
+                .write(checkpointFile);
     }
 
     /**
-     * Goes on from the checkpoint file.
+     * Goes on from a checkpoint of this stage.
      *
-     * @throws BadInputException if it belongs to another training or is damaged
+     * @throws BadInputException if it is damaged
      */
-    void resume() {
-        Checkpoint checkpoint = Checkpoint.read(checkpointFile, identity);
+    void resume(Checkpoint checkpoint) {
         state().forEach((name, tensor) ->
                 Torch.floats(tensor).put(checkpoint.vector(checkpointFile, name, Math.toIntExact(tensor.numel()))));
+        model.ranges().ifPresent(ActivationRanges::refresh);
         precision = checkpoint.precision();
         epochsDone = checkpoint.epochs();
         optimizer.steps(checkpoint.steps());
-        listener.note("resumed " + checkpointFile + " after epoch " + epochsDone);
+        listener.note("resumed " + checkpointFile + " after epoch " + (stage.before() + epochsDone));
     }
 
     private Map<String, Tensor> state() {
@@ -236,6 +249,7 @@ final class Trainer implements AutoCloseable {
         state.put("parameters", parameters.values());
         state.putAll(optimizer.state());
         average.ifPresent(tensor -> state.put("average", tensor));
+        model.ranges().ifPresent(ranges -> state.put("ranges", ranges.values()));
         return state;
     }
 

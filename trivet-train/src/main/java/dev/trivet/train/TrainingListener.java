@@ -29,7 +29,9 @@ public interface TrainingListener {
     /**
      * After an epoch, when its checkpoint has been written.
      *
-     * @param epoch the epoch, from 1
+     * @param stage form of the weights: float, w8a8 or ternary
+     * @param epoch the epoch, from 1, counted through all stages
+     * @param epochs how many there will be; 0 if unknown
      * @param loss mean training loss
      * @param learningRate rate of its last step
      * @param trainAccuracy share of the augmented training images classified correctly while training
@@ -37,6 +39,7 @@ public interface TrainingListener {
      * @param seconds duration with evaluation
      */
     record EpochReport(
+            String stage,
             int epoch,
             int epochs,
             double loss,

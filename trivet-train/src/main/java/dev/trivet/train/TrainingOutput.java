@@ -1,6 +1,5 @@
 package dev.trivet.train;
 
-import dev.trivet.AtomicOutput;
 import dev.trivet.BadInputException;
 import dev.trivet.model.Geometry;
 import dev.trivet.model.Pooling;
@@ -10,13 +9,8 @@ import dev.trivet.model.VitConfig;
 import dev.trivet.model.WindowPadding;
 import dev.trivet.tensor.SafetensorsWriter;
 import dev.trivet.tensor.Tensor;
-import java.io.IOException;
 import java.io.StringWriter;
-import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -24,15 +18,12 @@ import tools.jackson.core.JsonGenerator;
 import tools.jackson.core.ObjectWriteContext;
 import tools.jackson.core.json.JsonFactory;
 
-/** The files a training leaves: weights and config as timm publishes them, and a table of the epochs. */
+/** The float model that a training leaves: weights and config as timm publishes them. */
 final class TrainingOutput {
-    private static final String LOG_HEADER = "epoch,loss,learning_rate,train_accuracy,test_accuracy,seconds";
-
     private final Path folder;
     private final Geometry geometry;
     private final Preprocessing preprocessing;
     private final List<String> classNames;
-    private final List<String> rows = new ArrayList<>();
 
     TrainingOutput(Path folder, Geometry geometry, Preprocessing preprocessing, List<String> classNames) {
         this.folder = folder;
@@ -41,42 +32,10 @@ final class TrainingOutput {
         this.classNames = List.copyOf(classNames);
     }
 
-    /** Takes over the rows of an earlier run's table up to {@code epochs}. */
-    void keepRows(int epochs) {
-        Path log = folder.resolve("log.csv");
-        if (!Files.isRegularFile(log)) {
-            return;
-        }
-        try {
-            Files.readAllLines(log).stream().skip(1).limit(epochs).forEach(rows::add);
-        } catch (IOException e) {
-            throw new BadInputException(log, "cannot be read (" + BadInputException.reason(e) + ")", "delete it", e);
-        }
-    }
-
     /** @throws BadInputException if a file cannot be written */
-    void write(List<Tensor> weights, TrainingListener.EpochReport report) {
+    void write(List<Tensor> weights) {
         SafetensorsWriter.write(folder.resolve("model.safetensors"), weights, Map.of("format", "pt"));
-        writeText("config.json", configJson());
-        rows.add(String.format(
-                Locale.ROOT,
-                "%d,%.5f,%.4g,%.5f,%.5f,%.1f",
-                report.epoch(),
-                report.loss(),
-                report.learningRate(),
-                report.trainAccuracy(),
-                report.testAccuracy(),
-                report.seconds()));
-        writeText("log.csv", LOG_HEADER + "\n" + String.join("\n", rows) + "\n");
-    }
-
-    private void writeText(String name, String text) {
-        ByteBuffer bytes = ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8));
-        AtomicOutput.write(folder.resolve(name), channel -> {
-            while (bytes.hasRemaining()) {
-                channel.write(bytes);
-            }
-        });
+        TrainingLog.write(folder.resolve("config.json"), configJson());
     }
 
     private String configJson() {

@@ -1,54 +1,136 @@
 package dev.trivet.train;
 
+import dev.trivet.quant.TernaryWeights;
+import java.util.Locale;
+
 /**
  * How to train.
  *
- * @param epochs passes over the training images, at least 1
- * @param batchSize images per step, at least 1
- * @param learningRate peak of the schedule (warm-up, then cosine to 0), positive
- * @param weightDecay decoupled decay of the weight matrices, not negative
- * @param warmupEpochs length of the warm-up in epochs, may be a fraction
+ * @param recipe what is trained
+ * @param epochs passes over the training images, of all stages together, at least 1
  * @param labelSmoothing share of the target spread over all classes, in [0, 1)
- * @param gradientClip largest global gradient norm, positive; infinity for no clipping
- * @param cropPadding border of the random crop, pixels; 0 for no crop
- * @param flip whether images are mirrored at random
  * @param dropPath share of the last block's residual branches that is left out, see {@link DropPath}, in [0, 1)
- * @param averageDecay decay per step of the running average of the parameters that is evaluated and written, in [0, 1); 0
- *     for the parameters themselves
  * @param seed decides initial weights, order and augmentation
- * @param rule how gradients become steps
  * @param precision number format of the matrix products
  * @param threads replicas of the model that share each batch, one CPU thread each, at least 1; results repeat bit for bit only with the same number
  */
 public record TrainingSettings(
+        Recipe recipe,
         int epochs,
-        int batchSize,
-        double learningRate,
-        double weightDecay,
-        double warmupEpochs,
+        Steps steps,
+        Variation variation,
         double labelSmoothing,
-        double gradientClip,
-        int cropPadding,
-        boolean flip,
         double dropPath,
-        double averageDecay,
+        Distillation distillation,
+        Quantization quantization,
         long seed,
-        UpdateRule rule,
         Precision precision,
         int threads) {
+
+    /**
+     * How gradients become steps.
+     *
+     * @param batchSize images per step, at least 1
+     * @param accumulation parts that a thread's share of a batch is computed in, one after another, to hold less in memory
+     * @param learningRate peak of the schedule (warm-up, then cosine to 0, in each stage), positive
+     * @param weightDecay decoupled decay of the weight matrices, not negative
+     * @param warmupEpochs length of the warm-up in epochs, may be a fraction; cut to the epochs of a stage
+     * @param gradientClip largest global gradient norm, positive; infinity for no clipping
+     * @param averageDecay decay per step of the running average of the parameters that is evaluated and written, in [0, 1); 0
+     *     for the parameters themselves
+     * @param rule which optimizer
+     */
+    public record Steps(
+            int batchSize,
+            int accumulation,
+            double learningRate,
+            double weightDecay,
+            double warmupEpochs,
+            double gradientClip,
+            double averageDecay,
+            UpdateRule rule) {
+        /** @throws IllegalArgumentException if a value is outside its range; the message says which */
+        public Steps {
+            check(batchSize >= 1 && batchSize <= 1 << 16, "batch size", batchSize);
+            check(accumulation >= 1 && accumulation <= batchSize, "accumulation", accumulation);
+            check(learningRate > 0 && learningRate <= 10, "learning rate", learningRate);
+            check(weightDecay >= 0 && weightDecay <= 10, "weight decay", weightDecay);
+            check(warmupEpochs >= 0, "warm-up epochs", warmupEpochs);
+            check(gradientClip > 0, "gradient clip", gradientClip);
+            check(averageDecay >= 0 && averageDecay < 1, "average decay", averageDecay);
+        }
+    }
+
+    /**
+     * How images are varied.
+     *
+     * @param cropPadding border of the random crop, pixels; 0 for no crop
+     * @param flip whether images are mirrored at random
+     */
+    public record Variation(int cropPadding, boolean flip) {
+        /** @throws IllegalArgumentException if a value is outside its range; the message says which */
+        public Variation {
+            check(cropPadding >= 0 && cropPadding <= 1 << 10, "crop padding", cropPadding);
+        }
+    }
+
+    /**
+     * How a quantized model learns from the float model that it starts as.
+     *
+     * @param targets what of it
+     * @param weight share of the loss, in [0, 1]; the labels have the rest
+     * @param temperature that both models' logits are divided by for {@link Targets#SOFT}, positive
+     */
+    public record Distillation(Targets targets, double weight, double temperature) {
+        /** What is learned from. */
+        public enum Targets {
+            /** Nothing. */
+            NONE,
+            /** The float model's answer as a label. */
+            HARD,
+            /** Its probabilities. */
+            SOFT,
+            /** Half each. */
+            BOTH
+        }
+
+        /** Labels alone. */
+        public static final Distillation NONE = new Distillation(Targets.NONE, 0, 1);
+
+        /** @throws IllegalArgumentException if a value is outside its range; the message says which */
+        public Distillation {
+            check(weight >= 0 && weight <= 1, "distillation weight", weight);
+            check(temperature > 0 && temperature <= 100, "temperature", temperature);
+        }
+    }
+
+    /**
+     * How weights are quantized, where the recipe quantizes them.
+     *
+     * @param eightBitEpochs epochs of the first stage of {@link Recipe#TERVIT}, in [1, epochs)
+     * @param byChannel whether each output channel has a threshold and a scale of its own
+     * @param scale of ternary weights
+     * @param clip latent weights of this magnitude or more get no gradient; infinity for all
+     * @param ends whether patch embedding and heads are ternary too; otherwise they have 8 bits
+     */
+    public record Quantization(
+            int eightBitEpochs, boolean byChannel, TernaryWeights.Scale scale, double clip, boolean ends) {
+        /** @throws IllegalArgumentException if a value is outside its range; the message says which */
+        public Quantization {
+            check(eightBitEpochs >= 1, "epochs of the 8-bit stage", eightBitEpochs);
+            check(clip > 0, "ternary clip", clip);
+        }
+    }
 
     /** @throws IllegalArgumentException if a value is outside its range; the message says which */
     public TrainingSettings {
         check(epochs >= 1 && epochs <= 1_000_000, "epochs", epochs);
-        check(batchSize >= 1 && batchSize <= 1 << 16, "batch size", batchSize);
-        check(learningRate > 0 && learningRate <= 10, "learning rate", learningRate);
-        check(weightDecay >= 0 && weightDecay <= 10, "weight decay", weightDecay);
-        check(warmupEpochs >= 0 && warmupEpochs <= epochs, "warm-up epochs", warmupEpochs);
+        check(
+                recipe != Recipe.TERVIT || quantization.eightBitEpochs() < epochs,
+                "epochs of the 8-bit stage",
+                quantization.eightBitEpochs());
         check(labelSmoothing >= 0 && labelSmoothing < 1, "label smoothing", labelSmoothing);
-        check(gradientClip > 0, "gradient clip", gradientClip);
-        check(cropPadding >= 0 && cropPadding <= 1 << 10, "crop padding", cropPadding);
         check(dropPath >= 0 && dropPath < 1, "drop path", dropPath);
-        check(averageDecay >= 0 && averageDecay < 1, "average decay", averageDecay);
         check(threads >= 1 && threads <= 1 << 10, "threads", threads);
     }
 
@@ -61,98 +143,34 @@ public record TrainingSettings(
     /** Settings for small grey images on a few CPU cores, the ones behind the embedded Fashion-MNIST model. */
     public static TrainingSettings defaults() {
         return new TrainingSettings(
+                Recipe.FLOAT,
                 25,
-                64,
-                2e-3,
-                0.05,
-                0.5,
+                new Steps(64, 1, 2e-3, 0.05, 0.5, 1, 0.999, UpdateRule.MUON),
+                new Variation(1, true),
                 0.1,
-                1.0,
-                1,
-                true,
                 0,
-                0.999,
+                Distillation.NONE,
+                new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false),
                 1,
-                UpdateRule.MUON,
                 Precision.AUTO,
                 Runtime.getRuntime().availableProcessors());
     }
 
-    /** The same with another number of epochs; the warm-up is shortened where it would not fit. */
-    public TrainingSettings withEpochs(int value) {
-        return new TrainingSettings(
-                value,
-                batchSize,
-                learningRate,
-                weightDecay,
-                Math.min(warmupEpochs, value),
-                labelSmoothing,
-                gradientClip,
-                cropPadding,
-                flip,
-                dropPath,
-                averageDecay,
-                seed,
-                rule,
-                precision,
-                threads);
-    }
-
-    public TrainingSettings withSeed(long value) {
-        return new TrainingSettings(
+    /** What must be the same for a training to go on; threads change the last bits, not what is trained. */
+    String identity() {
+        return String.format(
+                Locale.ROOT,
+                "%s, %d epochs, %s, %s, labelSmoothing=%s, dropPath=%s, %s, %s, seed=%d, %s",
+                recipe,
                 epochs,
-                batchSize,
-                learningRate,
-                weightDecay,
-                warmupEpochs,
+                steps,
+                variation,
                 labelSmoothing,
-                gradientClip,
-                cropPadding,
-                flip,
                 dropPath,
-                averageDecay,
-                value,
-                rule,
-                precision,
-                threads);
-    }
-
-    public TrainingSettings withThreads(int value) {
-        return new TrainingSettings(
-                epochs,
-                batchSize,
-                learningRate,
-                weightDecay,
-                warmupEpochs,
-                labelSmoothing,
-                gradientClip,
-                cropPadding,
-                flip,
-                dropPath,
-                averageDecay,
+                distillation,
+                recipe == Recipe.FLOAT ? "not quantized" : quantization.toString(),
                 seed,
-                rule,
-                precision,
-                value);
-    }
-
-    public TrainingSettings withPrecision(Precision value) {
-        return new TrainingSettings(
-                epochs,
-                batchSize,
-                learningRate,
-                weightDecay,
-                warmupEpochs,
-                labelSmoothing,
-                gradientClip,
-                cropPadding,
-                flip,
-                dropPath,
-                averageDecay,
-                seed,
-                rule,
-                value,
-                threads);
+                precision);
     }
 
     DropPath paths() {
@@ -160,6 +178,6 @@ public record TrainingSettings(
     }
 
     Augmentation augmentation() {
-        return new Augmentation(cropPadding, flip, seed);
+        return new Augmentation(variation.cropPadding(), variation.flip(), seed);
     }
 }

@@ -2,33 +2,31 @@ package dev.trivet.train;
 
 import static org.bytedeco.pytorch.global.torch.gelu;
 import static org.bytedeco.pytorch.global.torch.layer_norm;
-import static org.bytedeco.pytorch.global.torch.scaled_dot_product_attention;
 
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitNames;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
-import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
 
 /**
  * What ViT and Swin have in common, on the parameters of one model: pre-norm blocks
  * {@code x += projection(attention(norm(x))); x += mlp(norm(x))}, attention {@code softmax(q k^T / sqrt(headWidth) + bias) v}, GELU with
- * the exact error function, and every linear layer by the model's {@link Projection}.
+ * the exact error function, and every linear layer and attention by the model's {@link Arithmetic}.
  *
  * @param parameters the model's
- * @param projection how linear layers compute
+ * @param arithmetic how linear layers and attention compute
  */
-record TransformerLayers(Parameters parameters, Projection projection) {
+record TransformerLayers(Parameters parameters, Arithmetic arithmetic) {
     TransformerLayers replica() {
-        return new TransformerLayers(parameters.replica(), projection);
+        return new TransformerLayers(parameters.replica(), arithmetic.replica());
     }
 
     /** Patches {@code [batch, patches, patchLength]} to tokens {@code [batch, patches, width]}. */
     Tensor embedding(Tensor patches) {
         Tensor kernel = parameters.get(VitNames.PATCH_EMBEDDING + ".weight").flatten(1, -1);
-        return projection.apply(VitNames.PATCH_EMBEDDING, patches, kernel, bias(VitNames.PATCH_EMBEDDING));
+        return arithmetic.linear(VitNames.PATCH_EMBEDDING, patches, kernel, bias(VitNames.PATCH_EMBEDDING));
     }
 
     /**
@@ -73,15 +71,7 @@ record TransformerLayers(Parameters parameters, Projection projection) {
                 .view(batch, groups, tokens, 3, heads, headWidth)
                 .permute(3, 0, 1, 4, 2, 5)
                 .flatten(2, 3);
-        Tensor mixed = scaled_dot_product_attention(
-                qkv.select(0, 0),
-                qkv.select(0, 1),
-                qkv.select(0, 2),
-                bias.map(TensorOptional::new).orElseGet(TensorOptional::new),
-                0,
-                false,
-                new DoubleOptional(),
-                false);
+        Tensor mixed = arithmetic.attention(unit, qkv.select(0, 0), qkv.select(0, 1), qkv.select(0, 2), bias);
         return mixed.view(batch, groups, heads, tokens, headWidth)
                 .transpose(2, 3)
                 .reshape(batch, groups * tokens, heads * headWidth);
@@ -100,7 +90,7 @@ record TransformerLayers(Parameters parameters, Projection projection) {
 
     /** A linear layer, {@code [..., inputs]} to {@code [..., outputs]}. */
     Tensor dense(String name, Tensor x) {
-        return projection.apply(name, x, parameters.get(name + ".weight"), bias(name));
+        return arithmetic.linear(name, x, parameters.get(name + ".weight"), bias(name));
     }
 
     private Optional<Tensor> bias(String name) {

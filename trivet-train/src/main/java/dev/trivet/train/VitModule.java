@@ -39,6 +39,11 @@ final class VitModule implements TrainableModel {
     }
 
     @Override
+    public Optional<ActivationRanges> ranges() {
+        return layers.arithmetic().ranges();
+    }
+
+    @Override
     public Parameters parameters() {
         return layers.parameters();
     }

@@ -52,7 +52,7 @@ final class ModelProbe {
         try (PointerScope _ = new PointerScope();
                 SafetensorsFile golden = SafetensorsFile.open(golden(name, "golden"));
                 SafetensorsFile weights = SafetensorsFile.open(golden(name, "model"));
-                TrainableModel model = TrainableModel.of(geometry, Projection.PLAIN, 0)) {
+                TrainableModel model = TrainableModel.of(geometry, Arithmetic.FLOAT, 0)) {
             model.parameters().load(weights);
             float[] input = golden.find("input").orElseThrow().toFloats();
             FloatBuffer logits = Torch.floats(model.forward(patches(input, PatchGrid.of(geometry)), Optional.empty()));
@@ -116,7 +116,7 @@ final class ModelProbe {
         Random random = new Random(1);
         PatchGrid grid = PatchGrid.of(geometry);
         try (PointerScope _ = new PointerScope();
-                TrainableModel model = TrainableModel.of(geometry, Projection.PLAIN, 5)) {
+                TrainableModel model = TrainableModel.of(geometry, Arithmetic.FLOAT, 5)) {
             disturb(model, random);
             Tensor input = patches(noise(6 * grid.imageLength(), random), grid);
             Tensor labels = Torch.longs(new int[] {0, 1, 2, 2, 1, 0});

@@ -94,10 +94,10 @@ class SwinModuleTest {
         PatchGrid grid = PatchGrid.of(config);
         float[] images = ModelProbe.noise(2 * grid.imageLength(), random);
         try (PointerScope _ = new PointerScope();
-                TrainableModel model = TrainableModel.of(config, Projection.PLAIN, 0)) {
+                TrainableModel model = TrainableModel.of(config, Arithmetic.FLOAT, 0)) {
             ModelProbe.disturb(model, random);
             new TrainingOutput(folder, config, preprocessing, List.of())
-                    .write(model.parameters().weights(), new TrainingListener.EpochReport(1, 1, 0, 0, 0, 0, 0));
+                    .write(model.parameters().weights());
             FloatBuffer expected = Torch.floats(model.forward(ModelProbe.patches(images, grid), Optional.empty()));
             ModelFile file = ModelFile.read(folder, Optional.empty());
             assertThat(file.model().config().geometry()).isEqualTo(config);
@@ -117,11 +117,11 @@ class SwinModuleTest {
     }
 
     @Test
-    void sendsEveryLinearLayerThroughTheProjection() {
+    void sendsEveryLinearLayerThroughTheArithmetic() {
         List<String> names = new ArrayList<>();
-        Projection recording = (name, input, weight, bias) -> {
+        Arithmetic recording = (name, input, weight, bias) -> {
             names.add(name);
-            return Projection.PLAIN.apply(name, input, weight, bias);
+            return Arithmetic.FLOAT.linear(name, input, weight, bias);
         };
         try (PointerScope _ = new PointerScope();
                 TrainableModel model = TrainableModel.of(ModelProbe.swin(8, 2, List.of(1, 1), 2), recording, 5)) {

@@ -66,7 +66,7 @@ class VitModuleTest {
     @Test
     void gradientsStartAnewOnceZeroed() {
         try (PointerScope _ = new PointerScope();
-                TrainableModel module = TrainableModel.of(TINY, Projection.PLAIN, 5)) {
+                TrainableModel module = TrainableModel.of(TINY, Arithmetic.FLOAT, 5)) {
             Torch.floats(module.parameters().values())
                     .put(module.parameters().layout().total() - 1, 0.5f);
             Tensor input = zeros(1, TINY.patches(), TINY.patchLength());
@@ -82,11 +82,11 @@ class VitModuleTest {
     }
 
     @Test
-    void sendsEveryLinearLayerThroughTheProjection() {
+    void sendsEveryLinearLayerThroughTheArithmetic() {
         List<String> names = new ArrayList<>();
-        Projection recording = (name, input, weight, bias) -> {
+        Arithmetic recording = (name, input, weight, bias) -> {
             names.add(name);
-            return Projection.PLAIN.apply(name, input, weight, bias);
+            return Arithmetic.FLOAT.linear(name, input, weight, bias);
         };
         try (PointerScope _ = new PointerScope();
                 TrainableModel module = TrainableModel.of(TINY, recording, 5)) {
@@ -109,8 +109,8 @@ class VitModuleTest {
     @Test
     void takesBackTheWeightsItGave(@TempDir Path folder) {
         Path file = folder.resolve("model.safetensors");
-        try (TrainableModel first = TrainableModel.of(TINY, Projection.PLAIN, 1);
-                TrainableModel second = TrainableModel.of(TINY, Projection.PLAIN, 2)) {
+        try (TrainableModel first = TrainableModel.of(TINY, Arithmetic.FLOAT, 1);
+                TrainableModel second = TrainableModel.of(TINY, Arithmetic.FLOAT, 2)) {
             SafetensorsWriter.write(file, first.parameters().weights(), Map.of());
             assertThat(Torch.floats(second.parameters().values()))
                     .isNotEqualTo(Torch.floats(first.parameters().values()));
@@ -127,9 +127,9 @@ class VitModuleTest {
         Path file = folder.resolve("model.safetensors");
         VitConfig wider = new VitConfig(8, 4, 1, 16, 2, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
         VitConfig deeper = new VitConfig(8, 4, 1, 8, 3, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
-        try (TrainableModel module = TrainableModel.of(TINY, Projection.PLAIN, 1);
-                TrainableModel wide = TrainableModel.of(wider, Projection.PLAIN, 1);
-                TrainableModel deep = TrainableModel.of(deeper, Projection.PLAIN, 1)) {
+        try (TrainableModel module = TrainableModel.of(TINY, Arithmetic.FLOAT, 1);
+                TrainableModel wide = TrainableModel.of(wider, Arithmetic.FLOAT, 1);
+                TrainableModel deep = TrainableModel.of(deeper, Arithmetic.FLOAT, 1)) {
             SafetensorsWriter.write(file, module.parameters().weights(), Map.of());
             try (SafetensorsFile source = SafetensorsFile.open(file)) {
                 assertThatThrownBy(() -> wide.parameters().load(source))
@@ -148,7 +148,7 @@ class VitModuleTest {
     @Test
     void startsWithTheOriginalVitsWeights() {
         VitConfig config = new VitConfig(28, 4, 1, 64, 2, 2, 256, 10, Pooling.TOKEN, true, false, true, 1e-6f);
-        try (TrainableModel module = TrainableModel.of(config, Projection.PLAIN, 9)) {
+        try (TrainableModel module = TrainableModel.of(config, Arithmetic.FLOAT, 9)) {
             assertThat(deviation(weights(module, "blocks.1.mlp.fc1.weight")))
                     .isCloseTo(Math.sqrt(2.0 / 320), within(0.002));
             assertThat(deviation(weights(module, "blocks.0.attn.proj.weight")))

@@ -8,6 +8,7 @@ import dev.trivet.BadInputException;
 import dev.trivet.model.FloatCheckpoint;
 import dev.trivet.model.Geometry;
 import dev.trivet.model.Interpolation;
+import dev.trivet.model.ModelConfig;
 import dev.trivet.model.Pooling;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.model.SwinConfig;
@@ -32,7 +33,7 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 @DisabledIfSystemProperty(named = "trivet.nopytorch", matches = ".*", disabledReason = "no PyTorch in this build")
-class FloatTrainingTest {
+class TrainingTest {
     private static final VitConfig CONFIG =
             new VitConfig(8, 4, 1, 16, 2, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f);
     private static final Preprocessing PREPROCESSING =
@@ -44,21 +45,44 @@ class FloatTrainingTest {
     private Path folder;
 
     private static TrainingSettings settings(int epochs) {
-        return new TrainingSettings(
-                epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0, 0.9, 7, UpdateRule.MUON, Precision.FP32, 1);
+        return settings(epochs, UpdateRule.MUON, 1);
     }
 
     private static TrainingSettings settings(int epochs, UpdateRule rule, int threads) {
-        return new TrainingSettings(
-                epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, false, 0, 0.9, 7, rule, Precision.FP32, threads);
+        return settings(epochs, rule, false, 0, 7, Precision.FP32, threads);
     }
 
-    private FloatTraining training(TrainingSettings settings, String output) {
+    private static TrainingSettings settings(int epochs, Precision precision) {
+        return settings(epochs, UpdateRule.MUON, false, 0, 7, precision, 1);
+    }
+
+    private static TrainingSettings settings(
+            int epochs, UpdateRule rule, boolean flip, double dropPath, long seed, Precision precision, int threads) {
+        return SmallTraining.settings(
+                Recipe.FLOAT,
+                epochs,
+                new TrainingSettings.Steps(16, 1, 3e-3, 0.05, 1, 1, 0.9, rule),
+                flip,
+                dropPath,
+                seed,
+                precision,
+                threads);
+    }
+
+    private Training training(TrainingSettings settings, String output) {
         return training(CONFIG, settings, output);
     }
 
-    private FloatTraining training(Geometry geometry, TrainingSettings settings, String output) {
-        return new FloatTraining(geometry, PREPROCESSING, settings, folder.resolve(output));
+    private Training training(Geometry geometry, TrainingSettings settings, String output) {
+        return training(geometry, PREPROCESSING, settings, output);
+    }
+
+    private Training training(
+            Geometry geometry, Preprocessing preprocessing, TrainingSettings settings, String output) {
+        return new Training(
+                new ModelConfig("vit_tiny_patch16_224", geometry, preprocessing, List.of()),
+                settings,
+                folder.resolve(output));
     }
 
     private static List<Arguments> trainings() {
@@ -73,7 +97,7 @@ class FloatTrainingTest {
 
     /** Everything that is random. */
     private static TrainingSettings random(int epochs, UpdateRule rule) {
-        return new TrainingSettings(epochs, 16, 3e-3, 0.05, 1, 0.1, 1, 1, true, 0.3, 0.9, 7, rule, Precision.FP32, 1);
+        return settings(epochs, rule, true, 0.3, 7, Precision.FP32, 1);
     }
 
     /** Ends the training when an epoch is over, as a power cut would. */
@@ -103,10 +127,10 @@ class FloatTrainingTest {
         assertThat(accuracy).isGreaterThan(0.95);
         List<String> log = Files.readAllLines(folder.resolve("out/log.csv"));
         assertThat(log).hasSize(13);
-        assertThat(log.get(0)).isEqualTo("epoch,loss,learning_rate,train_accuracy,test_accuracy,seconds");
-        assertThat(Double.parseDouble(log.get(12).split(",", -1)[1]))
-                .isLessThan(Double.parseDouble(log.get(1).split(",", -1)[1]) - 0.3);
-        assertThat(Double.parseDouble(log.get(12).split(",", -1)[4])).isBetween(accuracy - 1e-5, accuracy + 1e-5);
+        assertThat(log.get(0)).isEqualTo("stage,epoch,loss,learning_rate,train_accuracy,test_accuracy,seconds");
+        assertThat(Double.parseDouble(log.get(12).split(",", -1)[2]))
+                .isLessThan(Double.parseDouble(log.get(1).split(",", -1)[2]) - 0.3);
+        assertThat(Double.parseDouble(log.get(12).split(",", -1)[5])).isBetween(accuracy - 1e-5, accuracy + 1e-5);
     }
 
     /** The written weights are the model that was evaluated: another module loaded from the file answers the same. */
@@ -115,9 +139,9 @@ class FloatTrainingTest {
     void writesTheModelThatWasEvaluated(Geometry geometry) {
         double accuracy = training(geometry, settings(4), "out").run(TRAIN, TEST, false, silent());
         ImageSet test = ImageSet.of(TEST, geometry, PREPROCESSING);
-        try (TrainableModel model = TrainableModel.of(geometry, Projection.PLAIN, 99);
+        try (TrainableModel model = TrainableModel.of(geometry, Arithmetic.FLOAT, 99);
                 SafetensorsFile file = SafetensorsFile.open(folder.resolve("out/model.safetensors"));
-                Replicas replicas = new Replicas(model, PREPROCESSING, 16, 1, 0, new DropPath(0, 0))) {
+                Replicas replicas = new Replicas(model, Optional.empty(), PREPROCESSING, 16, settings(4))) {
             model.parameters().load(file);
             assertThat((double) replicas.correct(test) / test.size()).isEqualTo(accuracy);
         }
@@ -173,7 +197,7 @@ class FloatTrainingTest {
         Preprocessing squashed =
                 new Preprocessing(8, 8, Interpolation.BICUBIC, List.of(0.4f), List.of(0.2f), Preprocessing.Fit.SQUASH);
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> new FloatTraining(CONFIG, squashed, settings(1), folder))
+                .isThrownBy(() -> training(CONFIG, squashed, settings(1), "out"))
                 .withMessageContaining("squashed");
     }
 
@@ -203,7 +227,7 @@ class FloatTrainingTest {
                         Preprocessing.IMAGENET_MEAN,
                         Preprocessing.IMAGENET_STD);
                 Path output = folder.resolve(mlpWidth + "-" + distilled);
-                new FloatTraining(config, preprocessing, settings(1), output)
+                training(config, preprocessing, settings(1), mlpWidth + "-" + distilled)
                         .run(new SyntheticImages(20, 1), new SyntheticImages(4, 2), false, silent());
                 try (FloatCheckpoint checkpoint = FloatCheckpoint.open(output, Optional.empty())) {
                     assertThat(checkpoint.config().geometry()).isEqualTo(config);
@@ -270,20 +294,20 @@ class FloatTrainingTest {
         assertThatThrownBy(() -> training(settings(3), "out").run(TRAIN, TEST, false, stopAfter(1)))
                 .isInstanceOf(Stopped.class);
         VitConfig deeper = new VitConfig(8, 4, 1, 16, 3, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f);
-        assertThatThrownBy(() -> new FloatTraining(deeper, PREPROCESSING, settings(3), folder.resolve("out"))
-                        .run(TRAIN, TEST, true, silent()))
+        assertThatThrownBy(() -> training(deeper, settings(3), "out").run(TRAIN, TEST, true, silent()))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageContaining("checkpoint.safetensors: comes from another model")
                 .hasMessageContaining("depth=3");
         assertThatThrownBy(() -> training(settings(3), "out").run(new SyntheticImages(200, 5), TEST, true, silent()))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageContaining("comes from another data");
-        assertThatThrownBy(() -> training(settings(3).withSeed(8), "out").run(TRAIN, TEST, true, silent()))
+        assertThatThrownBy(() -> training(settings(3, UpdateRule.MUON, false, 0, 8, Precision.FP32, 1), "out")
+                        .run(TRAIN, TEST, true, silent()))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageContaining("comes from another settings")
                 .hasMessageContaining("seed=8");
         // Another number of threads is no other training.
-        training(settings(3).withThreads(2), "out").run(TRAIN, TEST, true, silent());
+        training(settings(3, UpdateRule.MUON, 2), "out").run(TRAIN, TEST, true, silent());
     }
 
     @Test
@@ -299,20 +323,13 @@ class FloatTrainingTest {
 
     @Test
     void stopsWhenTheLossIsNoNumber() {
-        TrainingSettings wild = new TrainingSettings(
+        TrainingSettings wild = SmallTraining.settings(
+                Recipe.FLOAT,
                 3,
-                16,
-                10,
-                10,
-                0,
-                0.1,
-                Double.POSITIVE_INFINITY,
-                0,
+                new TrainingSettings.Steps(16, 1, 10, 10, 0, Double.POSITIVE_INFINITY, 0, UpdateRule.ADAMW),
                 false,
                 0,
-                0,
                 7,
-                UpdateRule.ADAMW,
                 Precision.FP32,
                 1);
         // A weight decay of 100 per step throws the weights to infinity.
@@ -325,20 +342,18 @@ class FloatTrainingTest {
     @Test
     void refusesImagesThatDoNotFit() {
         VitConfig two = new VitConfig(8, 4, 1, 16, 2, 2, 32, 2, Pooling.TOKEN, true, false, true, 1e-6f);
-        assertThatThrownBy(() ->
-                        new FloatTraining(two, PREPROCESSING, settings(1), folder).run(TRAIN, TEST, false, silent()))
+        assertThatThrownBy(() -> training(two, settings(1), "out").run(TRAIN, TEST, false, silent()))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageContaining("synthetic#2: has label 2 where the model has 2 classes");
         VitConfig large = new VitConfig(16, 4, 1, 16, 2, 2, 32, 3, Pooling.TOKEN, true, false, true, 1e-6f);
-        assertThatIllegalArgumentException()
-                .isThrownBy(() -> new FloatTraining(large, PREPROCESSING, settings(1), folder));
+        assertThatIllegalArgumentException().isThrownBy(() -> training(large, settings(1), "out"));
     }
 
     @Test
     void choosesAPrecisionAndSaysSo() {
         List<String> notes = new ArrayList<>();
         List<TrainingListener.StepReport> steps = new ArrayList<>();
-        training(settings(2).withPrecision(Precision.AUTO), "out").run(TRAIN, TEST, false, new TrainingListener() {
+        training(settings(2, Precision.AUTO), "out").run(TRAIN, TEST, false, new TrainingListener() {
             @Override
             public void note(String line) {
                 notes.add(line);
@@ -361,8 +376,7 @@ class FloatTrainingTest {
 
     @Test
     void learnsInBfloat16() {
-        double accuracy =
-                training(settings(12).withPrecision(Precision.BF16), "out").run(TRAIN, TEST, false, silent());
+        double accuracy = training(settings(12, Precision.BF16), "out").run(TRAIN, TEST, false, silent());
         assertThat(accuracy).isGreaterThan(0.9);
     }
 

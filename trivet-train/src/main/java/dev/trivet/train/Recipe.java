@@ -1,0 +1,13 @@
+package dev.trivet.train;
+
+/** What is trained, and by way of what. */
+public enum Recipe {
+    /** A float model. */
+    FLOAT,
+    /** 8-bit weights and activations, from a float model. */
+    W8A8,
+    /** TerViT's way: 8-bit weights and activations first, then ternary weights, each from where the former ended. */
+    TERVIT,
+    /** Ternary weights straight from a float model, the comparison for {@link #TERVIT}. */
+    TERNARY
+}
