@@ -13,6 +13,7 @@ import dev.trivet.model.VitModel;
 import dev.trivet.runtime.Evaluation;
 import dev.trivet.runtime.TrivetModel;
 import dev.trivet.train.Recipe;
+import dev.trivet.train.StepCosts;
 import dev.trivet.train.Training;
 import dev.trivet.train.TrainingSettings;
 import java.nio.ByteBuffer;
@@ -70,6 +71,12 @@ final class TrainCommand implements Callable<Integer> {
     @Option(names = "--resume", description = "Go on from the checkpoint in the output folder.")
     boolean resume;
 
+    @Option(
+            names = "--compare-steps",
+            paramLabel = "N",
+            description = "Do not train: time N steps of a quantizing recipe beside N float steps of the model.")
+    int compareSteps;
+
     @Override
     public Integer call() {
         boolean scratch = options.recipe == Recipe.FLOAT;
@@ -77,6 +84,9 @@ final class TrainCommand implements Callable<Integer> {
         ModelConfig config = start.map(VitModel::config).orElseGet(this::config);
         LabelledImages train = split(true, config, scratch);
         LabelledImages test = split(false, config, scratch);
+        if (compareSteps > 0 && start.isPresent()) {
+            return compareSteps(start.get(), train);
+        }
         Training training;
         try {
             TrainingSettings settings = options.settings(common.threads());
@@ -127,6 +137,26 @@ final class TrainCommand implements Callable<Integer> {
                             p.kernels(),
                             100 * accuracy));
         });
+        return 0;
+    }
+
+    private int compareSteps(VitModel start, LabelledImages train) {
+        StepCosts costs = StepCosts.measure(start, options.settings(common.threads()), train, compareSteps);
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("steps", costs.steps());
+        fields.put("quantized_ms", costs.quantizedMillis());
+        fields.put("float_ms", costs.floatMillis());
+        fields.put("ratio", costs.ratio());
+        common.print(
+                fields,
+                () -> common.out()
+                        .printf(
+                                Locale.ROOT,
+                                "a step takes %.1f ms quantized, %.1f ms float, %.2f times as long (medians of %d each)%n",
+                                costs.quantizedMillis(),
+                                costs.floatMillis(),
+                                costs.ratio(),
+                                costs.steps()));
         return 0;
     }
 

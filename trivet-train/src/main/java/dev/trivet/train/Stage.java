@@ -1,5 +1,6 @@
 package dev.trivet.train;
 
+import dev.trivet.model.ModelConfig;
 import java.util.List;
 import java.util.Locale;
 
@@ -35,5 +36,28 @@ record Stage(Form form, int index, int before, int epochs) {
                 yield List.of(new Stage(Form.W8A8, 0, 0, first), new Stage(Form.TERNARY, 1, first, epochs - first));
             }
         };
+    }
+
+    /**
+     * The model that this stage trains, with the {@link InitialWeights} of the seed.
+     *
+     * @param ranges of a quantized model's activations; stay the caller's
+     */
+    TrainableModel model(ModelConfig config, TrainingSettings settings, ActivationRanges ranges) {
+        if (form == Form.FLOAT) {
+            return TrainableModel.of(config.geometry(), Arithmetic.FLOAT, settings.seed());
+        }
+        TrainingSettings.Quantization asked = settings.quantization();
+        WeightQuantizer eightBit = new WeightQuantizer.EightBit();
+        WeightQuantizer inner = form == Form.W8A8
+                ? eightBit
+                : new WeightQuantizer.Ternary(asked.byChannel(), asked.scale(), (float) asked.clip());
+        return TrainableModel.quantized(
+                config.geometry(),
+                config.preprocessing(),
+                inner,
+                asked.ends() ? inner : eightBit,
+                ranges,
+                settings.seed());
     }
 }

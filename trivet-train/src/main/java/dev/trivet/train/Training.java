@@ -2,7 +2,6 @@ package dev.trivet.train;
 
 import dev.trivet.BadInputException;
 import dev.trivet.data.LabelledImages;
-import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitModel;
 import java.nio.file.Files;
@@ -147,7 +146,7 @@ public final class Training {
                         continue;
                     }
                     try (ActivationRanges ranges = new ActivationRanges(config.geometry());
-                            TrainableModel model = model(stage, ranges)) {
+                            TrainableModel model = stage.model(config, settings, ranges)) {
                         start.ifPresent(model.parameters()::load);
                         legacy.ifPresent(former -> inherit(former, model));
                         try (Trainer trainer = new Trainer(
@@ -226,21 +225,6 @@ public final class Training {
         public void close() {
             model.ifPresent(TrainableModel::close);
         }
-    }
-
-    /** @param ranges of a quantized model's activations */
-    private TrainableModel model(Stage stage, ActivationRanges ranges) {
-        Geometry geometry = config.geometry();
-        if (stage.form() == Stage.Form.FLOAT) {
-            return TrainableModel.of(geometry, Arithmetic.FLOAT, settings.seed());
-        }
-        TrainingSettings.Quantization asked = settings.quantization();
-        WeightQuantizer eightBit = new WeightQuantizer.EightBit();
-        WeightQuantizer inner = stage.form() == Stage.Form.W8A8
-                ? eightBit
-                : new WeightQuantizer.Ternary(asked.byChannel(), asked.scale(), (float) asked.clip());
-        return TrainableModel.quantized(
-                geometry, config.preprocessing(), inner, asked.ends() ? inner : eightBit, ranges, settings.seed());
     }
 
     private static Legacy legacy(TrainableModel model) {
