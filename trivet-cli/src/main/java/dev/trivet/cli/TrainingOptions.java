@@ -74,6 +74,26 @@ final class TrainingOptions {
     boolean noFlip;
 
     @Option(
+            names = "--smallest-crop",
+            paramLabel = "SHARE",
+            description = "Random resized crops of at least this share of the area, in place of the other crop. Default:"
+                    + " ${DEFAULT-VALUE}, none.")
+    double smallestCrop = DEFAULTS.variation().smallestCrop();
+
+    @Option(names = "--mixup", paramLabel = "A", description = "Mix images, Beta(A, A). Default: ${DEFAULT-VALUE}, not.")
+    double mixup = DEFAULTS.variation().mixup();
+
+    @Option(names = "--cutmix", paramLabel = "A", description = "Mix boxes of images. Default: ${DEFAULT-VALUE}, not.")
+    double cutmix = DEFAULTS.variation().cutmix();
+
+    @Option(
+            names = "--repeats",
+            paramLabel = "N",
+            description = "Variations of an image in one batch; an epoch then sees fewer images. Default:"
+                    + " ${DEFAULT-VALUE}.")
+    int repeats = DEFAULTS.variation().repeats();
+
+    @Option(
             names = "--drop-path",
             paramLabel = "X",
             description = "Share of residual branches left out in the last block. Default: ${DEFAULT-VALUE}.")
@@ -139,7 +159,7 @@ final class TrainingOptions {
                 epochs,
                 new TrainingSettings.Steps(
                         batch, accumulate, learningRate, weightDecay, warmup, clip, average, optimizer),
-                new TrainingSettings.Variation(cropPadding, !noFlip),
+                new TrainingSettings.Variation(cropPadding, smallestCrop, !noFlip, mixup, cutmix, repeats),
                 labelSmoothing,
                 dropPath,
                 distill == Targets.NONE ? Distillation.NONE : new Distillation(distill, distillWeight, temperature),

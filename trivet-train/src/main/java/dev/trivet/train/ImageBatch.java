@@ -2,6 +2,8 @@ package dev.trivet.train;
 
 import static org.bytedeco.pytorch.global.torch.zeros;
 
+import dev.trivet.model.Geometry;
+import dev.trivet.model.ModelUnit;
 import dev.trivet.model.Preprocessing;
 import java.nio.FloatBuffer;
 import java.nio.LongBuffer;
@@ -14,23 +16,30 @@ import org.bytedeco.pytorch.Tensor;
 final class ImageBatch implements AutoCloseable {
     private final PatchGrid grid;
     private final int blocks;
+    private final int classes;
     private final int size;
     private final float[][] normalised;
     private final Tensor patches;
     private final Tensor labels;
+    private final Tensor targets;
     private final Tensor kept;
     private final FloatBuffer patchValues;
     private final LongBuffer labelValues;
+    private final FloatBuffer targetValues;
     private final FloatBuffer keptValues;
     private final byte[] augmented;
+    private final byte[] mixedIn;
 
     /**
-     * @param blocks residual blocks of the model
+     * @param geometry of the model that it is for
      * @param size number of images
      */
-    ImageBatch(PatchGrid grid, int blocks, Preprocessing preprocessing, int size) {
-        this.grid = grid;
-        this.blocks = blocks;
+    ImageBatch(Geometry geometry, Preprocessing preprocessing, int size) {
+        grid = PatchGrid.of(geometry);
+        blocks = Math.toIntExact(geometry.units().stream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .count());
+        classes = geometry.classes();
         this.size = size;
         normalised = new float[grid.channels()][256];
         for (int c = 0; c < grid.channels(); c++) {
@@ -42,11 +51,14 @@ final class ImageBatch implements AutoCloseable {
         }
         patches = zeros(size, grid.patches(), grid.patchLength());
         labels = Torch.longs(new int[size]);
+        targets = zeros(size, classes);
+        targetValues = Torch.floats(targets);
         kept = zeros(blocks, 2, size, 1, 1);
         patchValues = Torch.floats(patches);
         labelValues = labels.data_ptr_long().capacity(size).asBuffer();
         keptValues = Torch.floats(kept);
         augmented = new byte[grid.imageLength()];
+        mixedIn = new byte[grid.imageLength()];
     }
 
     /** Images that it has room for. */
@@ -54,17 +66,50 @@ final class ImageBatch implements AutoCloseable {
         return size;
     }
 
+    /** Puts an image as it is. */
     void put(int at, ImageSet images, int index) {
-        put(at, images.pixels(index), images.label(index));
+        put(at, images.pixels(index));
+        label(at, images.label(index), images.label(index), 1);
     }
 
-    void put(int at, ImageSet images, int index, Augmentation augmentation, DropPath dropPath, int epoch) {
-        augmentation.apply(images.pixels(index), augmented, grid.channels(), grid.imageSize(), epoch, index);
-        put(at, augmented, images.label(index));
-        dropPath.apply(keptValues, blocks, size, at, epoch, index);
+    /**
+     * Puts an image varied.
+     *
+     * @param place in the batch that is drawn, of which this one may be a part
+     * @param blend how images of that batch are mixed
+     */
+    void put(int at, ImageSet images, Draw draw, int place, Varying varying, Mixing.Blend blend) {
+        int index = draw.image(place);
+        int variation = draw.variation(place);
+        varying.augmentation()
+                .apply(images.pixels(index), augmented, grid.channels(), grid.imageSize(), variation, index);
+        int partner = draw.partner(place);
+        int other = draw.image(partner);
+        if (blend.share() < 1) {
+            varying.augmentation()
+                    .apply(
+                            images.pixels(other),
+                            mixedIn,
+                            grid.channels(),
+                            grid.imageSize(),
+                            draw.variation(partner),
+                            other);
+            blend.apply(augmented, mixedIn, grid.channels(), grid.imageSize());
+        }
+        put(at, augmented);
+        label(at, images.label(index), images.label(other), blend.share());
+        varying.dropPath().apply(keptValues, blocks, size, at, variation, index);
     }
 
-    private void put(int at, byte[] pixels, int label) {
+    private void label(int at, int label, int other, double share) {
+        labelValues.put(at, label);
+        for (int c = 0; c < classes; c++) {
+            double own = c == label ? share : 0;
+            targetValues.put(at * classes + c, (float) (own + (c == other ? 1 - share : 0)));
+        }
+    }
+
+    private void put(int at, byte[] pixels) {
         int side = grid.imageSize();
         int patch = grid.patchSize();
         int out = at * grid.patches() * grid.patchLength();
@@ -80,7 +125,6 @@ final class ImageBatch implements AutoCloseable {
                 }
             }
         }
-        labelValues.put(at, label);
     }
 
     /** {@code [size, patches, patchLength]}, float32. */
@@ -88,7 +132,12 @@ final class ImageBatch implements AutoCloseable {
         return patches;
     }
 
-    /** {@code [size]}, int64. */
+    /** Share of each class in each image, {@code [size, classes]}; what to learn where images are mixed. */
+    Tensor targets() {
+        return targets;
+    }
+
+    /** {@code [size]}, int64; of a mixed image its own. */
     Tensor labels() {
         return labels;
     }
@@ -103,5 +152,6 @@ final class ImageBatch implements AutoCloseable {
         kept.close();
         patches.close();
         labels.close();
+        targets.close();
     }
 }

@@ -92,6 +92,19 @@ final class Parameters implements AutoCloseable {
         return gradients;
     }
 
+    /** Name of the last parameter, the nearest to the loss, whose gradient is not finite. */
+    Optional<String> nonFiniteGradient() {
+        FloatBuffer all = Torch.floats(gradients);
+        for (ParameterLayout.Slot slot : layout.slots().reversed()) {
+            for (int i = slot.offset(); i < slot.offset() + slot.size(); i++) {
+                if (!Float.isFinite(all.get(i))) {
+                    return Optional.of(slot.name());
+                }
+            }
+        }
+        return Optional.empty();
+    }
+
     /** @throws IllegalStateException if the model has no such parameter */
     Tensor get(String name) {
         return find(name).orElseThrow(() -> new IllegalStateException("no parameter " + name));

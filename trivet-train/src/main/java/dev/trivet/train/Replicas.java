@@ -1,6 +1,5 @@
 package dev.trivet.train;
 
-import dev.trivet.model.ModelUnit;
 import dev.trivet.model.Preprocessing;
 import java.util.ArrayList;
 import java.util.List;
@@ -10,7 +9,6 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.function.IntUnaryOperator;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -45,7 +43,8 @@ final class Replicas implements AutoCloseable {
     private final List<Worker> workers = new ArrayList<>();
     private final Parameters parameters;
     private final int batchSize;
-    private final DropPath dropPath;
+    private final Varying varying;
+    private final int side;
     private final Objective objective;
     private final ExecutorService threads;
 
@@ -60,21 +59,18 @@ final class Replicas implements AutoCloseable {
             Preprocessing preprocessing,
             int batchSize,
             TrainingSettings settings) {
-        PatchGrid grid = PatchGrid.of(model.geometry());
-        int blocks = Math.toIntExact(model.geometry().units().stream()
-                .filter(ModelUnit.Block.class::isInstance)
-                .count());
         int count = Math.min(settings.threads(), batchSize);
         int accumulation = settings.steps().accumulation();
         for (int i = 0; i < count; i++) {
             int first = batchSize * i / count;
             int size = batchSize * (i + 1) / count - first;
             TrainableModel replica = i == 0 ? model : model.replica();
-            ImageBatch batch = new ImageBatch(grid, blocks, preprocessing, Math.ceilDiv(size, accumulation));
+            ImageBatch batch = new ImageBatch(model.geometry(), preprocessing, Math.ceilDiv(size, accumulation));
             workers.add(new Worker(replica, teacher.map(TrainableModel::replica), batch, first, size));
         }
         parameters = model.parameters();
-        dropPath = settings.paths();
+        varying = Varying.of(settings);
+        side = model.geometry().imageSize();
         this.batchSize = batchSize;
         objective = new Objective(settings.labelSmoothing(), settings.distillation());
         threads = Executors.newFixedThreadPool(
@@ -82,21 +78,20 @@ final class Replicas implements AutoCloseable {
     }
 
     /**
-     * Puts the gradient of a batch of augmented images into the model's gradients.
+     * Puts the gradient of a batch of varied images into the model's gradients.
      *
-     * @param indices number of the image at each place of the batch
+     * @param draw the batch, of the size that this was made for
      */
-    Outcome gradient(
-            ImageSet images, IntUnaryOperator indices, Augmentation augmentation, int epoch, Precision precision) {
+    Outcome gradient(ImageSet images, Draw draw, Precision precision) {
         parameters.refresh();
+        Mixing.Blend blend = varying.mixing().blend(draw, side);
         List<Outcome> shares = run(worker -> {
             worker.model().parameters().gradients().zero_();
             Outcome sum = new Outcome(0, 0);
             for (int from = 0; from < worker.size(); from += worker.batch().size()) {
                 int count = Math.min(worker.batch().size(), worker.size() - from);
                 for (int i = 0; i < count; i++) {
-                    int index = indices.applyAsInt(worker.first() + from + i);
-                    worker.batch().put(i, images, index, augmentation, dropPath, epoch);
+                    worker.batch().put(i, images, draw, worker.first() + from + i, varying, blend);
                 }
                 try (PointerScope _ = new PointerScope()) {
                     sum = sum.plus(part(worker, count, precision));
@@ -116,7 +111,8 @@ final class Replicas implements AutoCloseable {
     private Outcome part(Worker worker, int count, Precision precision) {
         ImageBatch batch = worker.batch();
         Tensor patches = batch.patches().narrow(0, 0, count);
-        Optional<Tensor> kept = dropPath.rate() > 0 ? Optional.of(batch.kept().narrow(2, 0, count)) : Optional.empty();
+        Optional<Tensor> kept =
+                varying.dropPath().rate() > 0 ? Optional.of(batch.kept().narrow(2, 0, count)) : Optional.empty();
         Tensor logits;
         Optional<Tensor> wanted;
         torch.set_autocast_dtype(DeviceType.CPU, ScalarType.BFloat16);
@@ -134,7 +130,8 @@ final class Replicas implements AutoCloseable {
             torch.clear_cache();
         }
         Tensor labels = batch.labels().narrow(0, 0, count);
-        Tensor loss = objective.loss(logits, labels, wanted).mul(new Scalar((double) count / batchSize));
+        Tensor targets = varying.mixing().active() ? batch.targets().narrow(0, 0, count) : labels;
+        Tensor loss = objective.loss(logits, targets, wanted).mul(new Scalar((double) count / batchSize));
         loss.backward();
         return new Outcome(loss.item_double(), correct(logits, labels));
     }
@@ -157,6 +154,25 @@ final class Replicas implements AutoCloseable {
             }
             return worker;
         });
+    }
+
+    /**
+     * Where the last batch first gave what is no finite number: a layer, or a parameter whose gradient did, or nowhere that can be found again.
+     */
+    Optional<String> nonFinite() {
+        parameters.refresh();
+        for (Worker worker : workers) {
+            NonFinite.Search search = new NonFinite.Search();
+            try (PointerScope _ = new PointerScope();
+                    NoGradGuard _ = new NoGradGuard();
+                    TrainableModel searched = worker.model().replica(inner -> new NonFinite(inner, search))) {
+                Tensor ignored = searched.forward(worker.batch().patches(), Optional.empty());
+            }
+            if (search.found().isPresent()) {
+                return search.found();
+            }
+        }
+        return parameters.nonFiniteGradient().map(name -> "the gradient of " + name);
     }
 
     /** Number of images of {@code test} that the model classifies correctly, in float32. */

@@ -61,6 +61,7 @@ public record StepCosts(double quantizedMillis, double floatMillis, double ratio
         private final TrainableModel model;
         private final Replicas replicas;
         private final Optimizer optimizer;
+        private final Draw draw;
         private final ImageSet images;
         private final TrainingSettings settings;
 
@@ -70,6 +71,7 @@ public record StepCosts(double quantizedMillis, double floatMillis, double ratio
             this.images = images;
             model.parameters().load(start);
             int batch = Math.min(settings.steps().batchSize(), images.size());
+            draw = new Draw(Augmentation.order(images.size(), 0, 0), 0, batch, 0, 1);
             replicas = new Replicas(model, Optional.empty(), start.config().preprocessing(), batch, settings);
             optimizer = new Optimizer(model, settings.steps());
             model.ranges().ifPresent(ranges -> {
@@ -81,7 +83,7 @@ public record StepCosts(double quantizedMillis, double floatMillis, double ratio
         double millis() {
             Precision precision = settings.precision() == Precision.BF16 ? Precision.BF16 : Precision.FP32;
             long start = System.nanoTime();
-            Replicas.Outcome ignored = replicas.gradient(images, i -> i, settings.augmentation(), 0, precision);
+            Replicas.Outcome ignored = replicas.gradient(images, draw, precision);
             double norm = optimizer.step(settings.steps().learningRate() / 100);
             model.ranges().ifPresent(ranges -> ranges.update(optimizer.steps()));
             return Double.isFinite(norm) ? (System.nanoTime() - start) / 1e6 : Double.NaN;

@@ -11,6 +11,7 @@ import dev.trivet.model.WindowPartition;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -128,8 +129,8 @@ final class SwinModule implements TrainableModel {
     }
 
     @Override
-    public SwinModule replica() {
-        return new SwinModule(config, layers.replica());
+    public SwinModule replica(UnaryOperator<Arithmetic> change) {
+        return new SwinModule(config, layers.replica(change));
     }
 
     @Override

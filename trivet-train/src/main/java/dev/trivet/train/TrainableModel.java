@@ -6,6 +6,7 @@ import dev.trivet.model.Preprocessing;
 import dev.trivet.model.SwinConfig;
 import dev.trivet.model.VitConfig;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -68,7 +69,12 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
     Parameters parameters();
 
     /** The same model for another thread: it shares the values of the parameters and has gradients of its own. */
-    TrainableModel replica();
+    default TrainableModel replica() {
+        return replica(UnaryOperator.identity());
+    }
+
+    /** The same with another arithmetic, made from a replica of its own. */
+    TrainableModel replica(UnaryOperator<Arithmetic> change);
 
     /**
      * Logits {@code [batch, classes]}.

@@ -8,7 +8,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
-import java.util.function.IntUnaryOperator;
 import java.util.function.Supplier;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -46,7 +45,6 @@ final class Trainer implements AutoCloseable {
     private final int batchSize;
     private final int stepsPerEpoch;
     private final LearningRateSchedule schedule;
-    private final Augmentation augmentation;
     private final Optimizer optimizer;
     private final Optional<Tensor> average;
     private Precision precision;
@@ -84,7 +82,6 @@ final class Trainer implements AutoCloseable {
                 0,
                 Math.round(Math.min(steps.warmupEpochs(), stage.epochs()) * stepsPerEpoch),
                 (long) stage.epochs() * stepsPerEpoch);
-        augmentation = settings.augmentation();
         optimizer = new Optimizer(model, steps);
         average = steps.averageDecay() > 0 ? Optional.of(parameters.values().clone()) : Optional.empty();
         replicas = new Replicas(model, teacher, preprocessing, batchSize, settings);
@@ -108,15 +105,14 @@ final class Trainer implements AutoCloseable {
             replicas.observe(images, java.util.Arrays.copyOf(order, Math.min(FIRST_RANGES, order.length)));
             ranges.update(0);
         });
-        choosePrecision(i -> order[i], epoch);
+        choosePrecision(draw(order, 0, epoch));
         epochStart = System.nanoTime();
         double lossSum = 0;
         long correct = 0;
         double rate = 0;
         for (int step = 0; step < stepsPerEpoch; step++) {
-            int first = step * batchSize;
             rate = schedule.at(optimizer.steps());
-            Replicas.Outcome outcome = replicas.gradient(images, i -> order[first + i], augmentation, epoch, precision);
+            Replicas.Outcome outcome = replicas.gradient(images, draw(order, step * batchSize, epoch), precision);
             double norm = optimizer.step(rate);
             if (!Double.isFinite(outcome.loss()) || !Double.isFinite(norm)) {
                 throw diverged(step, outcome.loss(), norm);
@@ -131,6 +127,10 @@ final class Trainer implements AutoCloseable {
         return new EpochResult(lossSum / stepsPerEpoch, rate, (double) correct / ((long) stepsPerEpoch * batchSize));
     }
 
+    private Draw draw(int[] order, int first, int epoch) {
+        return new Draw(order, first, batchSize, epoch, settings.variation().repeats());
+    }
+
     private void updateAverage() {
         if (average.isPresent()) {
             double steps = optimizer.steps();
@@ -141,7 +141,7 @@ final class Trainer implements AutoCloseable {
         }
     }
 
-    private void choosePrecision(IntUnaryOperator firstBatch, int epoch) {
+    private void choosePrecision(Draw firstBatch) {
         if (precision != Precision.AUTO) {
             return;
         }
@@ -150,7 +150,7 @@ final class Trainer implements AutoCloseable {
         for (int round = 0; round < PROBE_ROUNDS; round++) {
             for (int i = 0; i < formats.length; i++) {
                 long start = System.nanoTime();
-                Replicas.Outcome ignored = replicas.gradient(images, firstBatch, augmentation, epoch, formats[i]);
+                Replicas.Outcome ignored = replicas.gradient(images, firstBatch, formats[i]);
                 best[i] = Math.min(best[i], System.nanoTime() - start);
             }
         }
@@ -185,9 +185,10 @@ final class Trainer implements AutoCloseable {
                 : "the last good checkpoint is " + checkpointFile + ", after epoch " + epoch;
         return new BadInputException(String.format(
                 Locale.ROOT,
-                "training diverged at epoch %d, step %d (loss %s, gradient norm %s); lower the learning rate; %s",
+                "training diverged at epoch %d, step %d, first in %s (loss %s, gradient norm %s); lower the learning rate; %s",
                 epoch + 1,
                 step + 1,
+                replicas.nonFinite().orElse("the loss"),
                 loss,
                 norm,
                 kept));

@@ -65,12 +65,21 @@ public record TrainingSettings(
      * How images are varied.
      *
      * @param cropPadding border of the random crop, pixels; 0 for no crop
+     * @param smallestCrop least area of a random resized crop, in (0, 1], which then takes the other crop's place; 1 for none
      * @param flip whether images are mirrored at random
+     * @param mixup parameter of mixup's Beta distribution; 0 for no mixup
+     * @param cutmix the same of CutMix
+     * @param repeats variations of an image in one batch, at least 1
      */
-    public record Variation(int cropPadding, boolean flip) {
+    public record Variation(
+            int cropPadding, double smallestCrop, boolean flip, double mixup, double cutmix, int repeats) {
         /** @throws IllegalArgumentException if a value is outside its range; the message says which */
         public Variation {
             check(cropPadding >= 0 && cropPadding <= 1 << 10, "crop padding", cropPadding);
+            check(smallestCrop > 0 && smallestCrop <= 1, "smallest crop", smallestCrop);
+            check(mixup >= 0 && mixup <= 8, "mixup", mixup);
+            check(cutmix >= 0 && cutmix <= 8, "cutmix", cutmix);
+            check(repeats >= 1 && repeats <= 1 << 10, "repeats", repeats);
         }
     }
 
@@ -146,7 +155,7 @@ public record TrainingSettings(
                 Recipe.FLOAT,
                 25,
                 new Steps(64, 1, 2e-3, 0.05, 0.5, 1, 0.999, UpdateRule.MUON),
-                new Variation(1, true),
+                new Variation(1, 1, true, 0, 0, 1),
                 0.1,
                 0,
                 Distillation.NONE,
@@ -177,7 +186,11 @@ public record TrainingSettings(
         return new DropPath(dropPath, seed);
     }
 
+    Mixing mixing() {
+        return new Mixing(variation.mixup(), variation.cutmix(), seed);
+    }
+
     Augmentation augmentation() {
-        return new Augmentation(variation.cropPadding(), variation.flip(), seed);
+        return new Augmentation(variation.cropPadding(), variation.smallestCrop(), variation.flip(), seed);
     }
 }

@@ -19,8 +19,8 @@ import org.bytedeco.pytorch.TensorOptional;
  * @param arithmetic how linear layers and attention compute
  */
 record TransformerLayers(Parameters parameters, Arithmetic arithmetic) {
-    TransformerLayers replica() {
-        return new TransformerLayers(parameters.replica(), arithmetic.replica());
+    TransformerLayers replica(UnaryOperator<Arithmetic> change) {
+        return new TransformerLayers(parameters.replica(), change.apply(arithmetic.replica()));
     }
 
     /** Patches {@code [batch, patches, patchLength]} to tokens {@code [batch, patches, width]}. */

@@ -9,6 +9,7 @@ import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitNames;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -49,8 +50,8 @@ final class VitModule implements TrainableModel {
     }
 
     @Override
-    public VitModule replica() {
-        return new VitModule(config, layers.replica());
+    public VitModule replica(UnaryOperator<Arithmetic> change) {
+        return new VitModule(config, layers.replica(change));
     }
 
     @Override

@@ -40,7 +40,7 @@ class AugmentationTest {
 
     @Test
     void leavesTheImageAloneWithoutCropAndFlip() {
-        assertThat(augmented(new Augmentation(0, false, 3), 3, 5, 7)).isEqualTo(image(3));
+        assertThat(augmented(new Augmentation(0, 1, false, 3), 3, 5, 7)).isEqualTo(image(3));
     }
 
     @Test
@@ -53,7 +53,7 @@ class AugmentationTest {
         }
         int mirrored = 0;
         for (int index = 0; index < 1000; index++) {
-            byte[] out = augmented(new Augmentation(0, true, 3), 1, 0, index);
+            byte[] out = augmented(new Augmentation(0, 1, true, 3), 1, 0, index);
             if (Arrays.equals(out, mirror)) {
                 mirrored++;
             } else {
@@ -68,7 +68,7 @@ class AugmentationTest {
     void cropsAtEveryShiftAndFillsWithBlack() {
         Set<Integer> shifts = new HashSet<>();
         for (int index = 0; index < 1000; index++) {
-            byte[] out = augmented(new Augmentation(2, false, 3), 2, 1, index);
+            byte[] out = augmented(new Augmentation(2, 1, false, 3), 2, 1, index);
             // The centre pixel is always inside, and its value tells the shift.
             int centre = (out[2 * SIDE + 2] & 0xff) - 1;
             int down = centre / SIDE - 2;
@@ -99,8 +99,8 @@ class AugmentationTest {
             for (int epoch = 0; epoch < 4; epoch++) {
                 StringBuilder all = new StringBuilder();
                 for (int index = 0; index < 20; index++) {
-                    byte[] once = augmented(new Augmentation(2, true, seed), 1, epoch, index);
-                    assertThat(augmented(new Augmentation(2, true, seed), 1, epoch, index))
+                    byte[] once = augmented(new Augmentation(2, 1, true, seed), 1, epoch, index);
+                    assertThat(augmented(new Augmentation(2, 1, true, seed), 1, epoch, index))
                             .isEqualTo(once);
                     all.append(Arrays.toString(once));
                 }

@@ -201,7 +201,7 @@ class QuantizedTrainingTest {
                     TrainableModel.of(geometry, recorded, new Parameters(layout, Optional.of(weights)), 3)) {
                 ModelProbe.disturb(model, new java.util.Random(5));
                 model.parameters().refresh();
-                ImageBatch batch = new ImageBatch(PatchGrid.of(geometry), 3, PREPROCESSING, images.size());
+                ImageBatch batch = new ImageBatch(geometry, PREPROCESSING, images.size());
                 for (int i = 0; i < images.size(); i++) {
                     batch.put(i, images, i);
                 }

@@ -25,7 +25,7 @@ final class SmallTraining {
                 recipe,
                 epochs,
                 steps,
-                new Variation(1, flip),
+                new Variation(1, 1, flip, 0, 0, 1),
                 0.1,
                 dropPath,
                 Distillation.NONE,

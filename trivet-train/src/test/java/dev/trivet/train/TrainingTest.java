@@ -335,8 +335,55 @@ class TrainingTest {
         // A weight decay of 100 per step throws the weights to infinity.
         assertThatThrownBy(() -> training(wild, "out").run(TRAIN, TEST, false, silent()))
                 .isInstanceOf(BadInputException.class)
-                .hasMessageMatching("training diverged at epoch \\d, step \\d+ \\(.*\\); lower the learning rate; .*"
-                        + "(checkpoint.*after epoch \\d|no checkpoint yet)");
+                .hasMessageMatching(
+                        "training diverged at epoch \\d, step \\d+, first in .* \\(.*\\); lower the learning rate; .*"
+                                + "(checkpoint.*after epoch \\d|no checkpoint yet)");
+    }
+
+    /** The layer whose weights were thrown there by hand, and not one behind it. */
+    @Test
+    void namesTheLayerThatGaveNoNumber() {
+        ImageSet images = ImageSet.of(TRAIN, CONFIG, PREPROCESSING);
+        try (TrainableModel model = TrainableModel.of(CONFIG, Arithmetic.FLOAT, 1);
+                Replicas replicas = new Replicas(model, Optional.empty(), PREPROCESSING, 16, settings(1))) {
+            Draw draw = new Draw(Augmentation.order(images.size(), 1, 0), 0, 16, 0, 1);
+            Replicas.Outcome good = replicas.gradient(images, draw, Precision.FP32);
+            assertThat(good.loss()).isFinite();
+            assertThat(replicas.nonFinite()).isEmpty();
+            Torch.floats(model.parameters().get("blocks.1.mlp.fc1.weight")).put(3, Float.POSITIVE_INFINITY);
+            assertThat(replicas.gradient(images, draw, Precision.FP32).loss()).isNaN();
+            assertThat(replicas.nonFinite()).contains("the weights of blocks.1.mlp.fc1");
+        }
+    }
+
+    /** Parts of a batch give the gradient of the batch. */
+    @Test
+    void accumulatesAGradient() {
+        ImageSet images = ImageSet.of(TRAIN, CONFIG, PREPROCESSING);
+        Draw draw = new Draw(Augmentation.order(images.size(), 1, 0), 0, 16, 0, 1);
+        float[][] gradients = new float[2][];
+        for (int parts = 1; parts <= 2; parts++) {
+            TrainingSettings settings = SmallTraining.settings(
+                    Recipe.FLOAT,
+                    1,
+                    new TrainingSettings.Steps(16, 5 * parts - 4, 3e-3, 0.05, 1, 1, 0.9, UpdateRule.ADAMW),
+                    true,
+                    0.3,
+                    7,
+                    Precision.FP32,
+                    1);
+            try (TrainableModel model = TrainableModel.of(CONFIG, Arithmetic.FLOAT, 1);
+                    Replicas replicas = new Replicas(model, Optional.empty(), PREPROCESSING, 16, settings)) {
+                ModelProbe.disturb(model, new java.util.Random(3));
+                assertThat(replicas.gradient(images, draw, Precision.FP32).loss())
+                        .isPositive();
+                gradients[parts - 1] = new float[model.parameters().layout().total()];
+                Torch.floats(model.parameters().gradients()).get(gradients[parts - 1]);
+            }
+        }
+        for (int i = 0; i < gradients[0].length; i++) {
+            assertThat(gradients[1][i]).isCloseTo(gradients[0][i], org.assertj.core.api.Assertions.within(1e-4f));
+        }
     }
 
     @Test
