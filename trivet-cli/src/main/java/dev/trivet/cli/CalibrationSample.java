@@ -49,7 +49,7 @@ final class CalibrationSample implements CalibrationImages {
      * @throws BadInputException if there are too few readable images
      */
     static CalibrationSample draw(Path root, int count, long seed, Preprocessing preprocessing, boolean strict) {
-        LabelledImages images = IdxDataset.isIdx(root) ? IdxDataset.train(root) : ImageFolder.unlabelled(root);
+        LabelledImages images = PackedDataset.isPacked(root) ? PackedDataset.train(root) : ImageFolder.unlabelled(root);
         return draw(images, root, count, seed, preprocessing, strict);
     }
 

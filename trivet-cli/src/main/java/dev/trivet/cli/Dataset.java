@@ -21,11 +21,11 @@ final class Dataset {
     private Dataset() {}
 
     static LabelledImages open(Path root, ModelConfig config, @org.jspecify.annotations.Nullable Path classes) {
-        if (IdxDataset.isIdx(root)) {
+        if (PackedDataset.isPacked(root)) {
             if (classes != null) {
-                throw new BadInputException(root, "holds IDX files, which number their classes", "leave --classes out");
+                throw new BadInputException(root, "holds files that number their classes", "leave --classes out");
             }
-            return IdxDataset.test(root, config);
+            return PackedDataset.test(root, config);
         }
         ImageFolder folder = ImageFolder.open(root);
         int wanted = config.geometry().classes();

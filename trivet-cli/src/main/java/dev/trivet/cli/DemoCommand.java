@@ -92,7 +92,7 @@ final class DemoCommand implements Callable<Integer> {
         quantize(folder, source, kernels, quantizedPath);
         double seconds = (System.nanoTime() - start) / 1e9;
         ModelFile quantized = ModelFile.read(quantizedPath, Optional.empty());
-        LabelledImages images = IdxDataset.test(folder, source.model().config());
+        LabelledImages images = PackedDataset.test(folder, source.model().config());
         try (TrivetModel a = new TrivetModel(source.model(), kernels, BATCH);
                 TrivetModel b = new TrivetModel(quantized.model(), kernels, BATCH);
                 Progress progress = new Progress(common.err())) {
@@ -113,7 +113,7 @@ final class DemoCommand implements Callable<Integer> {
 
     private void quantize(Path folder, ModelFile source, Kernels kernels, Path target) {
         CalibrationSample sample = CalibrationSample.draw(
-                IdxDataset.train(folder),
+                PackedDataset.train(folder),
                 folder,
                 CALIBRATION_IMAGES,
                 0,

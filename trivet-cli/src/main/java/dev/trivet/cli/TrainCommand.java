@@ -2,7 +2,6 @@ package dev.trivet.cli;
 
 import dev.trivet.AtomicOutput;
 import dev.trivet.BadInputException;
-import dev.trivet.data.IdxImages;
 import dev.trivet.data.ImageFolder;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
@@ -58,7 +57,7 @@ final class TrainCommand implements Callable<Integer> {
             names = "--data",
             required = true,
             paramLabel = "DIR",
-            description = "IDX files, or folders train and val with one folder per class.")
+            description = "IDX files, CIFAR-10 (binary version), or folders train and val with one folder per class.")
     Path data;
 
     @Option(
@@ -175,8 +174,8 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     private LabelledImages split(boolean train, ModelConfig config, boolean scratch) {
-        if (IdxDataset.isIdx(data)) {
-            return train ? IdxImages.train(data, config.labels()) : IdxImages.test(data, config.labels());
+        if (PackedDataset.isPacked(data)) {
+            return train ? PackedDataset.train(data, config) : PackedDataset.test(data, config);
         }
         Path folder = data.resolve(train ? "train" : "val");
         return scratch ? ImageFolder.open(folder) : Dataset.open(folder, config, null);

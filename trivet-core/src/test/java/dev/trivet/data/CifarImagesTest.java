@@ -1,0 +1,69 @@
+package dev.trivet.data;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.trivet.BadInputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class CifarImagesTest {
+    private static final int RECORD = 3073;
+
+    @TempDir
+    private Path folder;
+
+    /** Records whose red is the place in the row, green the row and blue the record's number. */
+    private void write(String name, int... labels) throws IOException {
+        byte[] bytes = new byte[RECORD * labels.length];
+        for (int n = 0; n < labels.length; n++) {
+            bytes[n * RECORD] = (byte) labels[n];
+            for (int i = 0; i < 1024; i++) {
+                bytes[n * RECORD + 1 + i] = (byte) (i % 32);
+                bytes[n * RECORD + 1025 + i] = (byte) (i / 32 + 200);
+                bytes[n * RECORD + 2049 + i] = (byte) n;
+            }
+        }
+        Files.write(folder.resolve(name), bytes);
+    }
+
+    @Test
+    void readsRecordsOfAllFilesInOrder() throws IOException {
+        write("data_batch_1.bin", 3, 9);
+        write("data_batch_2.bin", 0);
+        write("test_batch.bin", 7);
+        CifarImages train = CifarImages.train(folder);
+        assertThat(CifarImages.isIn(folder)).isTrue();
+        assertThat(train.size()).isEqualTo(3);
+        assertThat(new int[] {train.label(0), train.label(1), train.label(2)}).containsExactly(3, 9, 0);
+        assertThat(train.classNames().get(train.label(1))).isEqualTo("truck");
+        assertThat(train.name(2)).isEqualTo("data_batch_2.bin#0");
+        byte[] pixels = train.read(1).pixels();
+        int at = 3 * (5 * 32 + 17);
+        assertThat(new int[] {pixels[at] & 0xff, pixels[at + 1] & 0xff, pixels[at + 2] & 0xff})
+                .containsExactly(17, 205, 1);
+        assertThat(CifarImages.test(folder).label(0)).isEqualTo(7);
+    }
+
+    @Test
+    void refusesWhatIsNotCifar10() throws IOException {
+        assertThat(CifarImages.isIn(folder)).isFalse();
+        assertThatThrownBy(() -> CifarImages.train(folder))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("holds no data_batch_1.bin");
+        assertThatThrownBy(() -> CifarImages.test(folder))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("test_batch.bin: does not exist");
+        Files.write(folder.resolve("test_batch.bin"), new byte[RECORD - 1]);
+        assertThatThrownBy(() -> CifarImages.test(folder))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("3072 bytes, which is no multiple of 3073");
+        write("test_batch.bin", 1, 10);
+        assertThatThrownBy(() -> CifarImages.test(folder))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("label 10 in record 1");
+    }
+}
