@@ -137,8 +137,8 @@ final class TrainingOptions {
             description = "Latent weights of this magnitude get no gradient. Default: ${DEFAULT-VALUE}.")
     double ternaryClip = DEFAULTS.quantization().clip();
 
-    @Option(names = "--ternary-ends", description = "Quantize patch embedding and head like the rest, not to 8 bits.")
-    boolean ternaryEnds;
+    @Option(names = "--ternary-edges", description = "Quantize patch embedding and head like the rest, not to 8 bits.")
+    boolean ternaryEdges;
 
     @Option(names = "--seed", paramLabel = "N", description = "Default: ${DEFAULT-VALUE}.")
     long seed = DEFAULTS.seed();
@@ -170,7 +170,7 @@ final class TrainingOptions {
                                 ? TernaryWeights.Scale.SURVIVORS
                                 : TernaryWeights.Scale.ABSOLUTE_MEAN,
                         ternaryClip,
-                        ternaryEnds),
+                        ternaryEdges),
                 seed,
                 precision,
                 threads);

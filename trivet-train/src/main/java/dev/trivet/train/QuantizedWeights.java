@@ -75,10 +75,10 @@ final class QuantizedWeights {
             WeightQuantizer outer) {
         Map<String, Integer> offsets = new HashMap<>();
         layout.slots().forEach(slot -> offsets.put(slot.name(), slot.offset()));
-        Set<String> ends = new HashSet<>();
+        Set<String> edges = new HashSet<>();
         for (ModelUnit unit : geometry.units()) {
             if (unit instanceof ModelUnit.Embedding || unit instanceof ModelUnit.Head) {
-                ends.addAll(unit.linears());
+                edges.addAll(unit.linears());
             }
         }
         for (VitTensors.Linear layer : VitTensors.of(geometry).linears()) {
@@ -88,7 +88,7 @@ final class QuantizedWeights {
             matrices.add(new Matrix(
                     layer,
                     Objects.requireNonNull(offsets.get(layer.weight()), layer.weight()),
-                    ends.contains(layer.name()) ? outer : inner,
+                    edges.contains(layer.name()) ? outer : inner,
                     input,
                     new float[layer.outputs() * layer.inputs()]));
         }

@@ -56,7 +56,7 @@ record Stage(Form form, int index, int before, int epochs) {
                 config.geometry(),
                 config.preprocessing(),
                 inner,
-                asked.ends() ? inner : eightBit,
+                asked.edges() ? inner : eightBit,
                 ranges,
                 settings.seed());
     }

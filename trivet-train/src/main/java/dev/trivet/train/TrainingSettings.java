@@ -120,10 +120,10 @@ public record TrainingSettings(
      * @param byChannel whether each output channel has a threshold and a scale of its own
      * @param scale of ternary weights
      * @param clip latent weights of this magnitude or more get no gradient; infinity for all
-     * @param ends whether patch embedding and heads are ternary too; otherwise they have 8 bits
+     * @param edges whether patch embedding and heads are ternary too; otherwise they have 8 bits
      */
     public record Quantization(
-            int eightBitEpochs, boolean byChannel, TernaryWeights.Scale scale, double clip, boolean ends) {
+            int eightBitEpochs, boolean byChannel, TernaryWeights.Scale scale, double clip, boolean edges) {
         /** @throws IllegalArgumentException if a value is outside its range; the message says which */
         public Quantization {
             check(eightBitEpochs >= 1, "epochs of the 8-bit stage", eightBitEpochs);
