@@ -76,11 +76,15 @@ final class TrainingOptions {
     @Option(
             names = "--smallest-crop",
             paramLabel = "SHARE",
-            description = "Random resized crops of at least this share of the area, in place of the other crop. Default:"
-                    + " ${DEFAULT-VALUE}, none.")
+            description =
+                    "Random resized crops of at least this share of the area, in place of the other crop. Default:"
+                            + " ${DEFAULT-VALUE}, none.")
     double smallestCrop = DEFAULTS.variation().smallestCrop();
 
-    @Option(names = "--mixup", paramLabel = "A", description = "Mix images, Beta(A, A). Default: ${DEFAULT-VALUE}, not.")
+    @Option(
+            names = "--mixup",
+            paramLabel = "A",
+            description = "Mix images, Beta(A, A). Default: ${DEFAULT-VALUE}, not.")
     double mixup = DEFAULTS.variation().mixup();
 
     @Option(names = "--cutmix", paramLabel = "A", description = "Mix boxes of images. Default: ${DEFAULT-VALUE}, not.")
