@@ -73,6 +73,11 @@ final class FakeQuantizedKernels implements Kernels {
                 }
 
                 @Override
+                public long weightBytes() {
+                    return linear.weightBytes();
+                }
+
+                @Override
                 public void close() {
                     linear.close();
                 }

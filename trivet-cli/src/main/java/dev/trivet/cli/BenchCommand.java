@@ -58,6 +58,14 @@ final class BenchCommand implements Callable<Integer> {
     private static final double MEGABYTE = 1e6;
 
     /** What stands before any measurement: nothing has been warmed up, and nothing but the first model has been loaded. */
+    /**
+     * How a model's run is made up.
+     *
+     * @param weightBytes bytes of its linear weights in memory, as they are kept between runs
+     * @param shares of the time, by kind of operator
+     */
+    private record Anatomy(long weightBytes, Map<String, Double> shares) {}
+
     private record FirstImage(String model, double seconds, OptionalLong residentBytes) {}
 
     @Mixin
@@ -207,7 +215,7 @@ final class BenchCommand implements Callable<Integer> {
         Path folder = Files.createTempDirectory("trivet-bench");
         List<SpeedReport> reports = new ArrayList<>();
         Map<String, Agreement> agreements = new LinkedHashMap<>();
-        Map<String, Map<String, Double>> times = new LinkedHashMap<>();
+        Map<String, Anatomy> anatomies = new LinkedHashMap<>();
         try {
             List<Lineup.Subject> exported = peer.isPresent() ? exported(subjects, folder) : subjects;
             for (int threadCount : threads()) {
@@ -223,7 +231,7 @@ final class BenchCommand implements Callable<Integer> {
                 }
             }
             for (Lineup.Subject subject : subjects) {
-                times.put(subject.name(), times(subject.model(), kernels));
+                anatomies.put(subject.name(), anatomy(subject.model(), kernels));
             }
         } finally {
             delete(folder);
@@ -231,12 +239,19 @@ final class BenchCommand implements Callable<Integer> {
         OptionalLong peak = ProcessFigures.peakResidentBytes();
         fields.put("peak_resident_bytes", peak);
         fields.put("agreement", agreements);
-        fields.put("operator_shares", times);
+        Map<String, Object> shares = new LinkedHashMap<>();
+        Map<String, Object> weightBytes = new LinkedHashMap<>();
+        anatomies.forEach((model, a) -> {
+            shares.put(model, a.shares);
+            weightBytes.put(model, a.weightBytes);
+        });
+        fields.put("weight_bytes", weightBytes);
+        fields.put("operator_shares", shares);
         fields.put(
                 "measurements",
                 reports.stream().flatMap(r -> r.measurements().stream()).toList());
         fields.put("ratios", reports.stream().flatMap(r -> r.ratios().stream()).toList());
-        output.print(fields, () -> print(reports, agreements, times));
+        output.print(fields, () -> print(reports, agreements, anatomies));
     }
 
     private static List<Lineup.Subject> exported(List<Lineup.Subject> subjects, Path folder) {
@@ -249,21 +264,21 @@ final class BenchCommand implements Callable<Integer> {
         return exported;
     }
 
-    private Map<String, Double> times(VitModel model, Kernels kernels) throws InterruptedException {
+    private Anatomy anatomy(VitModel model, Kernels kernels) throws InterruptedException {
         int batch = batches.getLast();
         try (ModelExecutor executor = ModelExecutor.compile(model, kernels, batch);
                 TrivetCaller caller = new TrivetCaller(executor, TestImages.of(model.geometry(), batch, SEED), batch)) {
-            return OperatorTimes.sample(caller, rounds * turn);
+            return new Anatomy(executor.weightBytes(), OperatorTimes.sample(caller, rounds * turn));
         }
     }
 
-    private void print(
-            List<SpeedReport> reports, Map<String, Agreement> agreements, Map<String, Map<String, Double>> times) {
+    private void print(List<SpeedReport> reports, Map<String, Agreement> agreements, Map<String, Anatomy> anatomies) {
         agreements.forEach((model, a) -> line("%s: %s", model, a.text()));
-        times.forEach((model, shares) -> line(
-                "%s: time in %s",
+        anatomies.forEach((model, a) -> line(
+                "%s: linear weights take %.2f MB in memory; time in %s",
                 model,
-                shares.entrySet().stream()
+                a.weightBytes / MEGABYTE,
+                a.shares.entrySet().stream()
                         .map(e -> String.format(
                                 Locale.ROOT, "%s %.0f %%", e.getKey().replace('_', ' '), 100 * e.getValue()))
                         .collect(Collectors.joining(", "))));

@@ -55,6 +55,11 @@ final class CountingKernels implements Kernels {
             }
 
             @Override
+            public long weightBytes() {
+                return linear.weightBytes();
+            }
+
+            @Override
             public void close() {
                 held.addAndGet(-bytes);
                 linear.close();

@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 
 /**
  * Exact products of operands wider than a byte, composed of byte products of any provider. A code is written in base 64 with
@@ -99,6 +100,11 @@ public final class DigitProducts {
                     add(out, partial, sums, 2 * BASE_BITS);
                 }
             }
+        }
+
+        @Override
+        public long weightBytes() {
+            return Arrays.stream(digits).mapToLong(Linear::weightBytes).sum();
         }
 
         @Override

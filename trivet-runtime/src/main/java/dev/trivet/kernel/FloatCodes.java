@@ -82,6 +82,11 @@ final class FloatCodes {
         }
 
         @Override
+        public long weightBytes() {
+            return Arrays.stream(blocks).mapToLong(Linear::weightBytes).sum();
+        }
+
+        @Override
         public void close() {
             Arrays.stream(blocks).forEach(Linear::close);
         }

@@ -40,6 +40,14 @@ public interface Kernels extends AutoCloseable {
         return (long) outputs * inputs;
     }
 
+    /**
+     * The same kernels, keeping integer weights of fewer than 8 bits packed and expanding a layer's each time it runs; the same
+     * where a provider has no such form. Both may be used at the same time; the ones asked are to be closed last.
+     */
+    default Kernels packingWeights() {
+        return this;
+    }
+
     Matmul floatMatmul(MatmulShape shape);
 
     /**

@@ -14,6 +14,9 @@ public interface Linear extends AutoCloseable {
      */
     void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out);
 
+    /** Bytes of memory that the weights take from run to run. */
+    long weightBytes();
+
     @Override
     void close();
 }

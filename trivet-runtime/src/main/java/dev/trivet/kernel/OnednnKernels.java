@@ -32,6 +32,8 @@ public final class OnednnKernels implements Kernels {
 
     /** Whether byte products do not saturate. */
     private final boolean exactBytes;
+    /** Whether integer weights of fewer than 8 bits stay packed. */
+    private final boolean packing;
 
     /**
      * @throws UnsatisfiedLinkError if the library does not load here
@@ -40,7 +42,20 @@ public final class OnednnKernels implements Kernels {
     public OnednnKernels() {
         VectorPointwise.requireSupported();
         library = OnednnLibrary.load();
+        packing = false;
         exactBytes = bytesAreExact();
+    }
+
+    private OnednnKernels(OnednnKernels other) {
+        library = other.library;
+        exactBytes = other.exactBytes;
+        packing = true;
+    }
+
+    /** Weights that are multiplied as floats, see {@link FloatCodes}, are not packed. */
+    @Override
+    public Kernels packingWeights() {
+        return exactBytes && !packing ? new OnednnKernels(this) : this;
     }
 
     private boolean bytesAreExact() {
@@ -81,7 +96,8 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public String description() {
-        return "onednn (" + isaName() + (exactBytes ? ")" : ", bytes as float32: its int8 sums saturate)");
+        String note = packing ? ", weights packed" : exactBytes ? "" : ", bytes as float32: its int8 sums saturate";
+        return "onednn (" + isaName() + note + ")";
     }
 
     private String isaName() {
@@ -110,7 +126,7 @@ public final class OnednnKernels implements Kernels {
     public Linear floatLinear(MemorySegment weight, int outputs, int inputs, int typicalRows) {
         int f32 = OnednnLibrary.F32;
         return new OnednnLinear(
-                this, library, new LinearKey(typicalRows, typicalRows, outputs, inputs, f32, f32, f32), weight);
+                this, library, new LinearKey(typicalRows, typicalRows, outputs, inputs, f32, f32, f32), weight, false);
     }
 
     @Override
@@ -137,7 +153,8 @@ public final class OnednnKernels implements Kernels {
                         OnednnLibrary.U8,
                         OnednnLibrary.S8,
                         OnednnLibrary.S32),
-                codes);
+                codes,
+                packing);
     }
 
     OnednnMatmul matmul(LinearKey key) {

@@ -4,16 +4,31 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
-/** Weights in oneDNN's blocked layout; the compiled matmuls are shared with all linears of the same shape. */
+/**
+ * Weights in oneDNN's blocked layout, or that layout's bytes at their true width; the compiled matmuls are shared with all linears of
+ * the same shape.
+ */
 final class OnednnLinear implements Linear {
     private final OnednnKernels kernels;
     private final OnednnKernels.LinearKey typical;
     private final OnednnMatmul typicalMatmul;
     private final Arena arena = Arena.ofShared();
+    /** In oneDNN's layout; empty where {@link #codes} stand for them. */
     private final MemorySegment packed;
+    /** Weights of few bits, expanded for each run; null where they are kept as oneDNN reads them. */
+    private final @Nullable PackedCodes codes;
+
     private volatile @Nullable OnednnMatmul lastOther;
 
-    OnednnLinear(OnednnKernels kernels, OnednnLibrary library, OnednnKernels.LinearKey typical, MemorySegment weight) {
+    private static final int EXPANDED = 8; // slots below belong to DigitProducts and FloatCodes
+
+    /** @param compress whether weights of fewer than 8 bits are kept packed */
+    OnednnLinear(
+            OnednnKernels kernels,
+            OnednnLibrary library,
+            OnednnKernels.LinearKey typical,
+            MemorySegment weight,
+            boolean compress) {
         this.kernels = kernels;
         this.typical = typical;
         library.useOneThread();
@@ -22,7 +37,11 @@ final class OnednnLinear implements Linear {
                 typical.weightType(), new long[] {typical.inputs(), typical.outputs()}, new long[] {1, typical.inputs()
                 });
         try (Arena scratch = Arena.ofConfined()) {
-            packed = typicalMatmul.pack(offHeap(weight, scratch), plain, arena);
+            MemorySegment blocked = typicalMatmul.pack(offHeap(weight, scratch), plain, compress ? scratch : arena);
+            codes = compress ? PackedCodes.of(blocked, arena).orElse(null) : null;
+            packed = codes != null
+                    ? MemorySegment.NULL
+                    : compress ? arena.allocate(blocked.byteSize(), 64).copyFrom(blocked) : blocked;
         } finally {
             library.freeDescriptor(plain);
         }
@@ -52,10 +71,20 @@ final class OnednnLinear implements Linear {
 
     @Override
     public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
-        if (!packed.scope().isAlive()) {
+        if (!arena.scope().isAlive()) {
             throw new IllegalStateException("the model is closed"); // native code would read freed memory
         }
-        ((OnednnWorkspace) workspace).run(forRows(rows), in.address(), packed.address(), out.address());
+        MemorySegment weights = packed;
+        if (codes != null) {
+            weights = workspace.scratch(EXPANDED, codes.expandedBytes());
+            codes.expand(weights);
+        }
+        ((OnednnWorkspace) workspace).run(forRows(rows), in.address(), weights.address(), out.address());
+    }
+
+    @Override
+    public long weightBytes() {
+        return codes != null ? codes.bytes() : packed.byteSize();
     }
 
     @Override

@@ -39,6 +39,11 @@ public final class ReferenceKernels implements Kernels {
                     }
                 }
             }
+
+            @Override
+            public long weightBytes() {
+                return (long) Float.BYTES * w.length;
+            }
         };
     }
 
@@ -57,6 +62,11 @@ public final class ReferenceKernels implements Kernels {
                         out.setAtIndex(JAVA_INT, (long) m * outputs + n, sum);
                     }
                 }
+            }
+
+            @Override
+            public long weightBytes() {
+                return w.length;
             }
         };
     }

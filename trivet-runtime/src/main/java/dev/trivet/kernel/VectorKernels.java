@@ -84,6 +84,11 @@ public final class VectorKernels implements Kernels {
         }
 
         @Override
+        public long weightBytes() {
+            return (long) Float.BYTES * packed.length;
+        }
+
+        @Override
         public void close() {}
     }
 

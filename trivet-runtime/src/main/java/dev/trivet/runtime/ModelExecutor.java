@@ -42,6 +42,9 @@ public sealed interface ModelExecutor extends AutoCloseable permits VitExecutor,
     /** Most images that one run takes. */
     int batch();
 
+    /** Bytes of memory that the weights of the linear layers take, in the form in which they are kept. */
+    long weightBytes();
+
     /** Buffers for one run at a time. */
     ModelSession openSession();
 

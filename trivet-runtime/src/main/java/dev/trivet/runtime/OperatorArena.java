@@ -77,6 +77,11 @@ final class OperatorArena implements AutoCloseable {
         return MatmulOperator.compile(name, Optional.ofNullable(model.matmuls().get(name)), shape, factor, kernels);
     }
 
+    /** Bytes of all linear layers' weights, as they are kept. */
+    long weightBytes() {
+        return linears.stream().mapToLong(l -> l.linear().weightBytes()).sum();
+    }
+
     @Override
     public void close() {
         linears.forEach(LinearOperator::close);

@@ -110,6 +110,11 @@ public final class SwinExecutor implements ModelExecutor {
     }
 
     @Override
+    public long weightBytes() {
+        return operators.weightBytes();
+    }
+
+    @Override
     public SwinSession openSession() {
         return new SwinSession(this);
     }

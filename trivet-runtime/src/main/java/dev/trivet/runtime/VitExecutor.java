@@ -128,6 +128,11 @@ public final class VitExecutor implements ModelExecutor {
     }
 
     @Override
+    public long weightBytes() {
+        return operators.weightBytes();
+    }
+
+    @Override
     public void close() {
         operators.close();
     }
