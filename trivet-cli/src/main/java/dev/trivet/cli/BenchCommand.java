@@ -25,18 +25,19 @@ import dev.trivet.ptq.RangeQuantization;
 import dev.trivet.runtime.ModelExecutor;
 import dev.trivet.runtime.ModelSession;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -57,7 +58,6 @@ final class BenchCommand implements Callable<Integer> {
     private static final String ONNX_RUNTIME = "onnxruntime";
     private static final double MEGABYTE = 1e6;
 
-    /** What stands before any measurement: nothing has been warmed up, and nothing but the first model has been loaded. */
     /**
      * How a model's run is made up.
      *
@@ -66,6 +66,7 @@ final class BenchCommand implements Callable<Integer> {
      */
     private record Anatomy(long weightBytes, Map<String, Double> shares) {}
 
+    /** What stands before any measurement: nothing has been warmed up, and nothing but the first model has been loaded. */
     private record FirstImage(String model, double seconds, OptionalLong residentBytes) {}
 
     @Mixin
@@ -125,10 +126,14 @@ final class BenchCommand implements Callable<Integer> {
         Kernels kernels = output.kernels();
         List<Lineup.Subject> subjects = new ArrayList<>();
         Optional<FirstImage> first = Optional.empty();
+        Set<String> names = new HashSet<>();
         for (Path path : models) {
             ModelFile file = ModelArgument.read(output, path, source);
-            Lineup.Subject subject =
-                    new Lineup.Subject(ModelArgument.describe(file.model()), file.model(), Optional.empty());
+            String name = ModelArgument.describe(file.model());
+            if (!names.add(name)) {
+                name += " (" + path + ")";
+            }
+            Lineup.Subject subject = new Lineup.Subject(name, file.model(), Optional.empty());
             if (first.isEmpty()) {
                 first = Optional.of(first(subject, kernels));
             }
@@ -144,7 +149,7 @@ final class BenchCommand implements Callable<Integer> {
         fields.put("kernels", kernels.description());
         fields.put("processors", Runtime.getRuntime().availableProcessors());
         fields.put("first_image", first);
-        first.ifPresent(f -> output.err().println(text(f)));
+        first.ifPresent(f -> output.err().println(harmless(text(f))));
         measure(subjects, kernels, measuring, fields);
         return 0;
     }
@@ -158,8 +163,24 @@ final class BenchCommand implements Callable<Integer> {
         if (against != null && !against.equals(ONNX_RUNTIME)) {
             throw new BadInputException("--against " + against + ": no such engine; give " + ONNX_RUNTIME);
         }
+        Set<Path> given = new HashSet<>();
+        for (Path path : models) {
+            if (!given.add(path)) {
+                throw new BadInputException(path, "is given twice", "name each model once");
+            }
+        }
         if (random && source.architecture().isEmpty()) {
             throw new BadInputException("--random needs --architecture NAME; add it");
+        }
+        if (random && !models.isEmpty()) {
+            throw new BadInputException(
+                    "--random measures --architecture alone; give the models to another bench, or leave --random out");
+        }
+        if (random && source.imageSize().isPresent()) {
+            throw new BadInputException("--random runs at the architecture's own size; leave --image-size out");
+        }
+        if (random && image != null) {
+            throw new BadInputException("--image needs a MODEL; add one or leave --image out");
         }
         return new Rounds(rounds, turn);
     }
@@ -212,7 +233,7 @@ final class BenchCommand implements Callable<Integer> {
     private void measure(List<Lineup.Subject> subjects, Kernels kernels, Rounds measuring, Map<String, Object> fields)
             throws IOException, InterruptedException {
         Optional<OnnxRuntime> peer = against == null ? Optional.empty() : Optional.of(peer());
-        Path folder = Files.createTempDirectory("trivet-bench");
+        Path folder = temporaryFolder();
         List<SpeedReport> reports = new ArrayList<>();
         Map<String, Agreement> agreements = new LinkedHashMap<>();
         Map<String, Anatomy> anatomies = new LinkedHashMap<>();
@@ -222,10 +243,14 @@ final class BenchCommand implements Callable<Integer> {
                 for (int batch : batches) {
                     output.err().println("measuring " + threadCount + " threads, batch " + batch + " ...");
                     try (Lineup lineup = new Lineup(exported, kernels, peer, threadCount, batch)) {
-                        agreements.putAll(lineup.agreements());
+                        lineup.agreements().forEach((model, a) -> {
+                            if (agreements.put(model, a) == null) {
+                                output.err().println(harmless(model + ": " + a.text()));
+                            }
+                        });
                         Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders());
                         SpeedReport report = SpeedReport.of(subjects, rates, threadCount, batch);
-                        report.ratios().forEach(r -> output.err().println(text(r)));
+                        report.ratios().forEach(r -> output.err().println(harmless(text(r))));
                         reports.add(report);
                     }
                 }
@@ -258,6 +283,9 @@ final class BenchCommand implements Callable<Integer> {
         List<Lineup.Subject> exported = new ArrayList<>();
         for (Lineup.Subject subject : subjects) {
             Path file = folder.resolve(exported.size() + ".onnx");
+            // A signal runs no finally block; the last registered goes first, so the folder is empty when its turn
+            // comes.
+            file.toFile().deleteOnExit();
             OnnxExport.write(subject.model(), TrivetCommand.VERSION, file);
             exported.add(new Lineup.Subject(subject.name(), subject.model(), Optional.of(file)));
         }
@@ -312,6 +340,11 @@ final class BenchCommand implements Callable<Integer> {
                 r.processorRatio());
     }
 
+    /** Names come out of strangers' files; what goes to standard output is filtered there. */
+    private static String harmless(String text) {
+        return text.replaceAll("[\\p{Cc}\\p{Cf}]", " ");
+    }
+
     private static String text(FirstImage first) {
         String memory = first.residentBytes.isPresent()
                 ? String.format(Locale.ROOT, ", %.0f MB resident", first.residentBytes.getAsLong() / MEGABYTE)
@@ -343,14 +376,28 @@ final class BenchCommand implements Callable<Integer> {
         };
     }
 
+    private static Path temporaryFolder() {
+        try {
+            Path folder = Files.createTempDirectory("trivet-bench");
+            folder.toFile().deleteOnExit();
+            return folder;
+        } catch (IOException e) {
+            throw new BadInputException(
+                    Path.of(System.getProperty("java.io.tmpdir")),
+                    "no folder can be made in it (" + BadInputException.reason(e) + ")",
+                    "set another with TRIVET_JAVA_OPTS=-Djava.io.tmpdir=DIR",
+                    e);
+        }
+    }
+
     private static void delete(Path folder) {
         try (Stream<Path> files = Files.list(folder)) {
             for (Path file : files.toList()) {
                 Files.delete(file);
             }
             Files.delete(folder);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
+        } catch (IOException _) {
+            // What is left goes when the process ends; an error that led here is worth more.
         }
     }
 }

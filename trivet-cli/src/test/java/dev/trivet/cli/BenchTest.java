@@ -69,6 +69,11 @@ class BenchTest {
         bench(Fixtures.golden("vit_micro"), "--against", "torch").refused("torch", "onnxruntime");
         bench(Fixtures.golden("vit_micro"), "--batch", "0").refused("--batch 0");
         bench("--random", "--architecture", "resnet50").refused("resnet50");
+        bench(Fixtures.golden("vit_micro"), Fixtures.golden("vit_micro")).refused("is given twice");
+        bench(Fixtures.golden("vit_micro"), "--random", "--architecture", "deit_tiny_patch16_32")
+                .refused("--random");
+        Path weights = Fixtures.golden("vit_micro").resolve("model.safetensors");
+        CommandRun.of("export", Fixtures.golden("vit_micro"), "--onnx", weights).refused("is the model itself");
     }
 
     @Test

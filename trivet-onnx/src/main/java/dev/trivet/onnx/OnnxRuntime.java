@@ -1,7 +1,10 @@
 package dev.trivet.onnx;
 
+import dev.trivet.BadInputException;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Optional;
+import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 
 /**
@@ -17,12 +20,31 @@ public interface OnnxRuntime {
      *
      * @param batch number of images of every run
      * @param threads threads of each run
-     * @throws dev.trivet.BadInputException if the runtime refuses the file
+     * @throws BadInputException if the runtime refuses the file
      */
-    OnnxSession open(Path file, int batch, int threads);
+    default OnnxSession open(Path file, int batch, int threads) {
+        return open(file, batch, threads, 1).getFirst();
+    }
 
-    /** The runtime on the class path, if there is one. */
+    /**
+     * Loads a file once for several callers at the same time: each gets buffers of its own.
+     *
+     * @param callers how many sessions, at least 1; all are to be closed
+     * @throws BadInputException if the runtime refuses the file
+     */
+    List<OnnxSession> open(Path file, int batch, int threads, int callers);
+
+    /**
+     * The runtime on the class path, if there is one.
+     *
+     * @throws BadInputException if there is one that does not load on this machine
+     */
     static Optional<OnnxRuntime> find() {
-        return ServiceLoader.load(OnnxRuntime.class).findFirst();
+        try {
+            return ServiceLoader.load(OnnxRuntime.class).findFirst();
+        } catch (ServiceConfigurationError | LinkageError e) {
+            throw new BadInputException(
+                    "ONNX Runtime does not load on this machine (" + e.getMessage() + "); leave out what needs it");
+        }
     }
 }

@@ -9,6 +9,7 @@ import dev.trivet.onnx.OnnxExport;
 import dev.trivet.onnx.OnnxRuntime;
 import dev.trivet.onnx.OnnxSession;
 import java.nio.file.Path;
+import java.util.List;
 
 /**
  * ONNX Runtime with everything that makes it fast: all graph optimizations, the batch size fixed when the session is made, buffers that are
@@ -27,7 +28,7 @@ public final class MicrosoftRuntime implements OnnxRuntime {
     }
 
     @Override
-    public OnnxSession open(Path file, int batch, int threads) {
+    public List<OnnxSession> open(Path file, int batch, int threads, int callers) {
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
             options.setOptimizationLevel(OrtSession.SessionOptions.OptLevel.ALL_OPT);
             options.setExecutionMode(OrtSession.SessionOptions.ExecutionMode.SEQUENTIAL);
@@ -38,7 +39,8 @@ public final class MicrosoftRuntime implements OnnxRuntime {
             if (optimized != null) {
                 options.setOptimizedModelFilePath(optimized);
             }
-            return new MicrosoftSession(environment, environment.createSession(file.toString(), options), batch);
+            return MicrosoftSession.open(
+                    environment, environment.createSession(file.toString(), options), batch, callers);
         } catch (OrtException e) {
             throw new BadInputException(
                     file,

@@ -11,18 +11,46 @@ import dev.trivet.onnx.OnnxSession;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /** A session with its input and output in direct buffers, so that a run copies nothing into or out of the heap. */
 final class MicrosoftSession implements OnnxSession {
     private final OrtSession session;
+    /** How many use the session; the last one closes it. */
+    private final AtomicInteger users;
+
     private final FloatBuffer input;
     private final FloatBuffer logits;
     private final OnnxTensor inputTensor;
     private final OnnxTensor logitsTensor;
 
-    MicrosoftSession(OrtEnvironment environment, OrtSession session, int batch) throws OrtException {
+    /** So many callers with buffers of their own over one session, which is theirs from now on. */
+    static List<OnnxSession> open(OrtEnvironment environment, OrtSession session, int batch, int callers)
+            throws OrtException {
+        AtomicInteger users = new AtomicInteger();
+        List<OnnxSession> opened = new ArrayList<>();
+        try {
+            for (int i = 0; i < callers; i++) {
+                opened.add(new MicrosoftSession(environment, session, users, batch));
+                users.incrementAndGet();
+            }
+        } catch (OrtException | RuntimeException e) {
+            if (opened.isEmpty()) {
+                session.close();
+            }
+            opened.forEach(OnnxSession::close);
+            throw e;
+        }
+        return opened;
+    }
+
+    private MicrosoftSession(OrtEnvironment environment, OrtSession session, AtomicInteger users, int batch)
+            throws OrtException {
         this.session = session;
+        this.users = users;
         long[] in = withBatch(session.getInputInfo(), OnnxExport.INPUT, batch);
         long[] out = withBatch(session.getOutputInfo(), OnnxExport.OUTPUT, batch);
         input = floats(in);
@@ -75,6 +103,9 @@ final class MicrosoftSession implements OnnxSession {
     public void close() {
         inputTensor.close();
         logitsTensor.close();
+        if (users.decrementAndGet() > 0) {
+            return;
+        }
         try {
             session.close();
         } catch (OrtException e) {

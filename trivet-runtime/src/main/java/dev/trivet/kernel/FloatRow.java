@@ -188,7 +188,7 @@ final class FloatRow {
         }
     }
 
-    /** The largest value; NaN only if there is nothing else. */
+    /** The largest value. NaN is passed over, negative infinity if there is nothing else. */
     float highest(int count) {
         float[] row = values;
         int whole = count - count % L;
@@ -199,7 +199,9 @@ final class FloatRow {
         }
         float highest = most.reduceLanes(VectorOperators.MAX);
         for (int i = whole; i < count; i++) {
-            highest = Math.max(highest, row[i]);
+            if (row[i] > highest) {
+                highest = row[i];
+            }
         }
         return highest;
     }

@@ -139,7 +139,9 @@ final class ReferencePointwise implements Pointwise {
     private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
         float highest = Float.NEGATIVE_INFINITY;
         for (int c = 0; c < columns; c++) {
-            highest = Math.max(highest, row[c]);
+            if (row[c] > highest) {
+                highest = row[c];
+            }
         }
         clearLanes();
         for (int c = 0; c < columns; c++) {

@@ -1,7 +1,12 @@
 package dev.trivet.kernel;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.stream.Stream;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
@@ -15,13 +20,28 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorLevels {
     static final int LENGTH = 64;
     private static final VectorSpecies<Byte> B = ByteVector.SPECIES_512;
-    /** Elsewhere a loop over bytes is faster. */
-    static final boolean SUPPORTED = ByteVector.SPECIES_PREFERRED.length() == LENGTH;
+    /** Elsewhere a loop over bytes is faster; without VBMI HotSpot does each look-up in Java, with objects. */
+    static final boolean SUPPORTED = ByteVector.SPECIES_PREFERRED.length() == LENGTH && indexesBytes();
 
     private final ByteVector first;
     private final ByteVector second;
     private final ByteVector third;
     private final ByteVector fourth;
+
+    /** AVX-512 without VBMI (Cascade Lake) has registers of that length, too. */
+    private static boolean indexesBytes() {
+        if (!System.getProperty("os.arch").equals("amd64")) {
+            return true;
+        }
+        try (Stream<String> lines = Files.lines(Path.of("/proc/cpuinfo"))) {
+            return lines.filter(line -> line.startsWith("flags"))
+                    .findFirst()
+                    .filter(line -> (line + " ").contains(" avx512vbmi "))
+                    .isPresent();
+        } catch (IOException | UncheckedIOException _) {
+            return false;
+        }
+    }
 
     VectorLevels(byte[] levels) {
         first = ByteVector.fromArray(B, levels, 0);

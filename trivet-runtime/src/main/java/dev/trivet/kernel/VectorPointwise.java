@@ -12,7 +12,7 @@ import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * {@link Pointwise} with the Vector API, bit for bit equal to {@link ReferencePointwise}: every lane performs the reference's
+ * {@link Pointwise} with the Vector API, bit for bit equal to {@link ReferencePointwise} on finite values: every lane performs the reference's
  * sequence of operations, and sums follow its 16 striped lanes with one, two or four registers. Row by row a {@link FloatRow}
  * takes values in, changes them and writes them out.
  */

@@ -29,7 +29,11 @@ class AllocationTest {
         for (int i = 0; i < noise.length; i++) {
             noise[i] = (float) random.nextGaussian();
         }
-        VitModel quantized = MaxScaling.quantize(model, noise);
+        check(MaxScaling.quantize(model, noise));
+        check(MaxScaling.quantize(model, noise, 4, true));
+    }
+
+    private static void check(VitModel quantized) {
         for (Kernels kernels : Fixtures.providers()) {
             if (kernels.name().equals("reference")) {
                 continue;

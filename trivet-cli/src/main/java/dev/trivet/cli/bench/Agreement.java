@@ -27,7 +27,8 @@ public record Agreement(double sqnrDb, double largest, int sameTop1, int images)
         for (int image = 0; image < images; image++) {
             same += top(ours, image * classes, classes) == top(theirs, image * classes, classes) ? 1 : 0;
         }
-        return new Agreement(10 * Math.log10(energy / noise), largest, same, images);
+        return new Agreement(
+                noise == 0 ? Double.POSITIVE_INFINITY : 10 * Math.log10(energy / noise), largest, same, images);
     }
 
     /** In words. */

@@ -46,7 +46,11 @@ public final class Lineup implements AutoCloseable {
     private final Map<String, Agreement> agreements = new LinkedHashMap<>();
     private final List<ModelExecutor> executors = new ArrayList<>();
 
-    /** Opens all sessions and compares the outputs of the engines. */
+    /**
+     * Opens all sessions, which it owns, and compares the outputs of the engines.
+     *
+     * @throws IllegalArgumentException if two subjects bear the same name
+     */
     public Lineup(List<Subject> subjects, Kernels kernels, Optional<OnnxRuntime> peer, int threads, int batch) {
         try {
             for (Subject subject : subjects) {
@@ -73,10 +77,10 @@ public final class Lineup implements AutoCloseable {
         List<TrivetCaller> callers = IntStream.range(0, threads)
                 .mapToObj(_ -> new TrivetCaller(executor, pixels, batch))
                 .toList();
-        contenders.put(new Entry(subject.name(), TRIVET, threads, 1), new Contender(callers, batch));
+        add(new Entry(subject.name(), TRIVET, threads, 1), new Contender(callers, batch));
         if (threads > 1 && batch == 1) {
             TrivetCaller alone = new TrivetCaller(executor, pixels, batch);
-            contenders.put(new Entry(subject.name(), TRIVET, 1, 1), new Contender(List.of(alone), batch));
+            add(new Entry(subject.name(), TRIVET, 1, 1), new Contender(List.of(alone), batch));
         }
         callers.getFirst().run();
         return callers.getFirst().logits();
@@ -84,12 +88,12 @@ public final class Lineup implements AutoCloseable {
 
     private float[] addPeer(Subject subject, OnnxRuntime peer, Path file, float[] pixels, int threads, int batch) {
         OnnxCaller split = new OnnxCaller(peer.open(file, batch, threads), pixels);
-        contenders.put(new Entry(subject.name(), peer.description(), 1, threads), new Contender(List.of(split), batch));
+        add(new Entry(subject.name(), peer.description(), 1, threads), new Contender(List.of(split), batch));
         if (threads > 1) {
-            List<OnnxCaller> callers = IntStream.range(0, threads)
-                    .mapToObj(_ -> new OnnxCaller(peer.open(file, batch, 1), pixels))
+            List<OnnxCaller> callers = peer.open(file, batch, 1, threads).stream()
+                    .map(session -> new OnnxCaller(session, pixels))
                     .toList();
-            contenders.put(new Entry(subject.name(), peer.description(), threads, 1), new Contender(callers, batch));
+            add(new Entry(subject.name(), peer.description(), threads, 1), new Contender(callers, batch));
         }
         split.run();
         return split.logits();
@@ -99,7 +103,14 @@ public final class Lineup implements AutoCloseable {
         List<PeakCaller> callers = IntStream.range(0, threads)
                 .mapToObj(_ -> new PeakCaller(kernels, integer))
                 .toList();
-        contenders.put(new Entry(name, TRIVET, threads, 1), new Contender(callers, 1));
+        add(new Entry(name, TRIVET, threads, 1), new Contender(callers, 1));
+    }
+
+    private void add(Entry entry, Contender contender) {
+        if (contenders.putIfAbsent(entry, contender) != null) {
+            contender.close();
+            throw new IllegalArgumentException("two of " + entry);
+        }
     }
 
     public Map<Entry, Contender> contenders() {

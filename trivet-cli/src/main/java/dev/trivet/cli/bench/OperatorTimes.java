@@ -5,6 +5,7 @@ import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicReference;
 
 /**
  * Where a run spends its time, by kind of operator, found by looking at a running thread's stack every millisecond. A clock inside the
@@ -21,7 +22,7 @@ public final class OperatorTimes {
         GELU("gelu"),
         SOFTMAX("softmax"),
         ATTENTION_PRODUCTS("matmul"),
-        LINEAR_PRODUCTS("linear", "gemm"),
+        LINEAR_PRODUCTS("linear", "referencekernels$"), // the reference's linears are classes without a name
         OTHER();
 
         private final String[] marks;
@@ -60,24 +61,35 @@ public final class OperatorTimes {
 
     /** Shares of all looks by {@link Kind#text}, adding up to 1, while {@code caller} runs over and over for a while. */
     public static Map<String, Double> sample(Contender.Caller caller, double seconds) throws InterruptedException {
+        AtomicReference<Throwable> failure = new AtomicReference<>();
         Thread running = Thread.ofPlatform().daemon().start(() -> {
-            while (!Thread.currentThread().isInterrupted()) {
-                caller.run();
+            try {
+                while (!Thread.currentThread().isInterrupted()) {
+                    caller.run();
+                }
+            } catch (RuntimeException | Error e) {
+                failure.set(e);
             }
         });
         Map<Kind, Integer> seen = new EnumMap<>(Kind.class);
         int looks = 0;
         long end = System.nanoTime() + (long) (1e9 * seconds);
-        while (System.nanoTime() < end || looks == 0) {
-            Thread.sleep(INTERVAL_MILLIS);
-            StackTraceElement[] stack = running.getStackTrace();
-            if (stack.length > 0) {
-                seen.merge(kind(stack), 1, Integer::sum);
-                looks++;
+        try {
+            while (running.isAlive() && (System.nanoTime() < end || looks == 0)) {
+                Thread.sleep(INTERVAL_MILLIS);
+                StackTraceElement[] stack = running.getStackTrace();
+                if (stack.length > 0) {
+                    seen.merge(kind(stack), 1, Integer::sum);
+                    looks++;
+                }
             }
+        } finally {
+            running.interrupt();
+            running.join();
         }
-        running.interrupt();
-        running.join();
+        if (failure.get() != null) {
+            throw new IllegalStateException("the model failed while it was watched", failure.get());
+        }
         Map<String, Double> shares = new LinkedHashMap<>();
         for (Map.Entry<Kind, Integer> entry : seen.entrySet()) {
             shares.put(entry.getKey().text(), (double) entry.getValue() / looks);

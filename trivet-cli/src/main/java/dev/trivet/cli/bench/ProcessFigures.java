@@ -22,10 +22,17 @@ public final class ProcessFigures {
             String stat = Files.readString(Path.of("/proc/self/stat"));
             String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
             String up = Files.readString(Path.of("/proc/uptime"));
-            return Double.parseDouble(up.substring(0, up.indexOf(' '))) - Long.parseLong(fields[START_FIELD]) / TICKS;
+            double age =
+                    Double.parseDouble(up.substring(0, up.indexOf(' '))) - Long.parseLong(fields[START_FIELD]) / TICKS;
+            // Some containers have an uptime of their own.
+            return age > 0 ? age : uptime();
         } catch (IOException | RuntimeException _) {
-            return ManagementFactory.getRuntimeMXBean().getUptime() / 1e3;
+            return uptime();
         }
+    }
+
+    private static double uptime() {
+        return ManagementFactory.getRuntimeMXBean().getUptime() / 1e3;
     }
 
     /** Bytes of memory that the process has taken now, mapped files included; empty where there is no /proc. */

@@ -1,6 +1,7 @@
 package dev.trivet.cli.bench;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import org.junit.jupiter.api.Test;
 
@@ -25,6 +26,10 @@ class OperatorTimesTest {
                 .isEqualTo(OperatorTimes.Kind.LINEAR_PRODUCTS);
         assertThat(kind("dev.trivet.kernel.OnednnMatmul.run", "dev.trivet.runtime.BlockRun.attention"))
                 .isEqualTo(OperatorTimes.Kind.ATTENTION_PRODUCTS);
+        assertThat(kind("dev.trivet.kernel.VectorGemm.run", "dev.trivet.kernel.VectorKernels$PackingMatmul.run"))
+                .isEqualTo(OperatorTimes.Kind.ATTENTION_PRODUCTS);
+        assertThat(kind("dev.trivet.kernel.ReferenceKernels$1.run", "dev.trivet.runtime.BlockRun.product"))
+                .isEqualTo(OperatorTimes.Kind.LINEAR_PRODUCTS);
         assertThat(kind("dev.trivet.kernel.VectorPointwise.erf", "dev.trivet.kernel.VectorPointwise.gelu"))
                 .isEqualTo(OperatorTimes.Kind.GELU);
         assertThat(kind("dev.trivet.kernel.VectorPointwise.layerNorm")).isEqualTo(OperatorTimes.Kind.LAYER_NORM);
@@ -36,6 +41,20 @@ class OperatorTimesTest {
         assertThat(kind("dev.trivet.kernel.VectorPointwise.splitHeads", "dev.trivet.runtime.VitSession.run"))
                 .isEqualTo(OperatorTimes.Kind.OTHER);
         assertThat(kind("java.lang.Thread.run")).isEqualTo(OperatorTimes.Kind.OTHER);
+    }
+
+    @Test
+    void aFailureIsNotWaitedFor() {
+        Contender.Caller failing = new Contender.Caller() {
+            @Override
+            public void run() {
+                throw new IllegalStateException("broken");
+            }
+
+            @Override
+            public void close() {}
+        };
+        assertThatThrownBy(() -> OperatorTimes.sample(failing, 60)).hasRootCauseMessage("broken");
     }
 
     @Test
