@@ -20,7 +20,7 @@ import dev.trivet.quant.TernaryWeights;
  * levels the errors are so large that going back pays. With {@code g = H (w - alpha t)} at hand a visit costs one addition and
  * a changed code one row of H.
  *
- * <p>The scale is rounded as a file stores it, after which the codes are visited once more. Immutable and safe for use by many threads.
+ * <p>The scale is rounded as a file stores it, and the codes are visited again until none changes. Immutable and safe for use by many threads.
  */
 final class TernaryRounding {
     private static final double LEAST_THRESHOLD = 0.2;
@@ -99,8 +99,12 @@ final class TernaryRounding {
                 channel.fitScale();
                 changed = channel.sweep();
             }
-            channel.rescale(TernaryWeights.storedScale(channel.fittedScale()));
-            channel.sweep();
+            // A code may tip because the scale was rounded, and then the scale is another.
+            changed = true;
+            for (int sweep = 0; sweep < MOST_SWEEPS && changed; sweep++) {
+                channel.rescale(TernaryWeights.storedScale(channel.fittedScale()));
+                changed = channel.sweep();
+            }
             System.arraycopy(channel.t, 0, codes, n * inputs, inputs);
             scales[n] = (float) channel.alpha;
         }

@@ -152,7 +152,9 @@ class TernaryRoundingTest {
         for (int n = 0; n < outputs; n++) {
             double one = error(h, damping, weight, outputs, n, row(nearest, n, inputs), scales[n]);
             double two = error(h, damping, weight, outputs, n, row(refined.codes(), n, inputs), refined.scales()[n]);
-            assertThat(two).isLessThanOrEqualTo(one * (1 + 1e-5));
+            double nothing = error(h, damping, weight, outputs, n, new int[inputs], 1);
+            // Storing a scale in half precision may cost 2^-22 of what it explains.
+            assertThat(two).isLessThanOrEqualTo(one * (1 + 1e-5) + 1e-6 * nothing);
             before += one;
             after += two;
             whole += error(h, damping, weight, outputs, n, row(all.codes(), n, inputs), all.scales()[n]);
