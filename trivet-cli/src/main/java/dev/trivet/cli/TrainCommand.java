@@ -26,6 +26,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -74,21 +75,22 @@ final class TrainCommand implements Callable<Integer> {
             names = "--compare-steps",
             paramLabel = "N",
             description = "Do not train: time N steps of a quantizing recipe beside N float steps of the model.")
-    int compareSteps;
+    @Nullable Integer compareSteps;
 
     @Override
     public Integer call() {
         boolean scratch = options.recipe == Recipe.FLOAT;
+        checkCompareSteps();
+        TrainingSettings settings = settings();
         Optional<VitModel> start = scratch ? Optional.empty() : Optional.of(floatModel());
         ModelConfig config = start.map(VitModel::config).orElseGet(this::config);
         LabelledImages train = split(true, config, scratch);
         LabelledImages test = split(false, config, scratch);
-        if (compareSteps > 0 && start.isPresent()) {
-            return compareSteps(start.get(), train);
+        if (compareSteps != null && start.isPresent()) {
+            return compareSteps(start.get(), settings, train, compareSteps);
         }
         Training training;
         try {
-            TrainingSettings settings = options.settings(common.threads());
             training = start.map(from -> new Training(from, settings, output))
                     .orElseGet(() -> new Training(config, settings, output));
         } catch (IllegalArgumentException e) {
@@ -139,8 +141,30 @@ final class TrainCommand implements Callable<Integer> {
         return 0;
     }
 
-    private int compareSteps(VitModel start, LabelledImages train) {
-        StepCosts costs = StepCosts.measure(start, options.settings(common.threads()), train, compareSteps);
+    private void checkCompareSteps() {
+        if (compareSteps == null) {
+            return;
+        }
+        if (compareSteps < 1) {
+            throw new BadInputException("--compare-steps " + compareSteps + " times nothing; give at least 1");
+        }
+        if (options.recipe == Recipe.FLOAT) {
+            throw new BadInputException(
+                    "--compare-steps needs a recipe that quantizes; add --recipe w8a8, tervit or ternary");
+        }
+    }
+
+    private TrainingSettings settings() {
+        int threads = common.threads();
+        try {
+            return options.settings(threads);
+        } catch (IllegalArgumentException e) {
+            throw new BadInputException(e.getMessage() + "; correct the option", e);
+        }
+    }
+
+    private int compareSteps(VitModel start, TrainingSettings settings, LabelledImages train, int steps) {
+        StepCosts costs = StepCosts.measure(start, settings, train, steps);
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("steps", costs.steps());
         fields.put("quantized_ms", costs.quantizedMillis());

@@ -5,6 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -82,6 +85,30 @@ class BadOptionTest {
                 };
         };
         CommandRun.of(arguments).refused("--threads 0", "leave it out");
+    }
+
+    /** Before model and data are opened, of which there are none here. */
+    @ParameterizedTest
+    @CsvSource({
+        "float,10,64,--compare-steps needs a recipe that quantizes,add --recipe",
+        "float,0,64,--compare-steps 0,give at least 1",
+        "ternary,0,64,--compare-steps 0,give at least 1",
+        "ternary,-3,64,--compare-steps -3,give at least 1",
+        "ternary,10,0,batch size 0 is out of range,correct the option",
+        "ternary,,0,batch size 0 is out of range,correct the option",
+        "float,,0,batch size 0 is out of range,correct the option",
+    })
+    void trainNamesTheOption(
+            String recipe, @Nullable String compareSteps, String batch, String problem, String mend) {
+        Path absent = temp.resolve("absent");
+        Path output = temp.resolve("out");
+        List<Object> words = new ArrayList<>(
+                List.of("train", absent, "--data", absent, "-o", output, "--recipe", recipe, "--batch", batch));
+        if (compareSteps != null) {
+            words.add("--compare-steps=" + compareSteps);
+        }
+        CommandRun.of(words.toArray()).refused(problem, mend);
+        assertThat(output).doesNotExist();
     }
 
     @Test
