@@ -7,6 +7,7 @@ import dev.trivet.data.LabelledImages;
 import dev.trivet.model.ModelConfig;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashSet;
 import java.util.List;
 
 /**
@@ -26,27 +27,50 @@ final class PackedDataset {
 
     /** The test split, classes named as the model names them. */
     static LabelledImages test(Path root, ModelConfig config) {
-        LabelledImages images = CifarImages.isIn(root) ? CifarImages.test(root) : IdxImages.test(root, config.labels());
-        return checked(root, images, config);
+        return CifarImages.isIn(root)
+                ? cifar(root, CifarImages.test(root), config)
+                : idx(root, IdxImages.test(root, config.labels()), config);
     }
 
     /** The training split, classes named as the model names them. */
     static LabelledImages train(Path root, ModelConfig config) {
-        LabelledImages images =
-                CifarImages.isIn(root) ? CifarImages.train(root) : IdxImages.train(root, config.labels());
-        return checked(root, images, config);
+        return CifarImages.isIn(root)
+                ? cifar(root, CifarImages.train(root), config)
+                : idx(root, IdxImages.train(root, config.labels()), config);
     }
 
-    private static LabelledImages checked(Path root, LabelledImages images, ModelConfig config) {
-        int classes = images.classNames().size();
-        if (classes > config.geometry().classes()) {
+    /** The files name their ten classes in one order, which must be the model's. Other words for the classes are let be. */
+    private static LabelledImages cifar(Path root, LabelledImages images, ModelConfig config) {
+        List<String> names = images.classNames();
+        if (names.size() != config.geometry().classes()) {
+            throw wrongCount(root, names.size(), config);
+        }
+        List<String> labels = config.labels();
+        if (!labels.equals(names) && new HashSet<>(labels).equals(new HashSet<>(names))) {
             throw new BadInputException(
                     root,
-                    "has " + classes + " classes where the model has "
-                            + config.geometry().classes(),
-                    "give a model of this task");
+                    "numbers its classes " + String.join(", ", names) + " where the model has the order "
+                            + String.join(", ", labels),
+                    "give the images in folders that bear the names of their classes");
         }
         return images;
+    }
+
+    /** The files do not say how many classes there are, only which numbers are used. */
+    private static LabelledImages idx(Path root, LabelledImages images, ModelConfig config) {
+        int classes = images.classNames().size();
+        if (classes > config.geometry().classes()) {
+            throw wrongCount(root, classes, config);
+        }
+        return images;
+    }
+
+    private static BadInputException wrongCount(Path root, int classes, ModelConfig config) {
+        return new BadInputException(
+                root,
+                "has " + classes + " classes where the model has "
+                        + config.geometry().classes(),
+                "give a model of this task");
     }
 
     /** The training split; labels are numbers. */
