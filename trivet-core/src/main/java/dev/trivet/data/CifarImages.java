@@ -6,7 +6,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 
@@ -48,21 +47,32 @@ public final class CifarImages implements LabelledImages {
     }
 
     /**
-     * The training part, as many of its five files as there are.
+     * The training part: its five files, or the first few of them where the others were left away.
      *
-     * @throws BadInputException if there is none or one is bad
+     * @throws BadInputException if there is none, one is missing before the last there is, or one is bad
      */
     public static CifarImages train(Path folder) {
-        List<Path> files = new ArrayList<>();
-        IntStream.rangeClosed(1, TRAINING_FILES)
+        List<Path> files = IntStream.rangeClosed(1, TRAINING_FILES)
                 .mapToObj(number -> folder.resolve("data_batch_" + number + ".bin"))
-                .filter(Files::isRegularFile)
-                .forEach(files::add);
-        if (files.isEmpty()) {
+                .toList();
+        int last = TRAINING_FILES;
+        while (last > 0 && !Files.isRegularFile(files.get(last - 1))) {
+            last--;
+        }
+        if (last == 0) {
             throw new BadInputException(
                     folder, "holds no data_batch_1.bin", "give the folder with CIFAR-10's binary version");
         }
-        return new CifarImages(files);
+        Path lastFile = files.get(last - 1);
+        for (Path file : files.subList(0, last)) {
+            if (!Files.isRegularFile(file)) {
+                throw new BadInputException(
+                        file,
+                        "does not exist though " + lastFile.getFileName() + " does",
+                        "copy CIFAR-10's binary version again");
+            }
+        }
+        return new CifarImages(files.subList(0, last));
     }
 
     /**

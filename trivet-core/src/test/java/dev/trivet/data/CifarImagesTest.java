@@ -49,6 +49,22 @@ class CifarImagesTest {
     }
 
     @Test
+    void refusesAGapInTheTrainingFiles() throws IOException {
+        for (int number : new int[] {1, 2, 4, 5}) {
+            write("data_batch_" + number + ".bin", number);
+        }
+        assertThatThrownBy(() -> CifarImages.train(folder))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("data_batch_3.bin: does not exist though data_batch_5.bin does");
+        write("data_batch_3.bin", 3);
+        assertThat(CifarImages.train(folder).size()).isEqualTo(5);
+        Files.delete(folder.resolve("data_batch_1.bin"));
+        assertThatThrownBy(() -> CifarImages.train(folder))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("data_batch_1.bin: does not exist");
+    }
+
+    @Test
     void refusesWhatIsNotCifar10() throws IOException {
         assertThat(CifarImages.isIn(folder)).isFalse();
         assertThatThrownBy(() -> CifarImages.train(folder))
