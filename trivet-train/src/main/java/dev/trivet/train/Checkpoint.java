@@ -15,7 +15,7 @@ import java.util.TreeMap;
  * and where it stood. One safetensors file, replaced as a whole at the end of each epoch. It also says what was trained,
  * on what and how ({@link #identity}); nothing else may go on from it.
  *
- * @param identity what must be the same on resuming, by the name a message gives it: model, data, settings
+ * @param identity what must be the same on resuming, by the name a message gives it: model, data, settings, float model
  * @param precision the precision in use, which {@link Precision#AUTO} must not choose anew
  * @param stage the {@link Stage} it is in, from 0
  * @param epochs epochs of the stage done
@@ -66,7 +66,8 @@ record Checkpoint(
             for (Map.Entry<String, String> part : new TreeMap<>(identity).entrySet()) {
                 String found = metadata.get(IDENTITY + part.getKey());
                 if (found == null) {
-                    throw new BadInputException(file, "is not a checkpoint of a training", REMEDY);
+                    throw new BadInputException(
+                            file, "is not a checkpoint of a training that says its " + part.getKey(), REMEDY);
                 }
                 if (!found.equals(part.getValue())) {
                     throw new BadInputException(

@@ -97,6 +97,7 @@ public final class Training {
         identity.put("model", config.geometry() + " " + config.preprocessing());
         identity.put("data", train.size() + " images, SHA-256 " + train.digest());
         identity.put("settings", settings.identity());
+        start.ifPresent(model -> identity.put("float model", "SHA-256 " + ParameterDigest.of(model)));
         return identity;
     }
 
