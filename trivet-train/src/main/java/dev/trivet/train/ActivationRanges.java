@@ -226,6 +226,11 @@ final class ActivationRanges implements AutoCloseable {
         refresh();
     }
 
+    /** Drops what all observers saw since the last time. */
+    void forget() {
+        observers.forEach(Observer::reset);
+    }
+
     private void move(int at, float seen, double decay) {
         float before = ranges.get(at);
         if (Float.isFinite(seen)) {

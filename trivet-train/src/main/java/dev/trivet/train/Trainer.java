@@ -88,6 +88,16 @@ final class Trainer implements AutoCloseable {
         precision = settings.precision();
     }
 
+    /** The precision in use; {@link Precision#AUTO} before the first epoch has chosen. */
+    Precision precision() {
+        return precision;
+    }
+
+    /** Goes on in the precision of the stage before. */
+    void precision(Precision chosen) {
+        precision = chosen;
+    }
+
     /** Epochs of this stage. */
     int epochsDone() {
         return epochsDone;
@@ -154,6 +164,8 @@ final class Trainer implements AutoCloseable {
                 best[i] = Math.min(best[i], System.nanoTime() - start);
             }
         }
+        // Else the first step would learn ranges from both formats, and more from them than a resumed training does.
+        model.ranges().ifPresent(ActivationRanges::forget);
         precision = best[1] < best[0] ? Precision.BF16 : Precision.FP32;
         listener.note(String.format(
                 Locale.ROOT,

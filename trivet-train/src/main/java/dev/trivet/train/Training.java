@@ -101,9 +101,9 @@ public final class Training {
         return identity;
     }
 
-    /** Weights and ranges that a stage leaves to the next. */
+    /** What a stage leaves to the next: weights, ranges, and the precision, which is chosen once so that a training broken off repeats. */
     @SuppressWarnings("ArrayRecordComponent") // state, never compared
-    private record Legacy(float[] weights, float[] ranges) {}
+    private record Legacy(float[] weights, float[] ranges, Precision precision) {}
 
     /** One run of the training. */
     private final class Run {
@@ -160,10 +160,11 @@ public final class Training {
                                 identity,
                                 checkpointFile,
                                 listener)) {
+                            legacy.ifPresent(former -> trainer.precision(former.precision()));
                             here.ifPresent(trainer::resume);
                             here.ifPresent(_ -> log.keep(stage.before() + trainer.epochsDone()));
                             accuracy = run(stage, model, trainer);
-                            legacy = Optional.of(trainer.withAverage(() -> legacy(model)));
+                            legacy = Optional.of(trainer.withAverage(() -> legacy(model, trainer.precision())));
                         }
                     }
                 }
@@ -228,10 +229,11 @@ public final class Training {
         }
     }
 
-    private static Legacy legacy(TrainableModel model) {
+    private static Legacy legacy(TrainableModel model, Precision precision) {
         return new Legacy(
                 copy(model.parameters().values()),
-                model.ranges().map(ranges -> copy(ranges.values())).orElseGet(() -> new float[0]));
+                model.ranges().map(ranges -> copy(ranges.values())).orElseGet(() -> new float[0]),
+                precision);
     }
 
     private static float[] copy(org.bytedeco.pytorch.Tensor tensor) {
