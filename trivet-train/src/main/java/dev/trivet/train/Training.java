@@ -174,6 +174,10 @@ public final class Training {
 
         private double run(Stage stage, TrainableModel model, Trainer trainer) {
             double accuracy = Double.NaN;
+            if (trainer.epochsDone() == stage.epochs()) {
+                // The checkpoint outlives a model file that was lost.
+                trainer.withAverage(() -> write(stage, model));
+            }
             while (trainer.epochsDone() < stage.epochs()) {
                 long start = System.nanoTime();
                 Trainer.EpochResult result = trainer.epoch();
