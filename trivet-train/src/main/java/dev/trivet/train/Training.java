@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 
 /**
  * Trains a model by a {@link Recipe}, in one or two {@link Stage}s. The output folder holds, after each epoch, {@code log.csv} and
@@ -73,7 +74,7 @@ public final class Training {
      *
      * @param resume whether to go on from the output folder's checkpoint; without it the folder must not hold one
      * @return share of the test images classified correctly at the end, as the training computes it
-     * @throws BadInputException if the data do not fit the model, the output cannot be written, there is no checkpoint to
+     * @throws BadInputException if the data do not fit the model, the classes of the two sets differ, the output cannot be written, there is no checkpoint to
      *     resume or it belongs to another training, or the training diverges
      */
     public double run(LabelledImages train, LabelledImages test, boolean resume, TrainingListener listener) {
@@ -85,11 +86,35 @@ public final class Training {
             throw new BadInputException(
                     checkpointFile, "is there from an earlier training", "resume it or name an empty output folder");
         }
+        requireSameClasses(train.classNames(), test.classNames());
         ImageSet trainImages = ImageSet.of(train, config.geometry(), config.preprocessing());
         ImageSet testImages = ImageSet.of(test, config.geometry(), config.preprocessing());
         Torch.load();
         Run run = new Run(trainImages, testImages, train.classNames(), identity(trainImages), checkpointFile, listener);
         return run.all(resume ? Optional.of(Checkpoint.read(checkpointFile, run.identity())) : Optional.empty());
+    }
+
+    /** Folders are numbered in the order of their names, so that one more or less moves all labels behind it. */
+    private static void requireSameClasses(List<String> train, List<String> test) {
+        if (train.equals(test) || (isNumbered(train) && isNumbered(test))) {
+            return;
+        }
+        int at = 0;
+        while (at < Math.min(train.size(), test.size()) && train.get(at).equals(test.get(at))) {
+            at++;
+        }
+        throw new BadInputException("class " + at + " is " + name(train, at) + " of the " + train.size()
+                + " classes of the training images but " + name(test, at) + " of the " + test.size()
+                + " of the test images; give both the same class folders");
+    }
+
+    /** Whether the classes bear their own numbers, as those of label files without names do, which need not use the last ones. */
+    private static boolean isNumbered(List<String> names) {
+        return IntStream.range(0, names.size()).allMatch(i -> names.get(i).equals(String.valueOf(i)));
+    }
+
+    private static String name(List<String> names, int at) {
+        return at < names.size() ? names.get(at) : "none";
     }
 
     private Map<String, String> identity(ImageSet train) {
