@@ -50,6 +50,15 @@ final class QuantizedWeights {
             WeightQuantizer quantizer,
             Optional<ChannelAffine> input,
             float[] values) {
+        boolean isFinite(FloatBuffer latent) {
+            for (int i = offset; i < offset + values.length; i++) {
+                if (!Float.isFinite(latent.get(i))) {
+                    return false;
+                }
+            }
+            return true;
+        }
+
         WeightQuantizer.Codes quantize(FloatBuffer latent) {
             latent.get(offset, values);
             input.ifPresent(change -> {
@@ -110,11 +119,15 @@ final class QuantizedWeights {
      * Writes the weights to compute with.
      *
      * @param latent {@code [parameters]}
-     * @param used {@code [parameters]}; parameters that are not quantized are copied
+     * @param used {@code [parameters]}; parameters that are not quantized are copied, and so is a matrix with a value that is not
+     *     finite, which codes could not show, so that the loss does
      */
     void forward(FloatBuffer latent, FloatBuffer used) {
         used.put(0, latent, 0, latent.capacity());
         for (Matrix matrix : matrices) {
+            if (!matrix.isFinite(latent)) {
+                continue;
+            }
             WeightQuantizer.Codes quantized = matrix.quantize(latent);
             float[] values = matrix.values();
             int inputs = matrix.layer().inputs();
