@@ -1,6 +1,7 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
+import dev.trivet.format.Provenance;
 import java.io.PrintWriter;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -27,7 +28,7 @@ import picocli.CommandLine.Command;
             ExportCommand.class
         })
 public final class TrivetCommand {
-    static final String VERSION = "0.1.0";
+    static final String VERSION = Provenance.VERSION;
 
     static final class Version implements CommandLine.IVersionProvider {
         @Override

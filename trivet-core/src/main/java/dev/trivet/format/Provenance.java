@@ -16,6 +16,9 @@ import tools.jackson.databind.json.JsonMapper;
  * @param report a JSON object, kept to the letter: what the search found (sensitivities, chosen bits, reasons)
  */
 public record Provenance(Map<String, String> facts, Optional<String> plan, Optional<String> report) {
+    /** Version of this software, for the fact {@code tool}. */
+    public static final String VERSION = "0.1.0";
+
     private static final JsonMapper JSON = new JsonMapper();
 
     /** @throws IllegalArgumentException if a document is no JSON object */

@@ -35,6 +35,7 @@ final class QuantizedExport {
      *
      * @param classNames the model's classes
      * @param identity what was trained, on what and how
+     * @param settings that it was trained with
      * @return {@code file}
      */
     static Path write(
@@ -42,9 +43,13 @@ final class QuantizedExport {
             ModelConfig config,
             List<String> classNames,
             TrainableModel trained,
-            Map<String, String> identity) {
+            Map<String, String> identity,
+            TrainingSettings settings) {
         Map<String, String> facts = new HashMap<>();
-        identity.forEach((name, value) -> facts.put("training " + name, value));
+        identity.forEach((name, value) -> facts.put("training_" + name.replace(' ', '_'), value));
+        facts.put("tool", "trivet " + Provenance.VERSION + " train");
+        facts.put("seed", String.valueOf(settings.seed()));
+        facts.put("threads", String.valueOf(settings.threads()));
         VitModel model = model(config, trained);
         boolean named = classNames.size() == config.geometry().classes();
         QuantizedModelFile.write(file, named ? model.withLabels(classNames) : model, new Provenance(facts));

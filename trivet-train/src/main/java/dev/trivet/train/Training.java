@@ -230,7 +230,7 @@ public final class Training {
                         .write(model.parameters().weights());
                 return output;
             }
-            return QuantizedExport.write(output.resolve(QUANTIZED), config, classNames, model, identity);
+            return QuantizedExport.write(output.resolve(QUANTIZED), config, classNames, model, identity, settings);
         }
 
         /** The float model, where something is learned from it. */
