@@ -12,6 +12,7 @@ import dev.trivet.model.VitConfig;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.quant.TernaryWeights;
 import java.nio.FloatBuffer;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
@@ -35,6 +36,27 @@ class FakeQuantizationTest {
         float[] values = new float[Math.toIntExact(tensor.numel())];
         Torch.floats(tensor).get(values);
         return values;
+    }
+
+    /** As what steps see that only measure. */
+    @Test
+    void forgetsWhatObserversSaw() {
+        String operand = "blocks.0.attn.qkv";
+        try (PointerScope _ = new PointerScope();
+                ActivationRanges ranges = new ActivationRanges(TINY)) {
+            ActivationRanges.Observer observer = ranges.observer();
+            observer.see(operand, tensor(-100, 200));
+            ranges.forget();
+            observer.see(operand, tensor(-1, 2));
+            ranges.update(0);
+            List<Float> known = new ArrayList<>();
+            for (float value : values(ranges.values())) {
+                if (!Float.isNaN(value)) {
+                    known.add(value);
+                }
+            }
+            assertThat(known).containsExactly(-1f, 2f);
+        }
     }
 
     /** Steps of 0.5 from -64 to 63.5; 0.25 and 0.75 lie half way, between 0 and 1 and between 1 and 2: to the even one. */

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.trivet.BadInputException;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.kernel.KernelSelection;
 import dev.trivet.model.FloatCheckpoint;
@@ -28,6 +29,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.FloatBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -285,25 +287,114 @@ class QuantizedTrainingTest {
         }
     }
 
+    private static TrainingListener powerCut(int last) {
+        return new TrainingListener() {
+            @Override
+            public void epoch(EpochReport report) {
+                if (report.epoch() == last) {
+                    throw new IllegalStateException("power cut");
+                }
+            }
+        };
+    }
+
     @Test
-    void resumesBitForBitThroughTheStages() {
+    void refusesToResumeFromAnotherFloatModel() {
+        VitModel start = trainedFloat(VIT);
+        TrainingSettings settings = settings(Recipe.TERNARY, 2, false, 1);
+        assertThatThrownBy(() ->
+                        new Training(start, settings, folder.resolve("out")).run(TRAIN, TEST, false, powerCut(1)))
+                .hasMessage("power cut");
+        Map<String, float[]> floats = new HashMap<>(start.floats());
+        float[] scale = java.util.Objects.requireNonNull(floats.get("norm.weight")).clone();
+        scale[3] = Math.nextUp(scale[3]);
+        floats.put("norm.weight", scale);
+        VitModel disturbed = new VitModel(start.config(), start.linears(), start.matmuls(), floats);
+        assertThatThrownBy(() -> new Training(disturbed, settings, folder.resolve("out"))
+                        .run(TRAIN, TEST, true, new TrainingListener() {}))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("checkpoint.safetensors: comes from another float model (SHA-256 ")
+                .hasMessageContaining("resume with the same float model");
+    }
+
+    /** A weight decay of 100 per step throws the weights to infinity. */
+    @ParameterizedTest
+    @EnumSource(
+            value = Recipe.class,
+            names = {"W8A8", "TERNARY"})
+    void stopsWhenTheLossIsNoNumber(Recipe recipe) {
+        VitModel start = trainedFloat(VIT);
+        TrainingSettings wild = SmallTraining.settings(
+                recipe,
+                3,
+                new TrainingSettings.Steps(16, 1, 10, 10, 0, Double.POSITIVE_INFINITY, 0, UpdateRule.ADAMW),
+                false,
+                0,
+                7,
+                Precision.FP32,
+                1);
+        assertThatThrownBy(() -> new Training(start, wild, folder.resolve("out"))
+                        .run(TRAIN, TEST, false, new TrainingListener() {}))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("training diverged at epoch ");
+    }
+
+    /** Chosen anew, it could be another one where the training was resumed. */
+    @Test
+    void choosesThePrecisionOnceForAllStages() {
+        VitModel start = trainedFloat(VIT);
+        TrainingSettings settings = SmallTraining.settings(
+                Recipe.TERVIT,
+                2,
+                new TrainingSettings.Steps(16, 1, 3e-3, 0.05, 1, 1, 0.9, UpdateRule.MUON),
+                false,
+                0,
+                7,
+                Precision.AUTO,
+                1);
+        List<String> notes = new ArrayList<>();
+        new Training(start, settings, folder.resolve("out")).run(TRAIN, TEST, false, new TrainingListener() {
+            @Override
+            public void note(String line) {
+                notes.add(line);
+            }
+        });
+        assertThat(notes).singleElement().asString().startsWith("precision: ");
+        try (SafetensorsFile file = SafetensorsFile.open(folder.resolve("out").resolve(Training.QUANTIZED))) {
+            Map<String, String> facts =
+                    QuantizedModelFile.read(file).provenance().facts();
+            assertThat(facts)
+                    .containsOnlyKeys(
+                            "tool",
+                            "seed",
+                            "threads",
+                            "training_model",
+                            "training_data",
+                            "training_settings",
+                            "training_float_model")
+                    .containsEntry("seed", "7")
+                    .containsEntry("threads", "1");
+            assertThat(facts.get("tool")).matches("trivet [0-9.]+ train");
+        }
+    }
+
+    @Test
+    void resumesBitForBitThroughTheStages() throws IOException {
         VitModel start = trainedFloat(VIT);
         TrainingSettings settings = settings(Recipe.TERVIT, 3, true, 1);
         new Training(start, settings, folder.resolve("unbroken")).run(TRAIN, TEST, false, new TrainingListener() {});
         for (int epoch = 1; epoch < 3; epoch++) {
             int last = epoch;
             assertThatThrownBy(() -> new Training(start, settings, folder.resolve("broken"))
-                            .run(TRAIN, TEST, last > 1, new TrainingListener() {
-                                @Override
-                                public void epoch(EpochReport report) {
-                                    if (report.epoch() == last) {
-                                        throw new IllegalStateException("power cut");
-                                    }
-                                }
-                            }))
+                            .run(TRAIN, TEST, last > 1, powerCut(last)))
                     .hasMessage("power cut");
         }
         new Training(start, settings, folder.resolve("broken")).run(TRAIN, TEST, true, new TrainingListener() {});
+        Files.copy(folder.resolve("broken").resolve(Training.QUANTIZED), folder.resolve("first"));
+        Files.delete(folder.resolve("broken").resolve(Training.QUANTIZED));
+        new Training(start, settings, folder.resolve("broken")).run(TRAIN, TEST, true, new TrainingListener() {});
+        assertThat(folder.resolve("broken").resolve(Training.QUANTIZED))
+                .hasSameBinaryContentAs(folder.resolve("first"));
         for (String file : List.of(Training.QUANTIZED, "checkpoint.safetensors")) {
             assertThat(folder.resolve("broken").resolve(file))
                     .hasSameBinaryContentAs(folder.resolve("unbroken").resolve(file));

@@ -73,6 +73,17 @@ class QuantizedWeightsTest {
         assertThat((double) scale).isCloseTo(9.5 / 6, within(1e-3));
     }
 
+    /** Codes could not show them: 8 bits would make NaN a zero. */
+    @Test
+    void leavesAMatrixAsItIsWhereAValueIsNotFinite() {
+        for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY}) {
+            for (String name : List.of("blocks.0.attn.proj.weight", "head.weight", "patch_embed.proj.weight")) {
+                assertThat(forward(BY_CHANNEL, name, 1, bad, 0.3f)).containsExactly(1, bad, 0.3f);
+                forward(BY_CHANNEL, name, 0, 0, 0);
+            }
+        }
+    }
+
     /** Largest 1.27: steps of 0.01. */
     @Test
     void keepsEightBitsOfTheHead() {

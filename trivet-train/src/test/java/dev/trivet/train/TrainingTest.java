@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.trivet.BadInputException;
+import dev.trivet.data.LabelledImages;
+import dev.trivet.image.RgbImage;
 import dev.trivet.model.FloatCheckpoint;
 import dev.trivet.model.Geometry;
 import dev.trivet.model.Interpolation;
@@ -260,9 +262,55 @@ class TrainingTest {
         List<String> log = Files.readAllLines(folder.resolve("broken/log.csv"));
         assertThat(withoutSeconds(log))
                 .isEqualTo(withoutSeconds(Files.readAllLines(folder.resolve("unbroken/log.csv"))));
-        // A finished training has nothing left to do but to say how good the model is.
+        // A finished training has nothing left to do but to say how good the model is, and to write it if it was lost.
+        Files.delete(folder.resolve("broken/model.safetensors"));
         assertThat(training(geometry, settings, "broken").run(TRAIN, TEST, true, silent()))
                 .isEqualTo(accuracy);
+        assertThat(folder.resolve("broken/model.safetensors"))
+                .hasSameBinaryContentAs(folder.resolve("unbroken/model.safetensors"));
+    }
+
+    /** Images whose classes have other names. */
+    private record Renamed(LabelledImages images, List<String> classNames) implements LabelledImages {
+        @Override
+        public int size() {
+            return images.size();
+        }
+
+        @Override
+        public int label(int index) {
+            return images.label(index);
+        }
+
+        @Override
+        public String name(int index) {
+            return images.name(index);
+        }
+
+        @Override
+        public RgbImage read(int index) {
+            return images.read(index);
+        }
+    }
+
+    @Test
+    void refusesTestImagesOfOtherClasses() {
+        for (List<String> names : List.of(List.of("above", "middle", "right"), List.of("above"))) {
+            assertThatThrownBy(() ->
+                            training(settings(1), "out").run(TRAIN, new Renamed(TEST, names), false, silent()))
+                    .isInstanceOf(BadInputException.class)
+                    .hasMessageContaining("class 1 is left of the 3 classes of the training images but "
+                            + (names.size() == 1 ? "none of the 1" : "middle of the 3"))
+                    .hasMessageContaining("same class folders");
+        }
+        assertThat(folder.resolve("out")).doesNotExist();
+        // Label files without names, of which one does not use the last number.
+        training(settings(1), "out")
+                .run(
+                        new Renamed(TRAIN, List.of("0", "1", "2")),
+                        new Renamed(TEST, List.of("0", "1", "2", "3")),
+                        false,
+                        silent());
     }
 
     private static List<String> withoutSeconds(List<String> log) {
