@@ -75,7 +75,8 @@ final class TrainCommand implements Callable<Integer> {
             names = "--compare-steps",
             paramLabel = "N",
             description = "Do not train: time N steps of a quantizing recipe beside N float steps of the model.")
-    @Nullable Integer compareSteps;
+    @Nullable
+    Integer compareSteps;
 
     @Override
     public Integer call() {

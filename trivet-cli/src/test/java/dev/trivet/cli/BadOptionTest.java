@@ -98,8 +98,7 @@ class BadOptionTest {
         "ternary,,0,batch size 0 is out of range,correct the option",
         "float,,0,batch size 0 is out of range,correct the option",
     })
-    void trainNamesTheOption(
-            String recipe, @Nullable String compareSteps, String batch, String problem, String mend) {
+    void trainNamesTheOption(String recipe, @Nullable String compareSteps, String batch, String problem, String mend) {
         Path absent = temp.resolve("absent");
         Path output = temp.resolve("out");
         List<Object> words = new ArrayList<>(

@@ -33,8 +33,7 @@ class PackedDatasetTest {
     }
 
     private static ModelConfig config(int classes, List<String> labels) {
-        VitConfig geometry =
-                new VitConfig(32, 8, 3, 16, 1, 2, 32, classes, Pooling.TOKEN, true, false, true, 1e-6f);
+        VitConfig geometry = new VitConfig(32, 8, 3, 16, 1, 2, 32, classes, Pooling.TOKEN, true, false, true, 1e-6f);
         Preprocessing preprocessing = new Preprocessing(
                 32, 32, Interpolation.BICUBIC, Preprocessing.IMAGENET_MEAN, Preprocessing.IMAGENET_STD);
         return new ModelConfig("vit_tiny_patch16_224", geometry, preprocessing, labels);

@@ -302,11 +302,12 @@ class QuantizedTrainingTest {
     void refusesToResumeFromAnotherFloatModel() {
         VitModel start = trainedFloat(VIT);
         TrainingSettings settings = settings(Recipe.TERNARY, 2, false, 1);
-        assertThatThrownBy(() ->
-                        new Training(start, settings, folder.resolve("out")).run(TRAIN, TEST, false, powerCut(1)))
+        assertThatThrownBy(
+                        () -> new Training(start, settings, folder.resolve("out")).run(TRAIN, TEST, false, powerCut(1)))
                 .hasMessage("power cut");
         Map<String, float[]> floats = new HashMap<>(start.floats());
-        float[] scale = java.util.Objects.requireNonNull(floats.get("norm.weight")).clone();
+        float[] scale =
+                java.util.Objects.requireNonNull(floats.get("norm.weight")).clone();
         scale[3] = Math.nextUp(scale[3]);
         floats.put("norm.weight", scale);
         VitModel disturbed = new VitModel(start.config(), start.linears(), start.matmuls(), floats);

@@ -296,8 +296,7 @@ class TrainingTest {
     @Test
     void refusesTestImagesOfOtherClasses() {
         for (List<String> names : List.of(List.of("above", "middle", "right"), List.of("above"))) {
-            assertThatThrownBy(() ->
-                            training(settings(1), "out").run(TRAIN, new Renamed(TEST, names), false, silent()))
+            assertThatThrownBy(() -> training(settings(1), "out").run(TRAIN, new Renamed(TEST, names), false, silent()))
                     .isInstanceOf(BadInputException.class)
                     .hasMessageContaining("class 1 is left of the 3 classes of the training images but "
                             + (names.size() == 1 ? "none of the 1" : "middle of the 3"))
