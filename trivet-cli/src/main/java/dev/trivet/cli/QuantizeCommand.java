@@ -6,6 +6,7 @@ import dev.trivet.cli.report.ReportInput;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
+import dev.trivet.ptq.Quantization;
 import dev.trivet.ptq.QuantizationPlan;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -194,13 +195,18 @@ final class QuantizeCommand implements Callable<Integer> {
     private void quantize(
             ModelFile file, Kernels kernels, QuantizationPlan plan, CalibrationSample sample, Path target) {
         QuantizationRun run = new QuantizationRun(common, file, kernels, method, mixed, plan, sample, target);
+        Quantization quantization = run.quantization(plan);
+        long bound = quantization.memoryBound();
+        if (mixed.mixed) {
+            bound = Math.max(bound, quantization.sensitivityMemoryBound());
+        }
         common.err()
                 .printf(
                         Locale.ROOT,
                         "%d calibration images; the search takes up to %d MB of memory beside the model, whatever their"
                                 + " number%n",
                         sample.size(),
-                        run.quantization(plan).memoryBound() >> 20);
+                        bound >> 20);
         try (Progress progress = new Progress(common.err())) {
             run.run(resume, progress);
         }

@@ -2,6 +2,7 @@ package dev.trivet.ptq;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.Geometry;
+import dev.trivet.model.LinearLayer;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import java.util.function.Consumer;
@@ -105,11 +106,36 @@ public record Quantization(
 
     /** Upper bound of the memory that {@link #run} takes beside the model, bytes, whatever the number of images. */
     public long memoryBound() {
+        // Per thread two sessions with their buffers, and one of the float model's tail where errors are weighed by it.
+        boolean weighed = settings instanceof TrivetSettings;
         return 2 * TokenStore.IN_MEMORY
-                + search(plan, settings, new TokenGains(model, settings.threads()), choice -> {})
-                        .memoryBound(model.geometry())
-                // Per thread: two sessions with their buffers.
-                + 2L * settings.threads() * sessionBytes(model.geometry());
+                + searchBytes()
+                + (weighed ? tailBytes() : 0)
+                + (weighed ? 3L : 2L) * settings.threads() * sessionBytes(model.geometry());
+    }
+
+    /** The same of {@link #sensitivity}, which runs several searches at a time and keeps the outputs that they are compared with. */
+    public long sensitivityMemoryBound() {
+        int searches = SensitivityRun.atOnce(settings.threads());
+        int workers = settings.threads() + Math.max(settings.threads(), searches);
+        return (2 + SensitivityRun.STORES + 2L * searches) * TokenStore.IN_MEMORY
+                + searches * searchBytes()
+                + (1L + searches) * tailBytes()
+                + 3L * workers * sessionBytes(model.geometry());
+    }
+
+    private long searchBytes() {
+        return search(plan, settings, new TokenGains(model, settings.threads()), choice -> {})
+                .memoryBound(model.geometry());
+    }
+
+    /** A tail holds the weights of what follows a unit a second time, as kernels read them: at most those of the whole model. */
+    private long tailBytes() {
+        long values = 0;
+        for (LinearLayer layer : model.linears().values()) {
+            values += (long) layer.outputs() * layer.inputs();
+        }
+        return Float.BYTES * values;
     }
 
     private static long sessionBytes(Geometry geometry) {

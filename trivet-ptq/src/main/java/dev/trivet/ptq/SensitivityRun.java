@@ -30,6 +30,9 @@ import java.util.function.Function;
 final class SensitivityRun {
     private static final int AT_ONCE = 2;
 
+    /** Stores of a block's float outputs: attention maps and what both modules give. */
+    static final int STORES = 3;
+
     private final VitModel model;
     private final Geometry geometry;
     private final Kernels kernels;
@@ -74,6 +77,11 @@ final class SensitivityRun {
         modules = BlockModule.of(geometry, base);
     }
 
+    /** How many searches run at the same time. */
+    static int atOnce(int threads) {
+        return Math.min(threads, AT_ONCE);
+    }
+
     /** The first images of more. */
     private record First(CalibrationImages all, int size) implements CalibrationImages {
         @Override
@@ -85,7 +93,7 @@ final class SensitivityRun {
     ModuleSensitivity measure() {
         List<ModuleSensitivity.Module> measured = new ArrayList<>();
         List<SearchUnit> units = SearchUnit.of(geometry);
-        int atOnce = Math.min(threads, AT_ONCE);
+        int atOnce = atOnce(threads);
         try (SearchState walk =
                         new SearchState(model, model, kernels, images, threads, SearchProgress.silent(geometry));
                 ExecutorService pool = Executors.newFixedThreadPool(atOnce)) {

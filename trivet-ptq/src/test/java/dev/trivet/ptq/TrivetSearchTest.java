@@ -465,6 +465,9 @@ class TrivetSearchTest {
         long many = quantization(model, uniform(model, 4, 4), noise(model, 1_000_000), TrivetSettings.defaults(0, 1))
                 .memoryBound();
         assertThat(one).isPositive().isEqualTo(many);
+        Quantization two = quantization(model, uniform(model, 4, 4), noise(model, 1), TrivetSettings.defaults(0, 2));
+        // Two searches at a time, each with stores of its own, beside those of the float walk.
+        assertThat(two.sensitivityMemoryBound() - two.memoryBound()).isGreaterThan(7 * TokenStore.IN_MEMORY);
         // Each of the four stores holds at most so much: the tokens of both models, a layer's inputs and outputs.
         assertThat(one).isGreaterThan(4 * TokenStore.IN_MEMORY);
         assertThat(quantization(model, uniform(model, 4, 4), noise(model, 1), TrivetSettings.defaults(0, 8))
