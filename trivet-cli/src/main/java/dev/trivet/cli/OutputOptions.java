@@ -78,7 +78,14 @@ class OutputOptions {
     Kernels kernels() {
         KernelSelection selection = KernelSelection.get();
         err().println("kernels: " + selection.sentence());
-        return packedWeights ? selection.kernels().packingWeights() : selection.kernels();
+        if (!packedWeights) {
+            return selection.kernels();
+        }
+        Kernels packing = selection.kernels().packingWeights();
+        if (packing == selection.kernels()) {
+            err().println("--packed-weights changes nothing: these kernels have no packed form");
+        }
+        return packing;
     }
 
     static String json(Map<String, ?> fields) {
