@@ -12,7 +12,7 @@ import java.util.List;
 
 /**
  * A folder with many images in a file, which number their classes: the four files of MNIST's layout, plain or gzip, {@code train-} and
- * {@code t10k-} images and labels; or CIFAR-10's binary version.
+ * {@code t10k-} images and labels; or CIFAR-10's.
  */
 final class PackedDataset {
     private PackedDataset() {}
@@ -71,6 +71,13 @@ final class PackedDataset {
                 "has " + classes + " classes where the model has "
                         + config.geometry().classes(),
                 "give a model of this task");
+    }
+
+    /** Names of the classes that the files number; the numbers themselves where nothing names them. */
+    static List<String> classNames(Path root) {
+        return CifarImages.isIn(root)
+                ? CifarImages.CLASSES
+                : IdxImages.train(root, List.of()).classNames();
     }
 
     /** The training split; labels are numbers. */

