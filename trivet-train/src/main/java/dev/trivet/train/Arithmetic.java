@@ -5,9 +5,11 @@ import static org.bytedeco.pytorch.global.torch.scaled_dot_product_attention;
 import dev.trivet.model.ModelUnit;
 import java.util.Optional;
 import org.bytedeco.pytorch.DoubleOptional;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.DeviceType;
 
 /**
  * How a model's products compute: its linear layers and the two products of attention. Everything that is quantized in the deployed model
@@ -32,7 +34,8 @@ interface Arithmetic {
     Tensor linear(String name, Tensor input, Tensor weight, Optional<Tensor> bias);
 
     /**
-     * Attention within groups, {@code softmax(query key^T / sqrt(headWidth) + bias) value}.
+     * Attention within groups, {@code softmax(query key^T / sqrt(headWidth) + bias) value}. With autocast to bfloat16 it is two products
+     * with a softmax between them: PyTorch's fused attention is the faster one in float32 and several times slower in bfloat16 (2.10, CPU).
      *
      * @param unit whose attention it is
      * @param query {@code [batch, groups * heads, groupTokens, headWidth]}; {@code key} and {@code value} alike
@@ -40,6 +43,9 @@ interface Arithmetic {
      * @return shaped as {@code query}
      */
     default Tensor attention(ModelUnit.Block unit, Tensor query, Tensor key, Tensor value, Optional<Tensor> bias) {
+        if (torch.is_autocast_enabled(DeviceType.CPU)) {
+            return attentionWeights(unit, query, key, bias).matmul(value);
+        }
         return scaled_dot_product_attention(
                 query,
                 key,
@@ -49,6 +55,12 @@ interface Arithmetic {
                 false,
                 new DoubleOptional(),
                 false);
+    }
+
+    /** The weights of attention, {@code softmax(query key^T / sqrt(headWidth) + bias)}, {@code [batch, groups * heads, groupTokens, groupTokens]}. */
+    static Tensor attentionWeights(ModelUnit.Block unit, Tensor query, Tensor key, Optional<Tensor> bias) {
+        Tensor scores = query.mul(new Scalar(1 / Math.sqrt(unit.headWidth()))).matmul(key.transpose(-2, -1));
+        return (bias.isPresent() ? scores.add(bias.get()) : scores).softmax(-1);
     }
 
     /** Ranges of quantized activations; empty where nothing is quantized. */

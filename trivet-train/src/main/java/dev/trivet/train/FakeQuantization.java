@@ -36,8 +36,7 @@ final class FakeQuantization implements Arithmetic {
     public Tensor attention(ModelUnit.Block unit, Tensor query, Tensor key, Tensor value, Optional<Tensor> bias) {
         Tensor left = operand(ActivationRanges.left(unit.scores()), query);
         Tensor right = operand(ActivationRanges.right(unit.scores()), key);
-        Tensor scores = left.mul(new Scalar(1 / Math.sqrt(unit.headWidth()))).matmul(right.transpose(-2, -1));
-        Tensor weights = (bias.isPresent() ? scores.add(bias.get()) : scores).softmax(-1);
+        Tensor weights = Arithmetic.attentionWeights(unit, left, right, bias);
         Tensor mixed = operand(ActivationRanges.left(unit.mixing()), weights);
         return mixed.matmul(operand(ActivationRanges.right(unit.mixing()), value));
     }
