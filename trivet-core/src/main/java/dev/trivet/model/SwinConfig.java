@@ -152,6 +152,24 @@ public record SwinConfig(
     }
 
     @Override
+    public SwinConfig withClasses(int number) {
+        return new SwinConfig(
+                imageSize,
+                patchSize,
+                channels,
+                width,
+                depths,
+                heads,
+                window,
+                mlpRatio,
+                number,
+                qkvBias,
+                absolutePositions,
+                padding,
+                layerNormEpsilon);
+    }
+
+    @Override
     public List<ModelUnit> units() {
         List<ModelUnit> units = new ArrayList<>();
         units.add(new ModelUnit.Embedding(new TokenShape(channels, imageSize * imageSize), tokens(0)));

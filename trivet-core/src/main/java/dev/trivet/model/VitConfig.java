@@ -174,6 +174,26 @@ public record VitConfig(
     }
 
     @Override
+    public VitConfig withClasses(int number) {
+        return new VitConfig(
+                imageSize,
+                patchSize,
+                channels,
+                width,
+                depth,
+                heads,
+                mlpWidth,
+                number,
+                pooling,
+                classToken,
+                distilled,
+                qkvBias,
+                layerNormEpsilon,
+                registers,
+                preLogits);
+    }
+
+    @Override
     public List<ModelUnit> units() {
         List<ModelUnit> units = new ArrayList<>();
         units.add(new ModelUnit.Embedding(new TokenShape(channels, imageSize * imageSize), stream()));

@@ -2,7 +2,9 @@ package dev.trivet.model;
 
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * A ViT, DeiT or Swin with its parameters, each layer float or quantized.
@@ -17,6 +19,8 @@ public record VitModel(
         Map<String, LinearLayer> linears,
         Map<String, MatmulQuantizers> matmuls,
         Map<String, float[]> floats) {
+    /** Layers with an output for each class. */
+    private static final Set<String> HEADS = Set.of(VitNames.HEAD, VitNames.DISTILLATION_HEAD, SwinNames.HEAD);
 
     /** @throws IllegalArgumentException if a parameter is missing or has the wrong size */
     public VitModel {
@@ -37,7 +41,7 @@ public record VitModel(
                 throw new IllegalArgumentException("the input of " + q.name() + " cannot be equalized at run time");
             }
         }
-        for (Map.Entry<String, java.util.List<Long>> spec : wanted.floats().entrySet()) {
+        for (Map.Entry<String, List<Long>> spec : wanted.floats().entrySet()) {
             float[] values = floats.get(spec.getKey());
             long size = spec.getValue().stream().reduce(1L, Math::multiplyExact);
             if (values == null || values.length != size) {
@@ -63,9 +67,34 @@ public record VitModel(
     }
 
     /** The same model with its classes named; an empty list leaves them unnamed. */
-    public VitModel withLabels(java.util.List<String> labels) {
+    public VitModel withLabels(List<String> labels) {
         ModelConfig named = new ModelConfig(config.architecture(), config.geometry(), config.preprocessing(), labels);
         return new VitModel(named, linears, matmuls, floats);
+    }
+
+    /**
+     * The same model for other classes, to be trained further: its heads are new and zero, so that at first it finds all classes
+     * alike, and what is below them is kept.
+     *
+     * @param labels one name per class
+     * @throws IllegalArgumentException if the model is quantized or there is no class
+     */
+    public VitModel forClasses(List<String> labels) {
+        if (isQuantized()) {
+            throw new IllegalArgumentException("the model is quantized");
+        }
+        Geometry geometry = config.geometry().withClasses(labels.size());
+        Map<String, LinearLayer> kept = new LinkedHashMap<>(linears);
+        for (VitTensors.Linear spec : VitTensors.of(geometry).linears()) {
+            if (HEADS.contains(spec.name())) {
+                float[] weight = new float[Math.multiplyExact(spec.outputs(), spec.inputs())];
+                float[] bias = new float[spec.outputs()];
+                kept.put(
+                        spec.name(), new LinearLayer.Float32(spec.name(), spec.outputs(), spec.inputs(), weight, bias));
+            }
+        }
+        ModelConfig changed = new ModelConfig(config.architecture(), geometry, config.preprocessing(), labels);
+        return new VitModel(changed, kept, matmuls, floats);
     }
 
     public Geometry geometry() {

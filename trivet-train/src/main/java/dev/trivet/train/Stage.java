@@ -28,7 +28,7 @@ record Stage(Form form, int index, int before, int epochs) {
     static List<Stage> of(TrainingSettings settings) {
         int epochs = settings.epochs();
         return switch (settings.recipe()) {
-            case FLOAT -> List.of(new Stage(Form.FLOAT, 0, 0, epochs));
+            case FLOAT, FINETUNE -> List.of(new Stage(Form.FLOAT, 0, 0, epochs));
             case W8A8 -> List.of(new Stage(Form.W8A8, 0, 0, epochs));
             case TERNARY -> List.of(new Stage(Form.TERNARY, 0, 0, epochs));
             case TERVIT -> {

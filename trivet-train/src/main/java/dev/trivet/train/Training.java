@@ -40,17 +40,15 @@ public final class Training {
             throw new IllegalArgumentException("recipe "
                     + settings.recipe().name().toLowerCase(java.util.Locale.ROOT) + " starts from a float model");
         }
-        if (config.preprocessing().resize() < config.preprocessing().imageSize()) {
-            throw new IllegalArgumentException("timm's config cannot say that images are padded");
-        }
-        TrainingOutput.requireDescribable(config.geometry(), config.preprocessing());
+        requireDescribable();
     }
 
     /**
      * A training from a float model, which for recipes that quantize is also what is learned from where the settings ask for that.
      *
      * @param output folder to write, created if missing
-     * @throws IllegalArgumentException if the model is quantized or the recipe is {@link Recipe#FLOAT}
+     * @throws IllegalArgumentException if the model is quantized or the recipe is {@link Recipe#FLOAT}; with {@link Recipe#FINETUNE} also
+     *     where timm's config cannot describe the model
      */
     public Training(VitModel start, TrainingSettings settings, Path output) {
         this(start.config(), Optional.of(start), settings, output);
@@ -60,6 +58,16 @@ public final class Training {
         if (start.isQuantized()) {
             throw new IllegalArgumentException("the model is quantized");
         }
+        if (!settings.recipe().quantizes()) {
+            requireDescribable();
+        }
+    }
+
+    private void requireDescribable() {
+        if (config.preprocessing().resize() < config.preprocessing().imageSize()) {
+            throw new IllegalArgumentException("timm's config cannot say that images are padded");
+        }
+        TrainingOutput.requireDescribable(config.geometry(), config.preprocessing());
     }
 
     private Training(ModelConfig config, Optional<VitModel> start, TrainingSettings settings, Path output) {

@@ -177,7 +177,7 @@ public record TrainingSettings(
                 labelSmoothing,
                 dropPath,
                 distillation,
-                recipe == Recipe.FLOAT ? "not quantized" : quantization.toString(),
+                recipe.quantizes() ? quantization.toString() : "not quantized",
                 seed,
                 precision);
     }
