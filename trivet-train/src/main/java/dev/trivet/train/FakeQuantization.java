@@ -9,7 +9,6 @@ import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Products of 8-bit activations, simulated in floats: each operand is rounded to what its codes stand for before it is multiplied. Weights
@@ -41,8 +40,7 @@ final class FakeQuantization implements Arithmetic {
         return mixed.matmul(operand(ActivationRanges.right(unit.mixing()), value));
     }
 
-    private Tensor operand(String name, Tensor input) {
-        Tensor x = input.scalar_type() == ScalarType.Float ? input : input.to(ScalarType.Float);
+    private Tensor operand(String name, Tensor x) {
         if (!ranges.known()) {
             observer.see(name, x);
             return x;
@@ -58,16 +56,16 @@ final class FakeQuantization implements Arithmetic {
      *
      * <pre>y = scale * round(clamp(x, low, high) / scale)      dy/dx = 1 where low &lt; x &lt; high, else 0</pre>
      *
-     * Clamping is the operation that PyTorch differentiates; its result, which the backward pass does not need, is then rounded in place:
-     * fewer passes over memory than {@code x + (y - x).detach()}, and fewer than PyTorch's own fused quantizer takes time for, which is
-     * not vectorised. The division is a multiplication by the float reciprocal, ties go to even, as in {@link ActivationQuantizer}.
+     * Clamping is the operation that PyTorch differentiates; its result, which the backward pass does not need, is then rounded in place by
+     * {@link CodeRounding}: fewer passes over memory than {@code x + (y - x).detach()}, and fewer than PyTorch's own fused quantizer takes time
+     * for, which is not vectorised. With autocast, operands that come from a product are in bfloat16 and stay so.
      */
     static Tensor round(Tensor x, ActivationQuantizer quantizer) {
         float low = (quantizer.lowest() - quantizer.zeroPoint()) * quantizer.scale();
         float high = (quantizer.highest() - quantizer.zeroPoint()) * quantizer.scale();
         Tensor y = hardtanh(x, new Scalar((double) low), new Scalar((double) high));
         try (NoGradGuard _ = new NoGradGuard()) {
-            y.mul_(new Scalar((double) quantizer.inverseScale())).round_().mul_(new Scalar((double) quantizer.scale()));
+            CodeRounding.apply(y, quantizer);
         }
         return y;
     }
