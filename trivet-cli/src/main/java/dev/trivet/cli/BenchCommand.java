@@ -24,6 +24,7 @@ import dev.trivet.onnx.OnnxRuntime;
 import dev.trivet.ptq.RangeQuantization;
 import dev.trivet.runtime.ModelExecutor;
 import dev.trivet.runtime.ModelSession;
+import dev.trivet.runtime.TrivetModel;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -198,7 +199,7 @@ final class BenchCommand implements Callable<Integer> {
 
     private FirstImage first(Lineup.Subject subject, Kernels kernels) {
         try (ModelExecutor executor = ModelExecutor.compile(subject.model(), kernels, 1);
-                ModelSession session = executor.openSession()) {
+                ModelSession session = executor.openSession(TrivetModel.defaultThreads())) {
             MemorySegment pixels = session.allocateInput();
             if (image == null) {
                 float[] made = TestImages.of(subject.model().geometry(), 1, SEED);

@@ -30,9 +30,11 @@ class BenchTest {
                 .valueStream()
                 .filter(m -> m.path("model").asString().endsWith("float32")
                         && m.path("roofline_share").asDouble() > 0)
-                .map(m -> m.path("threads") + "/" + m.path("batch") + "/" + m.path("callers"))
+                .map(m -> m.path("threads") + "/" + m.path("batch") + "/" + m.path("callers") + "x"
+                        + m.path("threads_per_call"))
                 .toList();
-        assertThat(measured).containsExactly("1/1/1", "1/2/1", "2/1/2", "2/1/1", "2/2/2");
+        assertThat(measured)
+                .containsExactly("1/1/1x1", "1/2/1x1", "2/1/2x1", "2/1/1x2", "2/1/1x1", "2/2/2x1", "2/2/1x2");
         for (JsonNode m : json.path("measurements")) {
             double rate = m.path("images_per_second").asDouble();
             assertThat(rate)

@@ -6,7 +6,6 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.concurrent.ConcurrentHashMap;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Products through oneDNN, which picks AMX, AVX-512 VNNI, AVX2 VNNI or plain SIMD itself. Constant weights are packed once
@@ -196,14 +195,14 @@ public final class OnednnKernels implements Kernels {
         return new BatchedMatmul(this, shape, leftType, rightType, outType);
     }
 
-    /** A product of two activations; the compiled matmul of the last batch size is at hand without a look-up. */
+    /** A product of two activations; the compiled matmuls of its batch sizes are at hand. */
     private static final class BatchedMatmul implements Matmul {
         private final OnednnKernels kernels;
         private final MatmulShape shape;
         private final int leftType;
         private final int rightType;
         private final int outType;
-        private volatile @Nullable OnednnMatmul last;
+        private final CompiledSizes compiled = new CompiledSizes();
 
         BatchedMatmul(OnednnKernels kernels, MatmulShape shape, int leftType, int rightType, int outType) {
             this.kernels = kernels;
@@ -215,10 +214,10 @@ public final class OnednnKernels implements Kernels {
 
         @Override
         public void run(Workspace workspace, MemorySegment left, MemorySegment right, int batch, MemorySegment out) {
-            OnednnMatmul matmul = last;
-            if (matmul == null || matmul.size != batch) {
+            OnednnMatmul matmul = compiled.find(batch);
+            if (matmul == null) {
                 matmul = kernels.matmul(new MatmulKey(batch, shape, leftType, rightType, outType));
-                last = matmul;
+                compiled.add(matmul);
             }
             ((OnednnWorkspace) workspace).run(matmul, left.address(), right.address(), out.address());
         }

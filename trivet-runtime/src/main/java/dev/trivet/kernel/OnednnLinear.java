@@ -18,7 +18,7 @@ final class OnednnLinear implements Linear {
     /** Weights of few bits, expanded for each run; null where they are kept as oneDNN reads them. */
     private final @Nullable PackedCodes codes;
 
-    private volatile @Nullable OnednnMatmul lastOther;
+    private final CompiledSizes others = new CompiledSizes();
 
     private static final int EXPANDED = 8; // slots below belong to DigitProducts and FloatCodes
 
@@ -57,10 +57,10 @@ final class OnednnLinear implements Linear {
         if (rows == typicalMatmul.size) {
             return typicalMatmul;
         }
-        OnednnMatmul matmul = lastOther;
-        if (matmul == null || matmul.size != rows) {
+        OnednnMatmul matmul = others.find(rows);
+        if (matmul == null) {
             matmul = kernels.matmul(typical.withRows(rows));
-            lastOther = matmul;
+            others.add(matmul);
         }
         return matmul;
     }

@@ -64,8 +64,9 @@ public interface Pointwise {
     /**
      * Splits the q, k, v projection into heads.
      *
-     * @param raw {@code [images * tokens, 3 * heads * headWidth]}, q first
-     * @param query {@code [images, heads, tokens, headWidth]}; {@code key} and {@code value} alike
+     * @param raw {@code [images * rows, 3 * heads * headWidth]}, q first
+     * @param query {@code [images, heads, rows, headWidth]}
+     * @param key {@code [images, heads, tokens, headWidth]}, from the first row at hand on; {@code value} alike
      */
     void splitHeads(
             MemorySegment raw,
@@ -107,9 +108,9 @@ public interface Pointwise {
     /**
      * Joins the heads of {@code raw * (scale * factor of the row)}.
      *
-     * @param raw int32 {@code [images, heads, tokens, headWidth]} of a matmul
-     * @param factors float32 {@code [images, heads, tokens]}
-     * @param out {@code [images * tokens, heads * headWidth]}
+     * @param raw int32 {@code [images, heads, rows, headWidth]} of a matmul
+     * @param factors float32 {@code [images, heads, rows]}
+     * @param out {@code [images * rows, heads * headWidth]}
      */
     void mergeNormalizedHeads(
             MemorySegment raw,
@@ -122,8 +123,8 @@ public interface Pointwise {
     /**
      * Joins the heads of {@code raw * scale}.
      *
-     * @param raw int32 or float32 {@code [images, heads, tokens, headWidth]} of a matmul
-     * @param out {@code [images * tokens, heads * headWidth]}
+     * @param raw int32 or float32 {@code [images, heads, rows, headWidth]} of a matmul
+     * @param out {@code [images * rows, heads * headWidth]}
      */
     void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out);
@@ -132,7 +133,7 @@ public interface Pointwise {
      * Splits the q, k, v projection into windows and heads. A padded position is zero before the projection, so its value is the
      * bias.
      *
-     * @param raw {@code [images * tokens, 3 * heads * headWidth]}, q first
+     * @param raw {@code [images * tokens, 3 * heads * headWidth]}, q first, the rows at hand
      * @param query {@code [images, windows, heads, windowTokens, headWidth]}; {@code key} and {@code value} alike
      */
     void splitWindows(
@@ -148,10 +149,10 @@ public interface Pointwise {
      * Softmax over the last dimension of {@code raw * scale + relative}, one fused multiply-add, {@code + mask} in masked windows;
      * or its numerators, as {@link #softmaxNumerators} gives them: a masked position then has the code 0.
      *
-     * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, windowTokens]} of a matmul
+     * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, windowTokens]} of a matmul, the products at hand
      * @param scale positive
      * @param out shaped as {@code raw}
-     * @param factors float32 {@code [images, windows, heads, windowTokens]}; {@link MemorySegment#NULL} asks for probabilities
+     * @param factors float32 {@code [images, windows, heads, windowTokens]}, of the products at hand; {@link MemorySegment#NULL} asks for probabilities
      */
     void softmaxWindows(
             MemorySegment raw,
@@ -169,7 +170,7 @@ public interface Pointwise {
      *
      * @param raw int32 or float32 {@code [images, windows, heads, windowTokens, headWidth]} of a matmul
      * @param factors float32 {@code [images, windows, heads, windowTokens]}; {@link MemorySegment#NULL} for none
-     * @param out {@code [images * tokens, heads * headWidth]}
+     * @param out {@code [images * tokens, heads * headWidth]}, the rows at hand
      */
     void mergeWindows(
             MemorySegment raw,

@@ -104,12 +104,14 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment key,
             MemorySegment value) {
         int width = shape.width();
-        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+        for (int row = 0; row < shape.images() * shape.rows(); row++) {
             for (int c = 0; c < 3 * width; c++) {
                 float v = value(raw, (long) row * 3 * width + c, c, product);
-                long to = shape.headRow(row, c % width / shape.headWidth()) * shape.headWidth() + c % shape.headWidth();
+                int head = c % width / shape.headWidth();
+                int channel = c % shape.headWidth();
+                long to = shape.keyRow(row, head) * shape.headWidth() + channel;
                 switch (c / width) {
-                    case 0 -> store(query, to, v, operands.query());
+                    case 0 -> store(query, shape.headRow(row, head) * shape.headWidth() + channel, v, operands.query());
                     case 1 -> store(key, to, v, operands.key());
                     default -> store(value, to, v, operands.value());
                 }
@@ -196,7 +198,7 @@ final class ReferencePointwise implements Pointwise {
             Operand operand,
             MemorySegment out) {
         int width = shape.width();
-        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+        for (int row = 0; row < shape.images() * shape.rows(); row++) {
             for (int c = 0; c < width; c++) {
                 long headRow = shape.headRow(row, c / shape.headWidth());
                 float factor = factors.getAtIndex(JAVA_FLOAT, headRow) * scale;
@@ -210,7 +212,7 @@ final class ReferencePointwise implements Pointwise {
     public void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out) {
         int width = shape.width();
-        for (int row = 0; row < shape.images() * shape.tokens(); row++) {
+        for (int row = 0; row < shape.images() * shape.rows(); row++) {
             for (int c = 0; c < width; c++) {
                 long from = shape.headRow(row, c / shape.headWidth()) * shape.headWidth() + c % shape.headWidth();
                 store(out, (long) row * width + c, rawValue(raw, from, integer) * scale, operand);
@@ -232,8 +234,8 @@ final class ReferencePointwise implements Pointwise {
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                long from = ((long) image * shape.tokens() + token) * 3 * width;
-                for (int c = 0; c < 3 * width; c++) {
+                long from = shape.row(image, token) * 3 * width;
+                for (int c = 0; shape.has(token) && c < 3 * width; c++) {
                     float v = token < 0 ? product.bias().getAtIndex(JAVA_FLOAT, c) : value(raw, from + c, c, product);
                     long to = shape.headRow(image, i, c % width / headWidth) * headWidth + c % headWidth;
                     switch (c / width) {
@@ -258,11 +260,11 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment factors) {
         int n = shape.windowTokens();
         reserveRow(n);
-        for (int b = 0; b < shape.batch(); b++) {
+        for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
             int head = b % shape.heads();
             int window = b / shape.heads() % shape.windows();
             for (int r = 0; r < n; r++) {
-                long base = ((long) b * n + r) * n;
+                long base = ((long) (b - shape.firstProduct()) * n + r) * n;
                 long relative = ((long) head * n + r) * n;
                 long mask = ((long) window * n + r) * n;
                 for (int c = 0; c < n; c++) {
@@ -291,10 +293,10 @@ final class ReferencePointwise implements Pointwise {
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                for (int c = 0; token >= 0 && c < width; c++) {
+                for (int c = 0; token >= 0 && shape.has(token) && c < width; c++) {
                     long headRow = shape.headRow(image, i, c / headWidth);
                     float value = rawValue(raw, headRow * headWidth + c % headWidth, integer);
-                    long to = ((long) image * shape.tokens() + token) * width + c;
+                    long to = shape.row(image, token) * width + c;
                     store(out, to, value * step(scale, factors, headRow), operand);
                 }
             }

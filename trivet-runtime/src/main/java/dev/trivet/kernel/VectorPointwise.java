@@ -122,10 +122,12 @@ final class VectorPointwise implements Pointwise {
         int width = shape.width();
         int headWidth = shape.headWidth();
         row.reserve(3 * width);
-        for (int r = 0; r < shape.images() * shape.tokens(); r++) {
+        for (int r = 0; r < shape.images() * shape.rows(); r++) {
             row.loadValues(raw, 3L * r * width, product);
             for (int head = 0; head < shape.heads(); head++) {
-                splitHead(head * headWidth, width, shape.headRow(r, head), headWidth, operands, query, key, value);
+                long from = shape.headRow(r, head);
+                long to = shape.keyRow(r, head);
+                splitHead(head * headWidth, width, from, to, headWidth, operands, query, key, value);
             }
         }
     }
@@ -134,14 +136,15 @@ final class VectorPointwise implements Pointwise {
     private void splitHead(
             int column,
             int width,
-            long headRow,
+            long queryRow,
+            long keyRow,
             int headWidth,
             AttentionOperands operands,
             MemorySegment query,
             MemorySegment key,
             MemorySegment value) {
-        long to = headRow * headWidth;
-        row.encode(column, headWidth, 1f, operands.query(), query, to);
+        long to = keyRow * headWidth;
+        row.encode(column, headWidth, 1f, operands.query(), query, queryRow * headWidth);
         row.encode(width + column, headWidth, 1f, operands.key(), key, to);
         row.encode(2 * width + column, headWidth, 1f, operands.value(), value, to);
     }
@@ -231,7 +234,7 @@ final class VectorPointwise implements Pointwise {
             MemorySegment out) {
         int headWidth = shape.headWidth();
         row.reserve(shape.width());
-        for (int r = 0; r < shape.images() * shape.tokens(); r++) {
+        for (int r = 0; r < shape.images() * shape.rows(); r++) {
             for (int head = 0; head < shape.heads(); head++) {
                 mergeHead(raw, integer, head, shape.headRow(r, head), headWidth, scale, factors);
             }
@@ -267,14 +270,17 @@ final class VectorPointwise implements Pointwise {
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
+                if (!shape.has(token)) {
+                    continue;
+                }
                 if (token < 0) {
                     row.load(product.bias(), 0, 3 * width);
                 } else {
-                    row.loadValues(raw, ((long) image * shape.tokens() + token) * 3 * width, product);
+                    row.loadValues(raw, shape.row(image, token) * 3 * width, product);
                 }
                 for (int head = 0; head < shape.heads(); head++) {
                     long headRow = shape.headRow(image, i, head);
-                    splitHead(head * headWidth, width, headRow, headWidth, operands, query, key, value);
+                    splitHead(head * headWidth, width, headRow, headRow, headWidth, operands, query, key, value);
                 }
             }
         }
@@ -292,12 +298,12 @@ final class VectorPointwise implements Pointwise {
             MemorySegment factors) {
         int n = shape.windowTokens();
         row.reserve(n);
-        for (int b = 0; b < shape.batch(); b++) {
+        for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
             int head = b % shape.heads();
             int window = b / shape.heads() % shape.windows();
             boolean masked = bias.masked()[window];
             for (int r = 0; r < n; r++) {
-                long base = ((long) b * n + r) * n;
+                long base = ((long) (b - shape.firstProduct()) * n + r) * n;
                 row.loadBiased(raw, integer, base, scale, bias.relative(), ((long) head * n + r) * n, n);
                 if (masked) {
                     row.add(bias.mask(), ((long) window * n + r) * n, n);
@@ -321,13 +327,13 @@ final class VectorPointwise implements Pointwise {
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                if (token < 0) {
+                if (token < 0 || !shape.has(token)) {
                     continue;
                 }
                 for (int head = 0; head < shape.heads(); head++) {
                     mergeHead(raw, integer, head, shape.headRow(image, i, head), shape.headWidth(), scale, factors);
                 }
-                row.encode(0, width, 1f, operand, out, ((long) image * shape.tokens() + token) * width);
+                row.encode(0, width, 1f, operand, out, shape.row(image, token) * width);
             }
         }
     }

@@ -15,6 +15,8 @@ import dev.trivet.model.VitModel;
 import dev.trivet.model.WindowPartition;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Optional;
 
 /**
@@ -43,11 +45,22 @@ public final class AttentionLayout {
         }
     }
 
-    private final ModelUnit.Block unit;
-    /** For each number of images; one of the two is filled. */
-    private final AttentionShape[] whole;
+    /**
+     * What is computed at once: all of some images, or what one member of a team does of one.
+     *
+     * @param rows of tokens
+     * @param products of queries and keys; there are as many of probabilities and values
+     * @param scoreRows rows of those products
+     * @param whole filled where all tokens are one group
+     * @param windows filled otherwise
+     */
+    record Extent(
+            int rows, int products, int scoreRows, Optional<AttentionShape> whole, Optional<WindowShape> windows) {}
 
-    private final WindowShape[] windows;
+    private final ModelUnit.Block unit;
+    /** For each number of images. */
+    private final List<Extent> extents;
+
     private final Optional<ScoreBias> bias;
     /** Which token stands where, {@link WindowPartition#tokens()}; empty for one group of all tokens. */
     private final int[] source;
@@ -58,17 +71,17 @@ public final class AttentionLayout {
         this.unit = unit;
         this.bias = bias;
         source = unit.windows().map(WindowPartition::tokens).orElseGet(() -> new int[0]);
-        whole = new AttentionShape[batch + 1];
-        windows = new WindowShape[batch + 1];
         int tokens = unit.shape().tokens();
-        for (int images = 1; images <= batch; images++) {
-            if (source.length == 0) {
-                whole[images] = new AttentionShape(images, tokens, unit.heads(), unit.headWidth());
-            } else {
-                windows[images] = new WindowShape(
-                        images, tokens, unit.heads(), unit.headWidth(), unit.groups(), unit.groupTokens(), source);
-            }
+        List<Extent> all = new ArrayList<>();
+        for (int images = 0; images <= batch; images++) {
+            int products = images * products();
+            Optional<AttentionShape> whole = source.length > 0
+                    ? Optional.empty()
+                    : Optional.of(new AttentionShape(images, tokens, unit.heads(), unit.headWidth()));
+            Optional<WindowShape> windows = source.length == 0 ? Optional.empty() : Optional.of(windows(images));
+            all.add(new Extent(images * tokens, products, products * unit.groupTokens(), whole, windows));
         }
+        extents = List.copyOf(all);
         padded = source.length > tokens;
     }
 
@@ -113,6 +126,40 @@ public final class AttentionLayout {
             }
         }
         return expanded;
+    }
+
+    private WindowShape windows(int images) {
+        return new WindowShape(
+                images,
+                unit.shape().tokens(),
+                unit.heads(),
+                unit.headWidth(),
+                unit.groups(),
+                unit.groupTokens(),
+                source);
+    }
+
+    /** All of some images. */
+    Extent extent(int images) {
+        return extents.get(images);
+    }
+
+    /** What a member of a team does of one image: rows of tokens, and products of all rows or, in one group, its own rows' of all heads. */
+    Extent extent(Share rows, Share products) {
+        if (isWindowed()) {
+            WindowShape part = windows(1).part(rows.first(), rows.end(), products.first(), products.end());
+            int scoreRows = products.count() * unit.groupTokens();
+            return new Extent(rows.count(), products.count(), scoreRows, Optional.empty(), Optional.of(part));
+        }
+        AttentionShape part =
+                new AttentionShape(1, rows.count(), unit.shape().tokens(), unit.heads(), unit.headWidth());
+        int heads = rows.count() == 0 ? 0 : unit.heads();
+        return new Extent(rows.count(), heads, heads * rows.count(), Optional.of(part), Optional.empty());
+    }
+
+    /** Whether attention is within windows. */
+    boolean isWindowed() {
+        return bias.isPresent();
     }
 
     public ModelUnit.Block unit() {
@@ -177,10 +224,22 @@ public final class AttentionLayout {
             MemorySegment query,
             MemorySegment key,
             MemorySegment value) {
-        if (bias.isPresent()) {
-            pointwise.splitWindows(raw, windows[images], product, operands, query, key, value);
+        split(pointwise, raw, extents.get(images), product, operands, query, key, value);
+    }
+
+    void split(
+            Pointwise pointwise,
+            MemorySegment raw,
+            Extent extent,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        if (isWindowed()) {
+            pointwise.splitWindows(raw, extent.windows().orElseThrow(), product, operands, query, key, value);
         } else {
-            pointwise.splitHeads(raw, whole[images], product, operands, query, key, value);
+            pointwise.splitHeads(raw, extent.whole().orElseThrow(), product, operands, query, key, value);
         }
     }
 
@@ -198,10 +257,23 @@ public final class AttentionLayout {
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
+        softmax(pointwise, raw, integer, extents.get(images), scale, operand, out, factors);
+    }
+
+    void softmax(
+            Pointwise pointwise,
+            MemorySegment raw,
+            boolean integer,
+            Extent extent,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
         int n = unit.groupTokens();
-        int rows = images * products() * n;
+        int rows = extent.scoreRows();
         if (bias.isPresent()) {
-            pointwise.softmaxWindows(raw, integer, windows[images], scale, bias.get(), operand, out, factors);
+            WindowShape shape = extent.windows().orElseThrow();
+            pointwise.softmaxWindows(raw, integer, shape, scale, bias.get(), operand, out, factors);
         } else if (factors.equals(MemorySegment.NULL)) {
             pointwise.softmax(raw, integer, rows, n, scale, operand, out);
         } else {
@@ -223,12 +295,25 @@ public final class AttentionLayout {
             MemorySegment factors,
             Operand operand,
             MemorySegment out) {
-        if (bias.isPresent()) {
-            pointwise.mergeWindows(raw, integer, windows[images], scale, factors, operand, out);
+        merge(pointwise, raw, integer, extents.get(images), scale, factors, operand, out);
+    }
+
+    void merge(
+            Pointwise pointwise,
+            MemorySegment raw,
+            boolean integer,
+            Extent extent,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        if (isWindowed()) {
+            WindowShape shape = extent.windows().orElseThrow();
+            pointwise.mergeWindows(raw, integer, shape, scale, factors, operand, out);
         } else if (factors.equals(MemorySegment.NULL)) {
-            pointwise.mergeHeads(raw, integer, whole[images], scale, operand, out);
+            pointwise.mergeHeads(raw, integer, extent.whole().orElseThrow(), scale, operand, out);
         } else {
-            pointwise.mergeNormalizedHeads(raw, whole[images], scale, factors, operand, out);
+            pointwise.mergeNormalizedHeads(raw, extent.whole().orElseThrow(), scale, factors, operand, out);
         }
     }
 }

@@ -7,56 +7,93 @@ import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Runs blocks on a session's residual stream. Tokens stay in their order; only queries, keys, values and scores are in the order of
- * the block's groups. Belongs to one session.
+ * Runs blocks on a session's residual stream, all of it or the rows of one member of a team. Tokens stay in their order; only queries, keys,
+ * values and scores are in the order of the block's groups.
  *
- * @param stream float32 {@code [batch * tokens, width]}
+ * <p>What a team shares are queries, keys and values as they are needed across rows; everything else of a member is its own. With all
+ * tokens in one group a member takes its own rows as queries too and meets the others once a block, when all keys and values are there;
+ * from there to the keys of the next block its rows need nobody. So that nobody overwrites keys that others still read, blocks take
+ * turns with two buffers. Within windows members share the windows' products, and meet once more to get their own tokens' rows back.
+ *
+ * @param stream float32 {@code [rows, width]}
  * @param operand of the next product
  * @param raw sums of the last product
- * @param query {@code [batch, groups, heads, groupTokens, headWidth]}; {@code key} and {@code value} alike
- * @param rowFactors float32 {@code [batch, groups, heads, groupTokens]}
+ * @param tokens attention's buffers as the rows of this run write and read them
+ * @param products the same buffers as this run's products do
  */
 record BlockRun(
         Workspace workspace,
+        ThreadTeam team,
+        int member,
         MemorySegment stream,
         MemorySegment operand,
         MemorySegment raw,
-        MemorySegment query,
-        MemorySegment key,
-        MemorySegment value,
-        MemorySegment rowFactors,
+        AttentionBuffers tokens,
+        AttentionBuffers products,
         float layerNormEpsilon) {
 
     /** Adds what attention makes of the stream to it. */
-    void attention(BlockOperators block, int images, @Nullable LayerObserver observer) {
+    void attention(BlockOperators block, AttentionLayout.Extent extent, @Nullable LayerObserver observer) {
         Pointwise pointwise = workspace.pointwise();
         AttentionLayout layout = block.layout();
-        int rows = images * block.unit().shape().tokens();
-        int batch = images * layout.products();
+        int rows = extent.rows();
         normalize(block, block.attentionNorm(), rows, block.qkv().input());
         product(block.qkv(), rows, observer);
-        layout.split(pointwise, raw, images, block.qkv().product(), block.attention(), query, key, value);
-        MatmulOperator scores = block.scores();
-        scores.matmul().run(workspace, query, key, batch, raw);
-        if (observer != null) {
-            observer.matmul(scores.name(), query, key, batch, raw);
-        }
+        layout.split(
+                pointwise,
+                raw,
+                extent,
+                block.qkv().product(),
+                block.attention(),
+                tokens.query(),
+                tokens.key(),
+                tokens.value());
+        team.meet(member);
         MatmulOperator mixing = block.mixing();
-        MemorySegment factors = mixing.normalized() ? rowFactors : MemorySegment.NULL;
-        layout.softmax(pointwise, raw, scores.integer(), images, scores.scale(), mixing.left(), operand, factors);
-        mixing.matmul().run(workspace, operand, value, batch, raw);
-        if (observer != null) {
-            observer.matmul(mixing.name(), operand, value, batch, raw);
+        if (extent.products() > 0) {
+            mix(block, layout, extent, observer);
+        }
+        if (layout.isWindowed()) {
+            team.meet(member);
         }
         LinearOperator projection = block.projection();
-        layout.merge(pointwise, raw, mixing.integer(), images, mixing.scale(), factors, projection.input(), operand);
+        MemorySegment factors = mixing.normalized() ? tokens.factors() : MemorySegment.NULL;
+        layout.merge(
+                pointwise,
+                tokens.mixed(),
+                mixing.integer(),
+                extent,
+                mixing.scale(),
+                factors,
+                projection.input(),
+                operand);
         product(projection, rows, observer);
         pointwise.addTo(raw, rows, projection.product(), stream);
     }
 
+    private void mix(
+            BlockOperators block,
+            AttentionLayout layout,
+            AttentionLayout.Extent extent,
+            @Nullable LayerObserver observer) {
+        MatmulOperator scores = block.scores();
+        int batch = extent.products();
+        scores.matmul().run(workspace, products.query(), products.key(), batch, raw);
+        if (observer != null) {
+            observer.matmul(scores.name(), products.query(), products.key(), batch, raw);
+        }
+        MatmulOperator mixing = block.mixing();
+        MemorySegment factors = mixing.normalized() ? products.factors() : MemorySegment.NULL;
+        layout.softmax(
+                workspace.pointwise(), raw, scores.integer(), extent, scores.scale(), mixing.left(), operand, factors);
+        mixing.matmul().run(workspace, operand, products.value(), batch, products.mixed());
+        if (observer != null) {
+            observer.matmul(mixing.name(), operand, products.value(), batch, products.mixed());
+        }
+    }
+
     /** Adds what the MLP makes of the stream to it. */
-    void mlp(BlockOperators block, int images, @Nullable LayerObserver observer) {
-        int rows = images * block.unit().shape().tokens();
+    void mlp(BlockOperators block, int rows, @Nullable LayerObserver observer) {
         normalize(block, block.mlpNorm(), rows, block.hidden().input());
         product(block.hidden(), rows, observer);
         workspace
@@ -74,6 +111,9 @@ record BlockRun(
     }
 
     private void product(LinearOperator operator, int rows, @Nullable LayerObserver observer) {
+        if (rows == 0) {
+            return; // more threads than tokens
+        }
         operator.linear().run(workspace, operand, rows, raw);
         if (observer != null) {
             observer.linear(operator.name(), operand, rows, raw);

@@ -15,7 +15,14 @@ import java.util.Optional;
  * @param normalized whether rows are divided by the sum of their left codes
  */
 record MatmulOperator(
-        String name, Operand left, Operand right, Matmul matmul, boolean integer, float scale, boolean normalized) {
+        String name,
+        Operand left,
+        Operand right,
+        MatmulShape shape,
+        Matmul matmul,
+        boolean integer,
+        float scale,
+        boolean normalized) {
     static MatmulOperator compile(
             String name, Optional<MatmulQuantizers> quantizers, MatmulShape shape, float factor, Kernels kernels) {
         return quantizers
@@ -26,12 +33,20 @@ record MatmulOperator(
                             name,
                             left,
                             right,
+                            shape,
                             DigitProducts.matmul(kernels, shape, left, right),
                             true,
                             (q.normalized() ? 1f : q.left().scale()) * q.right().scale() * factor,
                             q.normalized());
                 })
                 .orElseGet(() -> new MatmulOperator(
-                        name, Operand.FLOAT, Operand.FLOAT, kernels.floatMatmul(shape), false, factor, false));
+                        name, Operand.FLOAT, Operand.FLOAT, shape, kernels.floatMatmul(shape), false, factor, false));
+    }
+
+    /** The same for left operands of another number of rows. */
+    MatmulOperator withRows(int rows, Kernels kernels) {
+        MatmulShape other = new MatmulShape(rows, shape.n(), shape.k(), shape.rightTransposed());
+        Matmul product = integer ? DigitProducts.matmul(kernels, other, left, right) : kernels.floatMatmul(other);
+        return new MatmulOperator(name, left, right, other, product, integer, scale, normalized);
     }
 }

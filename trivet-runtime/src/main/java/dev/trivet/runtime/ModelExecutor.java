@@ -45,8 +45,22 @@ public sealed interface ModelExecutor extends AutoCloseable permits VitExecutor,
     /** Bytes of memory that the weights of the linear layers take, in the form in which they are kept. */
     long weightBytes();
 
-    /** Buffers for one run at a time. */
+    /** Buffers for one run at a time, on the thread that calls. */
     ModelSession openSession();
+
+    /**
+     * Buffers for one run at a time that several threads do together: images of a batch are spread over them, and what is left over, or
+     * one image alone, is cut into rows. Results are those of one thread, bit for bit. The threads belong to the session; they are
+     * daemons, and sleep between runs.
+     *
+     * @param threads the caller's included
+     */
+    default ModelSession openSession(int threads) {
+        if (threads < 1) {
+            throw new IllegalArgumentException("a session of " + threads + " threads");
+        }
+        return threads == 1 ? openSession() : new TeamSession(this, threads);
+    }
 
     @Override
     void close();

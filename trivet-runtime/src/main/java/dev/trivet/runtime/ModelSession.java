@@ -7,7 +7,7 @@ import java.util.Optional;
  * A run of a {@link ModelExecutor}, used by one thread at a time. All buffers are allocated when it is opened; a run allocates nothing
  * off-heap.
  */
-public sealed interface ModelSession extends AutoCloseable permits VitSession, SwinSession {
+public sealed interface ModelSession extends AutoCloseable permits VitSession, SwinSession, TeamSession {
     /** An input buffer that this session can run: float32 {@code [batch, channels, imageSize, imageSize]}. */
     MemorySegment allocateInput();
 

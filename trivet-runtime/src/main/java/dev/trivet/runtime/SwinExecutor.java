@@ -99,6 +99,19 @@ public final class SwinExecutor implements ModelExecutor {
                 positions);
     }
 
+    /**
+     * Where a unit stands among {@link #steps}.
+     *
+     * @throws IllegalStateException if it was not compiled
+     */
+    int stepIndex(int unit) {
+        int step = unit - firstUnit;
+        if (step < 0 || step >= steps.size()) {
+            throw new IllegalStateException("the executor was compiled without unit " + unit);
+        }
+        return step;
+    }
+
     @Override
     public SwinConfig geometry() {
         return config;

@@ -19,25 +19,27 @@ import org.jspecify.annotations.Nullable;
 public final class SwinSession implements ModelSession {
     private static final int ALIGNMENT = 64;
 
-    private final SwinExecutor executor;
+    final SwinExecutor executor;
+    final Workspace workspace;
     private final SwinConfig config;
+    private final int batch;
     private final List<ModelUnit> units;
-    private final Workspace workspace;
     private final Pointwise pointwise;
     private final Arena arena = Arena.ofShared();
     private final Sizes sizes;
 
     /** Float32 {@code [batch * tokens, width]} of the stage that is running: the residual stream. */
-    private final MemorySegment stream;
+    final MemorySegment stream;
     /** Float32: patches, or what a kernel cannot write in place. */
-    private final MemorySegment gathered;
+    final MemorySegment gathered;
     /** The operand of the next product. */
-    private final MemorySegment operand;
+    final MemorySegment operand;
     /** Raw sums of the last product. */
-    private final MemorySegment raw;
+    final MemorySegment raw;
     /** Float32 {@code [batch, lastWidth]}. */
     private final MemorySegment pooled;
 
+    final AttentionBuffers attention;
     private final BlockRun blocks;
     /** Rows of the first stage, of the last stage's tokens and of the pooled ones, image by image. */
     private final MemorySegment[] firstRows;
@@ -45,49 +47,42 @@ public final class SwinSession implements ModelSession {
     private final MemorySegment[] lastRows;
     private final MemorySegment[] pooledRows;
 
-    /** The most values that each buffer has to hold for one image. */
+    /** The most values that each buffer has to hold for one image, or for a share of it. */
     private record Sizes(long stream, long gathered, long operand, long raw, long heads, long rows) {
-        static Sizes of(SwinConfig config) {
-            long patches = (long) config.patches() * config.patchLength();
+        /** @param members of a team that share an image; streams, heads and rows are theirs together */
+        static Sizes of(SwinConfig config, int members) {
+            long patches = Math.ceilDiv((long) config.patches(), members) * config.patchLength();
             Sizes sizes = new Sizes(0, patches, patches, config.classes(), 0, 0);
             for (ModelUnit unit : config.units()) {
+                long in = unit.input().values();
+                long out = Math.ceilDiv((long) unit.output().tokens(), members)
+                        * unit.output().width();
                 sizes = switch (unit) {
-                    case ModelUnit.Embedding u ->
-                        sizes.atLeast(
-                                u.output().values(),
-                                u.output().values(),
-                                0,
-                                u.output().values(),
-                                0,
-                                0);
+                    case ModelUnit.Embedding u -> sizes.atLeast(u.output().values(), out, 0, out, 0, 0);
                     case ModelUnit.Block u -> {
-                        long tokens = u.shape().tokens();
-                        long wide = tokens
-                                * Math.max(u.hiddenWidth(), 3L * u.shape().width());
-                        long heads =
-                                (long) u.groups() * u.groupTokens() * u.shape().width();
-                        long scores = (long) u.groups() * u.heads() * u.groupTokens() * u.groupTokens();
+                        int width = u.shape().width();
+                        long tokens = Math.ceilDiv((long) u.shape().tokens(), members);
+                        long wide = tokens * Math.max(u.hiddenWidth(), 3L * width);
+                        long places = (long) u.groups() * u.groupTokens();
+                        long products = Math.ceilDiv((long) u.groups() * u.heads(), members);
+                        long scores = products * u.groupTokens() * u.groupTokens();
+                        long mixed = products * u.groupTokens() * u.headWidth();
                         yield sizes.atLeast(
-                                u.shape().values(),
+                                in,
                                 0,
                                 Math.max(wide, scores),
-                                Math.max(Math.max(wide, heads), scores),
-                                heads,
-                                (long) u.groups() * u.heads() * u.groupTokens());
+                                Math.max(Math.max(wide, mixed), scores),
+                                places * width,
+                                places * u.heads());
                     }
                     case ModelUnit.Merging u -> {
-                        long merged = 4L * u.output().tokens() * u.input().width();
-                        yield sizes.atLeast(
-                                u.input().values(), merged, merged, u.output().values(), 0, 0);
+                        long merged = Math.ceilDiv((long) u.output().tokens(), members)
+                                * 4
+                                * u.input().width();
+                        yield sizes.atLeast(in, merged, merged, out, 0, 0);
                     }
                     case ModelUnit.Head u ->
-                        sizes.atLeast(
-                                u.input().values(),
-                                u.input().values(),
-                                u.input().width(),
-                                0,
-                                0,
-                                0);
+                        sizes.atLeast(in, members > 1 ? 0 : in, u.input().width(), 0, 0, 0);
                 };
             }
             return sizes;
@@ -105,26 +100,32 @@ public final class SwinSession implements ModelSession {
     }
 
     SwinSession(SwinExecutor executor) {
+        this(executor, executor.batch, 1);
+    }
+
+    /**
+     * Opens a session that may be a member of a team.
+     *
+     * @param batch images that it runs by itself; what it shares with the others has room for as many
+     * @param members threads that share an image
+     */
+    SwinSession(SwinExecutor executor, int batch, int members) {
         this.executor = executor;
+        this.batch = batch;
         config = executor.config;
         units = config.units();
         workspace = executor.kernels.openWorkspace();
         pointwise = workspace.pointwise();
-        sizes = Sizes.of(config);
+        sizes = Sizes.of(config, 1);
+        Sizes share = Sizes.of(config, members);
         stream = floats(sizes.stream);
-        gathered = floats(sizes.gathered);
-        operand = floats(sizes.operand);
-        raw = floats(sizes.raw);
+        gathered = floats(sizes.gathered, share.gathered);
+        operand = floats(sizes.operand, share.operand);
+        raw = floats(sizes.raw, share.raw);
+        attention = new AttentionBuffers(
+                floats(sizes.heads), floats(sizes.heads), floats(sizes.heads), raw, floats(sizes.rows));
         blocks = new BlockRun(
-                workspace,
-                stream,
-                operand,
-                raw,
-                floats(sizes.heads),
-                floats(sizes.heads),
-                floats(sizes.heads),
-                floats(sizes.rows),
-                config.layerNormEpsilon());
+                workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
         pooled = floats(config.lastWidth());
         firstRows = slices(stream, config.tokens(0));
         lastRows = slices(gathered, config.tokens(config.stages() - 1));
@@ -133,11 +134,16 @@ public final class SwinSession implements ModelSession {
 
     /** @param perImage number of values */
     private MemorySegment floats(long perImage) {
-        return arena.allocate(4 * perImage * executor.batch, ALIGNMENT);
+        return floats(perImage, 0);
+    }
+
+    /** @param least values, however few images there are */
+    private MemorySegment floats(long perImage, long least) {
+        return arena.allocate(4 * Math.max(perImage * batch, least), ALIGNMENT);
     }
 
     private MemorySegment[] slices(MemorySegment buffer, TokenShape shape) {
-        MemorySegment[] slices = new MemorySegment[executor.batch];
+        MemorySegment[] slices = new MemorySegment[batch];
         for (int i = 0; i < slices.length; i++) {
             slices[i] = buffer.asSlice(4 * i * shape.values(), 4 * shape.values());
         }
@@ -173,10 +179,7 @@ public final class SwinSession implements ModelSession {
 
     @Override
     public void runUnit(int unit, MemorySegment in, int images, MemorySegment out, Optional<LayerObserver> watcher) {
-        int s = unit - executor.firstUnit;
-        if (s < 0 || s >= executor.steps.size()) {
-            throw new IllegalStateException("the executor was compiled without unit " + unit);
-        }
+        int s = executor.stepIndex(unit);
         enter(images);
         ModelUnit description = units.get(unit);
         if (!(description instanceof ModelUnit.Embedding)) {
@@ -209,16 +212,20 @@ public final class SwinSession implements ModelSession {
         long bytes = 4 * images * units.get(unit).input().values();
         MemorySegment.copy(tokens, 0, stream, 0, bytes);
         if (attention) {
-            blocks.attention(block.operators(), images, null);
+            blocks.attention(block.operators(), extent(block, images), null);
         } else {
-            blocks.mlp(block.operators(), images, null);
+            blocks.mlp(block.operators(), extent(block, images).rows(), null);
         }
         MemorySegment.copy(stream, 0, tokens, 0, bytes);
     }
 
+    private static AttentionLayout.Extent extent(SwinExecutor.Block block, int images) {
+        return block.operators().layout().extent(images);
+    }
+
     private void enter(int images) {
-        if (images < 1 || images > executor.batch) {
-            throw new IllegalArgumentException(images + " images for a batch of " + executor.batch);
+        if (images < 1 || images > batch) {
+            throw new IllegalArgumentException(images + " images for a batch of " + batch);
         }
         workspace.enter();
     }
@@ -227,8 +234,8 @@ public final class SwinSession implements ModelSession {
         switch (executor.steps.get(s)) {
             case SwinExecutor.Embedding embedding -> embed(embedding, input, images, observer);
             case SwinExecutor.Block block -> {
-                blocks.attention(block.operators(), images, observer);
-                blocks.mlp(block.operators(), images, observer);
+                blocks.attention(block.operators(), extent(block, images), observer);
+                blocks.mlp(block.operators(), extent(block, images).rows(), observer);
                 observe(block.operators().unit(), images, observer);
             }
             case SwinExecutor.Merging merging -> merge(merging, images, observer);
@@ -246,12 +253,7 @@ public final class SwinSession implements ModelSession {
 
     private void embed(
             SwinExecutor.Embedding embedding, MemorySegment input, int images, @Nullable LayerObserver observer) {
-        LinearOperator projection = embedding.projection();
-        int rows = images * config.patches();
-        PatchLayout.gather(config.imageSize(), config.patchSize(), config.channels(), input, images, gathered);
-        product(projection, encoded(gathered, rows, config.patchLength(), projection), rows, observer);
-        pointwise.decode(raw, rows, projection.product(), gathered);
-        normalize(gathered, rows, config.width(), embedding.norm(), Operand.FLOAT, stream);
+        embedRows(embedding, input, 0, images * config.patches(), stream, observer);
         observe(embedding.unit(), images, observer);
         if (embedding.positions().isPresent()) {
             SwinExecutor.Positions positions = embedding.positions().get();
@@ -261,18 +263,46 @@ public final class SwinSession implements ModelSession {
         }
     }
 
+    /** Some patches to tokens without positions. */
+    void embedRows(
+            SwinExecutor.Embedding embedding,
+            MemorySegment input,
+            int first,
+            int end,
+            MemorySegment tokens,
+            @Nullable LayerObserver observer) {
+        LinearOperator projection = embedding.projection();
+        int rows = end - first;
+        PatchLayout.gather(config.imageSize(), config.patchSize(), config.channels(), input, first, end, gathered);
+        product(projection, encoded(gathered, rows, config.patchLength(), projection), rows, observer);
+        pointwise.decode(raw, rows, projection.product(), gathered);
+        normalize(gathered, rows, config.width(), embedding.norm(), Operand.FLOAT, tokens);
+    }
+
     private void merge(SwinExecutor.Merging merging, int images, @Nullable LayerObserver observer) {
         ModelUnit.Merging unit = merging.unit();
-        int width = unit.input().width();
         int rows = images * unit.output().tokens();
-        TokenMerging.gather(stream, images, unit.side(), width, gathered);
-        normalize(gathered, rows, 4 * width, merging.norm(), merging.reduction().input(), operand);
-        product(merging.reduction(), operand, rows, observer);
-        pointwise.decode(raw, rows, merging.reduction().product(), stream);
+        gather(merging, stream, 0, rows);
+        reduce(merging, rows, stream, observer);
         observe(unit, images, observer);
     }
 
-    private void classify(SwinExecutor.Head head, int images, MemorySegment logits, @Nullable LayerObserver observer) {
+    /** Some squares of tokens side by side. */
+    void gather(SwinExecutor.Merging merging, MemorySegment tokens, int first, int end) {
+        ModelUnit.Merging unit = merging.unit();
+        TokenMerging.gather(tokens, first, end, unit.side(), unit.input().width(), gathered);
+    }
+
+    /** What was gathered, as tokens of the next stage. */
+    void reduce(SwinExecutor.Merging merging, int rows, MemorySegment tokens, @Nullable LayerObserver observer) {
+        int width = 4 * merging.unit().input().width();
+        normalize(gathered, rows, width, merging.norm(), merging.reduction().input(), operand);
+        product(merging.reduction(), operand, rows, observer);
+        pointwise.decode(raw, rows, merging.reduction().product(), tokens);
+    }
+
+    /** Logits of the stream. */
+    void classify(SwinExecutor.Head head, int images, MemorySegment logits, @Nullable LayerObserver observer) {
         TokenShape shape = head.unit().input();
         normalize(stream, images * shape.tokens(), shape.width(), head.norm(), Operand.FLOAT, gathered);
         if (observer != null) {
@@ -300,6 +330,9 @@ public final class SwinSession implements ModelSession {
     }
 
     private void product(LinearOperator operator, MemorySegment in, int rows, @Nullable LayerObserver observer) {
+        if (rows == 0) {
+            return; // more threads than tokens
+        }
         operator.linear().run(workspace, in, rows, raw);
         if (observer != null) {
             observer.linear(operator.name(), in, rows, raw);

@@ -18,7 +18,10 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A model ready to classify images:
@@ -30,14 +33,23 @@ import java.util.stream.IntStream;
  * }</pre>
  *
  * <p>Safe to share: any number of threads may classify at the same time; each call borrows a set of buffers, and sets are kept
- * for the next call. Owns off-heap memory until closed.
+ * for the next call. A call that is alone is spread over as many threads as the model was given, by default one per processor; calls at
+ * the same time take one thread each, which is what gives the most images a second. Logits are the same bits either way. The model's own
+ * threads are daemons, start with the first call and sleep between calls. Owns off-heap memory until closed.
  */
 public final class TrivetModel implements AutoCloseable {
     private final VitModel model;
     private final ImagePreprocessor preprocessor;
     private final ModelExecutor executor;
     private final List<String> labels;
+    /** Buffers of calls on one thread. */
     private final ConcurrentLinkedQueue<Slot> idle = new ConcurrentLinkedQueue<>();
+    /** Buffers of a call on all threads, of which there is one at a time; whoever sets {@link #spreading} may touch them. */
+    private @Nullable Slot spread;
+
+    private final AtomicBoolean spreading = new AtomicBoolean();
+    private final AtomicInteger calls = new AtomicInteger();
+    private final int threads;
     private volatile boolean closed;
 
     /**
@@ -49,15 +61,34 @@ public final class TrivetModel implements AutoCloseable {
      */
     public record Prediction(int index, String label, double probability) {}
 
-    private record Slot(ModelSession session, MemorySegment input, MemorySegment logits) {}
+    private record Slot(ModelSession session, MemorySegment input, MemorySegment logits) {
+        static Slot open(ModelExecutor executor, int threads) {
+            ModelSession session = executor.openSession(threads);
+            return new Slot(session, session.allocateInput(), session.allocateLogits());
+        }
+    }
+
+    /**
+     * Compiles a model for the given kernels, with one thread per processor for a call that is alone.
+     *
+     * @param batch most images that one run takes
+     */
+    public TrivetModel(VitModel model, Kernels kernels, int batch) {
+        this(model, kernels, batch, defaultThreads());
+    }
 
     /**
      * Compiles a model for the given kernels.
      *
      * @param batch most images that one run takes
+     * @param threads over which a call that is alone is spread, the caller's included; sessions of the {@link #executor} have their own
      */
-    public TrivetModel(VitModel model, Kernels kernels, int batch) {
+    public TrivetModel(VitModel model, Kernels kernels, int batch, int threads) {
+        if (threads < 1) {
+            throw new IllegalArgumentException(threads + " threads");
+        }
         this.model = model;
+        this.threads = threads;
         preprocessor = new ImagePreprocessor(model.config().preprocessing());
         executor = ModelExecutor.compile(model, kernels, batch);
         labels = labels(model.config());
@@ -73,14 +104,30 @@ public final class TrivetModel implements AutoCloseable {
                 : IntStream.range(0, classes).mapToObj(Integer::toString).toList();
     }
 
+    /** One per processor. */
+    public static int defaultThreads() {
+        return Runtime.getRuntime().availableProcessors();
+    }
+
     /**
-     * Loads a float checkpoint or a quantized file for one image at a time on the best kernels of this machine.
+     * Loads a float checkpoint or a quantized file for one image at a time on the best kernels of this machine, with one thread per
+     * processor for a call that is alone.
      *
      * @throws dev.trivet.BadInputException if it cannot be read
      */
     public static TrivetModel load(Path path) {
+        return load(path, defaultThreads());
+    }
+
+    /**
+     * The same with another number of threads.
+     *
+     * @param threads over which a call that is alone is spread, the caller's included; 1 for no threads but the callers'
+     * @throws dev.trivet.BadInputException if it cannot be read
+     */
+    public static TrivetModel load(Path path, int threads) {
         ModelFile file = ModelFile.read(path, Optional.empty());
-        return new TrivetModel(file.model(), KernelSelection.get().kernels(), 1);
+        return new TrivetModel(file.model(), KernelSelection.get().kernels(), 1, threads);
     }
 
     public ModelConfig config() {
@@ -129,16 +176,48 @@ public final class TrivetModel implements AutoCloseable {
 
     /** The logits {@code [classes]} of an image, in a new array. */
     public float[] logits(RgbImage image) {
-        Slot slot = borrow();
-        try {
-            preprocessor.apply(image, slot.input, 0);
-            slot.session.run(slot.input, 1, slot.logits);
-            float[] logits = new float[executor.geometry().classes()];
-            MemorySegment.copy(slot.logits, JAVA_FLOAT, 0, logits, 0, logits.length);
-            return logits;
-        } finally {
-            giveBack(slot);
+        if (closed) {
+            throw new IllegalStateException("the model is closed");
         }
+        boolean alone = calls.incrementAndGet() == 1;
+        try {
+            return alone && threads > 1 && spreading.compareAndSet(false, true) ? spread(image) : single(image);
+        } finally {
+            calls.decrementAndGet();
+            if (closed) {
+                drain();
+            }
+        }
+    }
+
+    /** Logits by all threads; {@link #spreading} is set. */
+    private float[] spread(RgbImage image) {
+        try {
+            if (spread == null) {
+                spread = Slot.open(executor, threads);
+            }
+            return logits(image, spread);
+        } finally {
+            spreading.set(false);
+        }
+    }
+
+    private float[] single(RgbImage image) {
+        Slot known = idle.poll();
+        Slot slot = known != null ? known : Slot.open(executor, 1);
+        try {
+            return logits(image, slot);
+        } finally {
+            idle.add(slot);
+        }
+    }
+
+    private float[] logits(RgbImage image, Slot slot) {
+        preprocessor.apply(image, slot.input, 0);
+        slot.session.run(slot.input, 1, slot.logits);
+        float[] logits = new float[executor.geometry().classes()];
+        MemorySegment.copy(slot.logits, JAVA_FLOAT, 0, logits, 0, logits.length);
+        return logits;
     }
 
     private static double[] softmax(float[] logits) {
@@ -158,28 +237,16 @@ public final class TrivetModel implements AutoCloseable {
         return p;
     }
 
-    private Slot borrow() {
-        if (closed) {
-            throw new IllegalStateException("the model is closed");
-        }
-        Slot slot = idle.poll();
-        if (slot != null) {
-            return slot;
-        }
-        ModelSession session = executor.openSession();
-        return new Slot(session, session.allocateInput(), session.allocateLogits());
-    }
-
-    private void giveBack(Slot slot) {
-        idle.add(slot);
-        if (closed) {
-            drain();
-        }
-    }
-
     private void drain() {
         for (Slot slot = idle.poll(); slot != null; slot = idle.poll()) {
             slot.session.close();
+        }
+        if (spreading.compareAndSet(false, true)) {
+            if (spread != null) {
+                spread.session.close();
+                spread = null;
+            }
+            spreading.set(false);
         }
     }
 

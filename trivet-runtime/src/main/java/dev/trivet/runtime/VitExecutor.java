@@ -94,6 +94,19 @@ public final class VitExecutor implements ModelExecutor {
         start = operators.constant(startTokens(model));
     }
 
+    /**
+     * Where a unit stands among {@link #blocks}.
+     *
+     * @throws IllegalStateException if it is none of the compiled blocks
+     */
+    int blockIndex(int unit) {
+        int block = unit - 1 - part.firstBlock();
+        if (unit < 1 || block < 0 || block >= blocks.size()) {
+            throw new IllegalStateException("the executor was compiled without unit " + unit);
+        }
+        return block;
+    }
+
     private float[] startTokens(VitModel model) {
         float[] rows = model.floats(VitNames.POSITIONS).clone();
         int row = 0;

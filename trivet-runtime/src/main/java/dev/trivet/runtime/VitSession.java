@@ -19,20 +19,23 @@ import org.jspecify.annotations.Nullable;
 public final class VitSession implements ModelSession {
     private static final int ALIGNMENT = 64;
 
-    private final VitExecutor executor;
+    final VitExecutor executor;
+    final Workspace workspace;
     private final VitConfig config;
-    private final Workspace workspace;
+    private final int batch;
     private final Pointwise pointwise;
     private final Arena arena = Arena.ofShared();
 
     /** Float32 {@code [batch * patches, patchLength]}. */
     private final MemorySegment patches;
     /** Float32 {@code [batch * tokens, width]}: the residual stream. */
-    private final MemorySegment stream;
+    final MemorySegment stream;
     /** The operand of the next product. */
-    private final MemorySegment operand;
+    final MemorySegment operand;
     /** Raw sums of the last product. */
-    private final MemorySegment raw;
+    final MemorySegment raw;
+
+    final AttentionBuffers attention;
     /** Float32 {@code [batch, width]}, then what a layer before the head makes of it; and {@code [batch, classes]}. */
     private final MemorySegment pooled;
 
@@ -43,35 +46,39 @@ public final class VitSession implements ModelSession {
     private final MemorySegment[] pooledRows;
 
     VitSession(VitExecutor executor) {
+        this(executor, executor.batch, executor.batch * executor.config.tokens());
+    }
+
+    /**
+     * Opens a session that may be a member of a team.
+     *
+     * @param batch images that it runs by itself; what it shares with the others has room for as many
+     * @param rows token rows that it works on at once
+     */
+    VitSession(VitExecutor executor, int batch, int rows) {
         this.executor = executor;
+        this.batch = batch;
         config = executor.config;
         workspace = executor.kernels.openWorkspace();
         pointwise = workspace.pointwise();
-        int batch = executor.batch;
         long width = config.width();
-        long rows = (long) batch * config.tokens();
+        long shared = batch * config.tokens() * width;
         long widest = Math.max(config.mlpWidth(), width);
-        long attention = rows * config.heads() * config.tokens();
-        long patchValues = (long) batch * config.patches() * config.patchLength();
+        long scores = (long) rows * config.heads() * config.tokens();
+        long patchValues = (long) rows * config.patchLength();
         patches = floats(patchValues);
-        stream = floats(rows * width);
+        stream = floats(shared);
         long head = (long) batch * config.preLogits();
-        operand = floats(Math.max(Math.max(rows * widest, attention), Math.max(patchValues, head)));
+        operand = floats(Math.max(Math.max(rows * widest, scores), Math.max(patchValues, head)));
         raw = floats(Math.max(
-                Math.max(rows * Math.max(3 * width, widest), attention),
+                Math.max(rows * Math.max(3 * width, widest), scores),
                 (long) batch * Math.max(config.classes(), config.preLogits())));
         pooled = floats(batch * Math.max(width, config.preLogits()));
         secondLogits = floats((long) batch * config.classes());
+        attention = new AttentionBuffers(
+                floats(rows * width), floats(shared), floats(shared), raw, floats((long) rows * config.heads()));
         blocks = new BlockRun(
-                workspace,
-                stream,
-                operand,
-                raw,
-                floats(rows * width),
-                floats(rows * width),
-                floats(rows * width),
-                floats(rows * config.heads()),
-                config.layerNormEpsilon());
+                workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
         patchRows = new MemorySegment[batch];
         patchRaw = new MemorySegment[batch];
         pooledRows = new MemorySegment[batch];
@@ -89,18 +96,18 @@ public final class VitSession implements ModelSession {
 
     @Override
     public MemorySegment allocateInput() {
-        return floats((long) executor.batch * config.channels() * config.imageSize() * config.imageSize());
+        return floats((long) batch * config.channels() * config.imageSize() * config.imageSize());
     }
 
     @Override
     public MemorySegment allocateLogits() {
-        return floats((long) executor.batch * config.classes());
+        return floats((long) batch * config.classes());
     }
 
     @Override
     public void run(MemorySegment input, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
-        if (images < 1 || images > executor.batch) {
-            throw new IllegalArgumentException(images + " images for a batch of " + executor.batch);
+        if (images < 1 || images > batch) {
+            throw new IllegalArgumentException(images + " images for a batch of " + batch);
         }
         workspace.enter();
         @Nullable LayerObserver observer = watcher.orElse(null);
@@ -111,14 +118,15 @@ public final class VitSession implements ModelSession {
 
     @Override
     public MemorySegment allocateTokens() {
-        return floats((long) executor.batch * config.tokens() * config.width());
+        return floats((long) batch * config.tokens() * config.width());
     }
 
     @Override
     public void runAttention(int unit, MemorySegment tokens, int images) {
         workspace.enter();
         MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        blocks.attention(compiledBlock(unit), images, null);
+        BlockOperators block = compiledBlock(unit);
+        blocks.attention(block, block.layout().extent(images), null);
         MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
     }
 
@@ -126,16 +134,12 @@ public final class VitSession implements ModelSession {
     public void runMlp(int unit, MemorySegment tokens, int images) {
         workspace.enter();
         MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        blocks.mlp(compiledBlock(unit), images, null);
+        blocks.mlp(compiledBlock(unit), images * config.tokens(), null);
         MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
     }
 
     private BlockOperators compiledBlock(int unit) {
-        int block = unit - 1 - executor.part.firstBlock();
-        if (unit < 1 || block < 0 || block >= executor.blocks.size()) {
-            throw new IllegalStateException("the executor was compiled without unit " + unit);
-        }
-        return executor.blocks.get(block);
+        return executor.blocks.get(executor.blockIndex(unit));
     }
 
     private long streamBytes(int images) {
@@ -167,14 +171,15 @@ public final class VitSession implements ModelSession {
     }
 
     private void block(BlockOperators block, int images, @Nullable LayerObserver observer) {
-        blocks.attention(block, images, observer);
-        blocks.mlp(block, images, observer);
+        blocks.attention(block, block.layout().extent(images), observer);
+        blocks.mlp(block, images * config.tokens(), observer);
         if (observer != null) {
             observer.activation(block.name(), stream, images, config.tokens(), config.width());
         }
     }
 
-    private void heads(int images, MemorySegment logits, @Nullable LayerObserver observer) {
+    /** Logits of the stream. */
+    void heads(int images, MemorySegment logits, @Nullable LayerObserver observer) {
         if (observer != null) {
             observeFinalNorm(images, observer);
         }
@@ -197,15 +202,8 @@ public final class VitSession implements ModelSession {
     }
 
     private void embed(MemorySegment input, int images, @Nullable LayerObserver observer) {
-        PatchLayout.gather(config.imageSize(), config.patchSize(), config.channels(), input, images, patches);
-        LinearOperator embedding = compiled(executor.patchEmbedding);
         int rows = images * config.patches();
-        MemorySegment in = patches;
-        if (embedding.input().isInteger()) {
-            pointwise.encode(patches, Math.multiplyExact(rows, config.patchLength()), embedding.input(), operand);
-            in = operand;
-        }
-        product(embedding, in, rows, observer);
+        LinearOperator embedding = embed(input, 0, rows, observer);
         for (int i = 0; i < images; i++) {
             MemorySegment.copy(executor.start, 0, stream, i * executor.start.byteSize(), executor.start.byteSize());
             pointwise.addTo(patchRaw[i], config.patches(), embedding.product(), patchRows[i]);
@@ -215,6 +213,22 @@ public final class VitSession implements ModelSession {
             pointwise.decode(raw, rows, embedding.product(), operand);
             observer.activation("patch_embed", operand, images, config.patches(), config.width());
         }
+    }
+
+    /** The raw sums of some patches' embeddings, and what made them. */
+    LinearOperator embed(MemorySegment input, int first, int end, @Nullable LayerObserver observer) {
+        LinearOperator embedding = compiled(executor.patchEmbedding);
+        PatchLayout.gather(config.imageSize(), config.patchSize(), config.channels(), input, first, end, patches);
+        int rows = end - first;
+        MemorySegment in = patches;
+        if (embedding.input().isInteger()) {
+            pointwise.encode(patches, Math.multiplyExact(rows, config.patchLength()), embedding.input(), operand);
+            in = operand;
+        }
+        if (rows > 0) {
+            product(embedding, in, rows, observer);
+        }
+        return embedding;
     }
 
     private void classify(

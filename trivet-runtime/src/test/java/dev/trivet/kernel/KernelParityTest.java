@@ -330,8 +330,8 @@ class KernelParityTest {
             SplittableRandom random = new SplittableRandom(windowTokens);
             WindowShape shape = windows(random, windowTokens, headWidth);
             int elements = shape.images() * shape.tokens() * shape.width();
-            int padded = shape.batch() * windowTokens * headWidth;
-            int scores = shape.batch() * windowTokens * windowTokens;
+            int padded = shape.endProduct() * windowTokens * headWidth;
+            int scores = shape.endProduct() * windowTokens * windowTokens;
             MemorySegment floats = randomFloats(arena, random, Math.max(3L * elements, Math.max(padded, scores)), 6);
             MemorySegment sums = arena.allocate(floats.byteSize(), 64);
             for (long i = 0; i < floats.byteSize() / 4; i++) {
@@ -373,7 +373,7 @@ class KernelParityTest {
                             reference,
                             vector);
                 }
-                MemorySegment rowFactors = arena.allocate(4L * shape.batch() * windowTokens, 64);
+                MemorySegment rowFactors = arena.allocate(4L * shape.endProduct() * windowTokens, 64);
                 MemorySegment sameFactors = arena.allocate(rowFactors.byteSize(), 64);
                 same(
                         arena,
@@ -421,6 +421,94 @@ class KernelParityTest {
             source[other] = i < tokens ? i : -1;
         }
         return new WindowShape(2, tokens, 3, headWidth, 4, windowTokens, source);
+    }
+
+    /** Parts of an image's rows and products, put together, are the whole: with ragged parts, in both implementations. */
+    @ParameterizedTest
+    @CsvSource({"4, 1", "9, 8", "16, 24"})
+    void partsOfWindowsMakeUpTheWhole(int windowTokens, int headWidth) {
+        Assumptions.assumeTrue(VectorPointwise.SUPPORTED);
+        try (Arena arena = Arena.ofConfined()) {
+            SplittableRandom random = new SplittableRandom(windowTokens);
+            WindowShape two = windows(random, windowTokens, headWidth);
+            WindowShape whole = new WindowShape(1, two.tokens(), 3, headWidth, 4, windowTokens, two.source());
+            int width = whole.width();
+            int tokens = whole.tokens();
+            int padded = 4 * windowTokens * width;
+            int scores = 12 * windowTokens * windowTokens;
+            MemorySegment raw = randomFloats(arena, random, Math.max(3L * padded, scores), 6);
+            MemorySegment bias = randomFloats(arena, random, 3L * width, 1);
+            Product product = new Product(false, 3 * width, MemorySegment.NULL, MemorySegment.NULL, bias);
+            ScoreBias added = new ScoreBias(
+                    randomFloats(arena, random, 3L * windowTokens * windowTokens, 4),
+                    randomFloats(arena, random, 4L * windowTokens * windowTokens, 200),
+                    new boolean[] {false, true, false, true});
+            Operand codes = Operand.of(new ActivationQuantizer(1f / 255, 0, 0, 255));
+            int[] rows = {0, 0, 1, tokens / 2 + 1, tokens};
+            int[] products = {0, 1, 5, 5, 12};
+            for (Pointwise pointwise : List.of(new ReferencePointwise(), new VectorPointwise())) {
+                MemorySegment[] expected = heads(arena, padded);
+                MemorySegment[] actual = heads(arena, padded);
+                MemorySegment maps = arena.allocate(scores, 64);
+                MemorySegment mapParts = arena.allocate(scores, 64);
+                MemorySegment factors = arena.allocate(48L * windowTokens, 64);
+                MemorySegment factorParts = arena.allocate(48L * windowTokens, 64);
+                MemorySegment merged = arena.allocate(4L * tokens * width, 64);
+                MemorySegment mergedParts = arena.allocate(4L * tokens * width, 64);
+                AttentionOperands floats = AttentionOperands.FLOAT;
+                pointwise.splitWindows(raw, whole, product, floats, expected[0], expected[1], expected[2]);
+                pointwise.softmaxWindows(raw, false, whole, 0.5f, added, codes, maps, factors);
+                pointwise.mergeWindows(raw, false, whole, 2f, factors, Operand.FLOAT, merged);
+                for (int p = 0; p < 4; p++) {
+                    WindowShape part = whole.part(rows[p], rows[p + 1], products[p], products[p + 1]);
+                    MemorySegment own = raw.asSlice(12L * rows[p] * width);
+                    pointwise.splitWindows(own, part, product, floats, actual[0], actual[1], actual[2]);
+                    long map = (long) products[p] * windowTokens;
+                    pointwise.softmaxWindows(
+                            raw.asSlice(4 * map * windowTokens),
+                            false,
+                            part,
+                            0.5f,
+                            added,
+                            codes,
+                            mapParts.asSlice(map * windowTokens),
+                            factorParts.asSlice(4 * map));
+                    MemorySegment out = mergedParts.asSlice(4L * rows[p] * width);
+                    pointwise.mergeWindows(raw, false, part, 2f, factors, Operand.FLOAT, out);
+                }
+                for (int i = 0; i < 3; i++) {
+                    assertThat(actual[i].toArray(JAVA_FLOAT)).isEqualTo(expected[i].toArray(JAVA_FLOAT));
+                }
+                assertThat(mapParts.toArray(JAVA_BYTE)).isEqualTo(maps.toArray(JAVA_BYTE));
+                assertThat(factorParts.toArray(JAVA_FLOAT)).isEqualTo(factors.toArray(JAVA_FLOAT));
+                assertThat(mergedParts.toArray(JAVA_FLOAT)).isEqualTo(merged.toArray(JAVA_FLOAT));
+            }
+        }
+    }
+
+    /** By hand: the second of two rows, one head of one channel; keys and values have room for both. */
+    @Test
+    void rowsOfAnImageAreSplitBesideTheOthers() {
+        AttentionShape second = new AttentionShape(1, 1, 2, 2, 1);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment raw = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4, 5, 6);
+            MemorySegment bias = arena.allocate(24, 64);
+            Product product = new Product(false, 6, MemorySegment.NULL, MemorySegment.NULL, bias);
+            for (Pointwise pointwise : List.of(new ReferencePointwise(), new VectorPointwise())) {
+                MemorySegment[] heads = heads(arena, 4);
+                pointwise.splitHeads(
+                        raw,
+                        second,
+                        product,
+                        AttentionOperands.FLOAT,
+                        heads[0],
+                        heads[1].asSlice(4),
+                        heads[2].asSlice(4));
+                assertThat(heads[0].toArray(JAVA_FLOAT)).containsExactly(1, 2, 0, 0);
+                assertThat(heads[1].toArray(JAVA_FLOAT)).containsExactly(0, 3, 0, 4);
+                assertThat(heads[2].toArray(JAVA_FLOAT)).containsExactly(0, 5, 0, 6);
+            }
+        }
     }
 
     private static MemorySegment[] heads(Arena arena, int elements) {

@@ -9,14 +9,16 @@ import dev.trivet.model.VitModel;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.management.ManagementFactory;
+import java.lang.management.ThreadInfo;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Optional;
 import java.util.Random;
+import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 
 /**
- * A run allocates no Java objects once it is compiled. How many runs that takes depends on the machine, so there is a bound on
+ * A run allocates no Java objects once it is compiled, on none of its threads. How many runs that takes depends on the machine, so there is a bound on
  * runs but none on time: sooner or later a hundred runs in a row must come without an object per layer or row.
  *
  * <p>In a process of its own: what other tests have run before decides how HotSpot compiles, and a user's process runs no tests.
@@ -41,11 +43,11 @@ class AllocationTest {
         String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         assertThat(process.waitFor()).isZero();
         assertThat(output.lines().toList())
-                .hasSize(2)
+                .hasSize(4)
                 .allSatisfy(line -> assertThat(Long.parseLong(line)).isLessThanOrEqualTo(FEW_BYTES));
     }
 
-    /** Prints the bytes of a run, for bytes as operands and for picked levels. */
+    /** Prints the bytes of a run, for bytes as operands and for picked levels, of a batch on one thread and of an image on two. */
     static final class Probe {
         private static final int RUNS = 100;
         private static final int MOST_ROUNDS = 400;
@@ -60,30 +62,54 @@ class AllocationTest {
                 noise[i] = (float) random.nextGaussian();
             }
             Kernels kernels = KernelSelection.get().kernels();
-            System.out.println(least(MaxScaling.quantize(model, noise), kernels));
-            System.out.println(least(MaxScaling.quantize(model, noise, 4, true), kernels));
+            for (int threads = 1; threads <= 2; threads++) {
+                System.out.println(least(MaxScaling.quantize(model, noise), kernels, threads));
+                System.out.println(least(MaxScaling.quantize(model, noise, 4, true), kernels, threads));
+            }
         }
 
-        private static long least(VitModel quantized, Kernels kernels) {
-            try (ModelExecutor executor = ModelExecutor.compile(quantized, kernels, 2);
-                    ModelSession session = executor.openSession()) {
+        private static long least(VitModel quantized, Kernels kernels, int threads) {
+            int images = 3 - threads;
+            try (ModelExecutor executor = ModelExecutor.compile(quantized, kernels, images);
+                    ModelSession session = executor.openSession(threads)) {
                 MemorySegment input = session.allocateInput();
                 MemorySegment logits = session.allocateLogits();
                 long least = Long.MAX_VALUE;
                 for (int round = 0; round < MOST_ROUNDS && least > FEW_BYTES; round++) {
-                    least = Math.min(least, allocated(session, input, logits) / RUNS);
+                    least = Math.min(least, allocated(session, input, images, logits) / RUNS);
                 }
                 return least;
             }
         }
 
-        private static long allocated(ModelSession session, MemorySegment input, MemorySegment logits) {
-            ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-            long before = threads.getCurrentThreadAllocatedBytes();
+        private static long allocated(ModelSession session, MemorySegment input, int images, MemorySegment logits) {
+            long[] ids = threads();
+            long before = allocatedBytes(ids);
             for (int run = 0; run < RUNS; run++) {
-                session.run(input, 2, logits, Optional.empty());
+                session.run(input, images, logits, Optional.empty());
             }
-            return threads.getCurrentThreadAllocatedBytes() - before;
+            return allocatedBytes(ids) - before;
+        }
+
+        /** This thread, and those that work for the session. */
+        private static long[] threads() {
+            ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+            return LongStream.of(threads.getAllThreadIds())
+                    .filter(id -> {
+                        ThreadInfo thread = threads.getThreadInfo(id);
+                        return id == Thread.currentThread().threadId()
+                                || thread != null && thread.getThreadName().startsWith("trivet-");
+                    })
+                    .toArray();
+        }
+
+        private static long allocatedBytes(long[] ids) {
+            ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+            long bytes = 0;
+            for (long id : ids) {
+                bytes += threads.getThreadAllocatedBytes(id);
+            }
+            return bytes;
         }
     }
 }

@@ -82,6 +82,37 @@ class TrivetModelTest {
         }
     }
 
+    /** Calls alone, spread over threads, and calls at the same time, on one each, in turns. */
+    @Test
+    void threadsOfACallDoNotShow() throws Exception {
+        Path file = Fixtures.golden("swin_micro");
+        List<float[]> expected = new ArrayList<>();
+        try (TrivetModel one = TrivetModel.load(file, 1)) {
+            for (int i = 0; i < 4; i++) {
+                expected.add(one.logits(noise(i)));
+            }
+        }
+        try (TrivetModel model = TrivetModel.load(file, 3);
+                ExecutorService callers = Executors.newFixedThreadPool(2)) {
+            for (int round = 0; round < 3; round++) {
+                for (int i = 0; i < 4; i++) {
+                    assertThat(model.logits(noise(i))).isEqualTo(expected.get(i));
+                }
+                List<Future<float[]>> results = new ArrayList<>();
+                for (int i = 0; i < 12; i++) {
+                    RgbImage image = noise(i % 4);
+                    results.add(callers.submit(() -> model.logits(image)));
+                }
+                for (int i = 0; i < 12; i++) {
+                    assertThat(results.get(i).get()).isEqualTo(expected.get(i % 4));
+                }
+            }
+        }
+        assertThatThrownBy(() -> TrivetModel.load(file, 0))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessage("0 threads");
+    }
+
     @Test
     void aClosedModelRefusesWorkAndMayBeClosedAgain() {
         TrivetModel model = TrivetModel.load(Fixtures.golden("vit_gap_micro"));

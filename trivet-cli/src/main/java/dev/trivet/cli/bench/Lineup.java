@@ -78,6 +78,10 @@ public final class Lineup implements AutoCloseable {
                 .mapToObj(_ -> new TrivetCaller(executor, pixels, batch))
                 .toList();
         add(new Entry(subject.name(), TRIVET, threads, 1), new Contender(callers, batch));
+        if (threads > 1) {
+            TrivetCaller split = new TrivetCaller(executor, threads, pixels, batch);
+            add(new Entry(subject.name(), TRIVET, 1, threads), new Contender(List.of(split), batch));
+        }
         if (threads > 1 && batch == 1) {
             TrivetCaller alone = new TrivetCaller(executor, pixels, batch);
             add(new Entry(subject.name(), TRIVET, 1, 1), new Contender(List.of(alone), batch));

@@ -14,9 +14,17 @@ public final class TrivetCaller implements Contender.Caller {
     private final int batch;
     private final int values;
 
-    /** @param pixels {@code [batch, channels, imageSize, imageSize]} */
+    /** A caller whose calls use one thread. */
     public TrivetCaller(ModelExecutor executor, float[] pixels, int batch) {
-        session = executor.openSession();
+        this(executor, 1, pixels, batch);
+    }
+
+    /**
+     * @param threads of one call
+     * @param pixels {@code [batch, channels, imageSize, imageSize]}
+     */
+    public TrivetCaller(ModelExecutor executor, int threads, float[] pixels, int batch) {
+        session = executor.openSession(threads);
         this.batch = batch;
         values = batch * executor.geometry().classes();
         this.pixels = session.allocateInput();

@@ -1,0 +1,98 @@
+package dev.trivet.runtime;
+
+import dev.trivet.model.VitConfig;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * A ViT's rows of one image that one member of a team works on: its tokens go through embedding, LayerNorms, linear layers and GELU
+ * without the others, and as queries they need the keys and values of all. So the members meet once a block ({@link BlockRun}), and
+ * before the head, which one of them computes alone.
+ */
+final class VitPart implements ModelPart {
+    private final VitSession own;
+    private final VitConfig config;
+    private final ThreadTeam team;
+    private final int member;
+    private final Share rows;
+    private final Share patches;
+    /** This member's rows of what the team shares. */
+    private final MemorySegment stream;
+
+    private final MemorySegment patchRows;
+    private final List<Block> blocks = new ArrayList<>();
+
+    private record Block(BlockOperators operators, AttentionLayout.Extent extent, BlockRun run) {}
+
+    /** @param all members' sessions; the first has the stream, and the first two have the keys and values */
+    VitPart(List<VitSession> all, ThreadTeam team, int member) {
+        own = all.get(member);
+        config = own.executor.config;
+        this.team = team;
+        this.member = member;
+        rows = Share.of(config.tokens(), member, team.size());
+        int prefix = config.prefixTokens();
+        patches = new Share(Math.max(0, rows.first() - prefix), Math.max(0, rows.end() - prefix));
+        stream = all.getFirst().stream.asSlice(rowBytes() * rows.first(), rowBytes() * rows.count());
+        patchRows =
+                all.getFirst().stream.asSlice(rowBytes() * (prefix + patches.first()), rowBytes() * patches.count());
+        for (BlockOperators block : own.executor.blocks) {
+            blocks.add(block(block, all.get(blocks.size() % 2).attention));
+        }
+    }
+
+    private Block block(BlockOperators block, AttentionBuffers shared) {
+        AttentionBuffers products = new AttentionBuffers(
+                own.attention.query(), shared.key(), shared.value(), own.attention.mixed(), own.attention.factors());
+        AttentionBuffers tokens = new AttentionBuffers(
+                products.query(),
+                fromFirstRow(products.key(), block.attention().key().bytes()),
+                fromFirstRow(products.value(), block.attention().value().bytes()),
+                products.mixed(),
+                products.factors());
+        BlockRun run = new BlockRun(
+                own.workspace, team, member, stream, own.operand, own.raw, tokens, products, config.layerNormEpsilon());
+        AttentionLayout.Extent extent = block.layout().extent(rows, new Share(0, 0));
+        return new Block(block.withQueries(rows.count(), own.executor.kernels), extent, run);
+    }
+
+    /** Keys of each head stand together. */
+    private MemorySegment fromFirstRow(MemorySegment keys, int bytes) {
+        return keys.asSlice((long) rows.first() * config.headWidth() * bytes);
+    }
+
+    private long rowBytes() {
+        return 4L * config.width();
+    }
+
+    @Override
+    public void run(int firstUnit, int endUnit, MemorySegment in, MemorySegment out) {
+        own.workspace.enter();
+        if (firstUnit == 0) {
+            embed(in);
+        } else {
+            MemorySegment.copy(in, rowBytes() * rows.first(), stream, 0, stream.byteSize());
+        }
+        int head = config.depth() + 1;
+        for (int unit = Math.max(1, firstUnit); unit < Math.min(endUnit, head); unit++) {
+            Block block = blocks.get(own.executor.blockIndex(unit));
+            block.run.attention(block.operators, block.extent, null);
+            block.run.mlp(block.operators, rows.count(), null);
+        }
+        if (endUnit <= head) {
+            MemorySegment.copy(stream, 0, out, rowBytes() * rows.first(), stream.byteSize());
+            return;
+        }
+        team.meet(member);
+        if (member == 0) {
+            own.heads(1, out, null);
+        }
+    }
+
+    private void embed(MemorySegment image) {
+        LinearOperator embedding = own.embed(image, patches.first(), patches.end(), null);
+        MemorySegment.copy(own.executor.start, rowBytes() * rows.first(), stream, 0, stream.byteSize());
+        own.workspace.pointwise().addTo(own.raw, patches.count(), embedding.product(), patchRows);
+    }
+}
