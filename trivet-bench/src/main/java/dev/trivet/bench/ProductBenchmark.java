@@ -1,18 +1,12 @@
 package dev.trivet.bench;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Linear;
-import dev.trivet.kernel.OnednnKernels;
 import dev.trivet.kernel.ReferenceKernels;
-import dev.trivet.kernel.VectorKernels;
 import dev.trivet.kernel.Workspace;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
-import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.openjdk.jmh.annotations.Benchmark;
@@ -30,9 +24,9 @@ import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /**
- * A linear layer in int8 and in float32 on each provider, 197 rows (one 224-pixel image), one thread. Shapes are {@code
- * outputs x inputs}: DeiT-Tiny's qkv, fc1 and fc2, and DeiT-Small's fc1. The setup checks that the int8 result equals the
- * reference's.
+ * A linear layer in int8 and in float32 on each provider, one thread. Shapes are {@code outputs x inputs} with 197 rows (one 224-pixel
+ * image of a ViT), or {@code outputs x inputs x rows}; those below are DeiT-Tiny's qkv, fc1 and fc2, and DeiT-Small's fc1. The setup
+ * checks that the int8 result equals the reference's.
  */
 @State(Scope.Thread)
 @BenchmarkMode(Mode.AverageTime)
@@ -51,6 +45,7 @@ public class ProductBenchmark {
     @Param({"576x192", "768x192", "192x768", "1536x384"})
     String shape = "576x192";
 
+    private int rows = ROWS;
     private Arena arena = Arena.ofAuto();
     private Kernels kernels = new ReferenceKernels();
     private Workspace workspace = kernels.openWorkspace();
@@ -62,49 +57,31 @@ public class ProductBenchmark {
 
     @Setup(Level.Trial)
     public void prepare() {
-        kernels = switch (provider) {
-            case "vector" -> new VectorKernels();
-            case "onednn" -> new OnednnKernels();
-            default -> new ReferenceKernels();
-        };
+        kernels = Providers.open(provider);
         String[] sides = shape.split("x", -1);
         int outputs = Integer.parseInt(sides[0]);
         int inputs = Integer.parseInt(sides[1]);
+        rows = sides.length > 2 ? Integer.parseInt(sides[2]) : ROWS;
         arena = Arena.ofShared();
+        RandomMemory memory = new RandomMemory(arena);
         workspace = kernels.openWorkspace();
-        SplittableRandom random = new SplittableRandom(1);
-        codes = bytes(random, ROWS * inputs);
-        floats = floats(random, ROWS * inputs);
-        out = arena.allocate(4L * ROWS * outputs, 64);
-        MemorySegment weightCodes = bytes(random, outputs * inputs);
-        integer = kernels.integerLinear(weightCodes, outputs, inputs, ROWS);
-        floating = kernels.floatLinear(floats(random, outputs * inputs), outputs, inputs, ROWS);
-        check(weightCodes, outputs, inputs);
-    }
-
-    private MemorySegment bytes(SplittableRandom random, int count) {
-        MemorySegment s = arena.allocate(count, 64);
-        for (int i = 0; i < count; i++) {
-            s.set(JAVA_BYTE, i, (byte) random.nextInt());
+        codes = memory.bytes((long) rows * inputs);
+        floats = memory.floats((long) rows * inputs, 1);
+        out = memory.empty((long) rows * outputs);
+        MemorySegment weightCodes = memory.bytes((long) outputs * inputs);
+        integer = kernels.integerLinear(weightCodes, outputs, inputs, rows);
+        floating = kernels.floatLinear(memory.floats((long) outputs * inputs, 1), outputs, inputs, rows);
+        if (!provider.equals(Providers.REFERENCE)) {
+            check(weightCodes, outputs, inputs, memory.empty((long) rows * outputs));
         }
-        return s;
     }
 
-    private MemorySegment floats(SplittableRandom random, int count) {
-        MemorySegment s = arena.allocate(4L * count, 64);
-        for (int i = 0; i < count; i++) {
-            s.setAtIndex(JAVA_FLOAT, i, random.nextFloat() - 0.5f);
-        }
-        return s;
-    }
-
-    private void check(MemorySegment weightCodes, int outputs, int inputs) {
+    private void check(MemorySegment weightCodes, int outputs, int inputs, MemorySegment expected) {
         Kernels reference = new ReferenceKernels();
         try (Workspace plain = reference.openWorkspace();
-                Linear expectedLinear = reference.integerLinear(weightCodes, outputs, inputs, ROWS)) {
-            MemorySegment expected = arena.allocate(4L * ROWS * outputs, 64);
-            expectedLinear.run(plain, codes, ROWS, expected);
-            Objects.requireNonNull(integer).run(workspace, codes, ROWS, out);
+                Linear expectedLinear = reference.integerLinear(weightCodes, outputs, inputs, rows)) {
+            expectedLinear.run(plain, codes, rows, expected);
+            Objects.requireNonNull(integer).run(workspace, codes, rows, out);
             if (expected.mismatch(out) >= 0) {
                 throw new IllegalStateException(provider + " is wrong at " + shape);
             }
@@ -113,13 +90,13 @@ public class ProductBenchmark {
 
     @Benchmark
     public MemorySegment int8() {
-        Objects.requireNonNull(integer).run(workspace, codes, ROWS, out);
+        Objects.requireNonNull(integer).run(workspace, codes, rows, out);
         return out;
     }
 
     @Benchmark
     public MemorySegment float32() {
-        Objects.requireNonNull(floating).run(workspace, floats, ROWS, out);
+        Objects.requireNonNull(floating).run(workspace, floats, rows, out);
         return out;
     }
 
