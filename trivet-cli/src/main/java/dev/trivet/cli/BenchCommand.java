@@ -9,6 +9,8 @@ import dev.trivet.cli.bench.OperatorTimes;
 import dev.trivet.cli.bench.ProcessFigures;
 import dev.trivet.cli.bench.Rates;
 import dev.trivet.cli.bench.Rounds;
+import dev.trivet.cli.bench.Soak;
+import dev.trivet.cli.bench.SoakCaller;
 import dev.trivet.cli.bench.SpeedReport;
 import dev.trivet.cli.bench.TestImages;
 import dev.trivet.cli.bench.TrivetCaller;
@@ -59,6 +61,9 @@ final class BenchCommand implements Callable<Integer> {
     private static final String ONNX_RUNTIME = "onnxruntime";
     private static final double MEGABYTE = 1e6;
 
+    private static final int SOAK_BATCHES = 8;
+    private static final double LONGEST_SOAK = 60 * 24 * 365;
+
     /**
      * How a model's run is made up.
      *
@@ -103,7 +108,16 @@ final class BenchCommand implements Callable<Integer> {
             split = ",",
             paramLabel = "N",
             description = "Images of one call, several to measure each (default: 1,8).")
-    List<Integer> batches = List.of(1, 8);
+    List<Integer> batches = List.of();
+
+    @Option(
+            names = "--soak",
+            paramLabel = "MINUTES",
+            description = "Instead of measuring, run one MODEL for so long on the same "
+                    + SOAK_BATCHES
+                    + " batches and check that results and memory stay the same (default: all processors, batch 1).")
+    @Nullable
+    Double soak;
 
     @Option(names = "--rounds", paramLabel = "N", description = "Rounds measured (default: ${DEFAULT-VALUE}).")
     int rounds = 9;
@@ -124,6 +138,10 @@ final class BenchCommand implements Callable<Integer> {
     @Override
     public Integer call() throws Exception {
         Rounds measuring = rounds();
+        if (soak != null) {
+            checkSoak(soak);
+            return soak(soak);
+        }
         Kernels kernels = output.kernels();
         List<Lineup.Subject> subjects = new ArrayList<>();
         Optional<FirstImage> first = Optional.empty();
@@ -160,7 +178,7 @@ final class BenchCommand implements Callable<Integer> {
             throw new BadInputException("--rounds must be in 1..10000 and --turn in (0, 600]; correct them");
         }
         threads().forEach(n -> check(n, "--threads"));
-        batches.forEach(n -> check(n, "--batch"));
+        batches().forEach(n -> check(n, "--batch"));
         if (against != null && !against.equals(ONNX_RUNTIME)) {
             throw new BadInputException("--against " + against + ": no such engine; give " + ONNX_RUNTIME);
         }
@@ -195,6 +213,53 @@ final class BenchCommand implements Callable<Integer> {
     private List<Integer> threads() {
         int processors = Runtime.getRuntime().availableProcessors();
         return !threads.isEmpty() ? threads : processors == 1 ? List.of(1) : List.of(1, processors);
+    }
+
+    private List<Integer> batches() {
+        return batches.isEmpty() ? List.of(1, 8) : batches;
+    }
+
+    private void checkSoak(double minutes) {
+        if (!(minutes > 0 && minutes <= LONGEST_SOAK)) {
+            throw new BadInputException("--soak " + minutes + " is not a number of minutes up to a year; correct it");
+        }
+        if (models.size() != 1 || against != null || image != null) {
+            throw new BadInputException(
+                    "--soak runs one MODEL and nothing else; leave --against, --image and others out");
+        }
+        if (threads.size() > 1 || batches.size() > 1) {
+            throw new BadInputException(
+                    "--soak takes one number of --threads and one of --batch; leave the others out");
+        }
+    }
+
+    /** The exit code: 0 if every result was the same, 1 otherwise. */
+    private int soak(double minutes) throws InterruptedException {
+        Kernels kernels = output.kernels();
+        VitModel model = ModelArgument.read(output, models.getFirst(), source).model();
+        int images = batches.isEmpty() ? 1 : batches.getFirst();
+        float[] pixels = TestImages.of(model.geometry(), SOAK_BATCHES * images, SEED);
+        List<SoakCaller> callers = new ArrayList<>();
+        try (ModelExecutor executor = ModelExecutor.compile(model, kernels, images)) {
+            Soak.Result result;
+            try {
+                for (int t = 0; t < threads().getLast(); t++) {
+                    callers.add(new SoakCaller(executor, pixels, SOAK_BATCHES, images));
+                }
+                result = new Soak(callers, SOAK_BATCHES, images)
+                        .run(60 * minutes, s -> output.err().println(SoakListing.text(s)));
+            } finally {
+                callers.forEach(SoakCaller::close);
+            }
+            Map<String, Object> fields = new LinkedHashMap<>();
+            fields.put("kernels", kernels.description());
+            fields.put("model", ModelArgument.describe(model));
+            fields.put("threads", callers.size());
+            fields.put("batch", images);
+            fields.putAll(SoakListing.fields(result));
+            output.print(fields, () -> SoakListing.print(result, output.out()));
+            return result.difference().isEmpty() ? 0 : 1;
+        }
     }
 
     private FirstImage first(Lineup.Subject subject, Kernels kernels) {
@@ -241,7 +306,7 @@ final class BenchCommand implements Callable<Integer> {
         try {
             List<Lineup.Subject> exported = peer.isPresent() ? exported(subjects, folder) : subjects;
             for (int threadCount : threads()) {
-                for (int batch : batches) {
+                for (int batch : batches()) {
                     output.err().println("measuring " + threadCount + " threads, batch " + batch + " ...");
                     try (Lineup lineup = new Lineup(exported, kernels, peer, threadCount, batch)) {
                         lineup.agreements().forEach((model, a) -> {
@@ -294,7 +359,7 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private Anatomy anatomy(VitModel model, Kernels kernels) throws InterruptedException {
-        int batch = batches.getLast();
+        int batch = batches().getLast();
         try (ModelExecutor executor = ModelExecutor.compile(model, kernels, batch);
                 TrivetCaller caller = new TrivetCaller(executor, TestImages.of(model.geometry(), batch, SEED), batch)) {
             return new Anatomy(executor.weightBytes(), OperatorTimes.sample(caller, rounds * turn));

@@ -65,11 +65,31 @@ class BenchTest {
     }
 
     @Test
+    void soakRepeatsTheFirstResult() {
+        CommandRun run = CommandRun.of(
+                "bench", Fixtures.golden("vit_micro"), "--soak", "0.02", "--threads", "2", "--batch", "3", "--json");
+        assertThat(run.exit()).as(run.err()).isZero();
+        JsonNode json = run.json();
+        assertThat(json.path("identical").asBoolean()).isTrue();
+        assertThat(json.path("difference").isNull()).isTrue();
+        assertThat(json.path("threads").asInt()).isEqualTo(2);
+        assertThat(json.path("samples")).hasSize(3);
+        long images = json.path("images").asLong();
+        assertThat(images).isPositive();
+        assertThat(images % 3).isZero();
+        assertThat(json.path("samples").path(2).path("images").asLong()).isEqualTo(images);
+        assertThat(json.path("samples").path(2).path("heap_bytes").asLong()).isPositive();
+    }
+
+    @Test
     void refusesWhatItCannotMeasure() {
         bench().refused("nothing to measure");
         bench("--random").refused("--random", "--architecture");
         bench(Fixtures.golden("vit_micro"), "--against", "torch").refused("torch", "onnxruntime");
         bench(Fixtures.golden("vit_micro"), "--batch", "0").refused("--batch 0");
+        bench(Fixtures.golden("vit_micro"), "--soak", "0").refused("--soak 0");
+        bench(Fixtures.golden("vit_micro"), "--soak", "1", "--threads", "1,2").refused("--soak", "--threads");
+        bench("--soak", "1").refused("--soak", "MODEL");
         bench("--random", "--architecture", "resnet50").refused("resnet50");
         bench(Fixtures.golden("vit_micro"), Fixtures.golden("vit_micro")).refused("is given twice");
         bench(Fixtures.golden("vit_micro"), "--random", "--architecture", "deit_tiny_patch16_32")
