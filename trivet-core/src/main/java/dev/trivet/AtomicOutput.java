@@ -21,6 +21,11 @@ public final class AtomicOutput {
     /** What writes the bytes. */
     @FunctionalInterface
     public interface Body {
+        /**
+         * Writes the file from its beginning.
+         *
+         * @param channel empty and open for writing; closed by the caller
+         */
         void write(FileChannel channel) throws IOException;
     }
 

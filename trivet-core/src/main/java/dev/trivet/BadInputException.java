@@ -14,10 +14,15 @@ import java.nio.file.Path;
 public class BadInputException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** @param message what is wrong and what the user can do about it; control characters become spaces */
     public BadInputException(String message) {
         super(oneLine(message));
     }
 
+    /**
+     * @param message what is wrong and what the user can do about it; control characters become spaces
+     * @param cause what went wrong underneath
+     */
     public BadInputException(String message, Throwable cause) {
         super(oneLine(message), cause);
     }
@@ -31,6 +36,12 @@ public class BadInputException extends RuntimeException {
         this(file + ": " + problem + "; " + remedy);
     }
 
+    /**
+     * @param file what could not be used
+     * @param problem what is wrong with it
+     * @param remedy what the user can do about it
+     * @param cause what went wrong underneath
+     */
     public BadInputException(Path file, String problem, String remedy, Throwable cause) {
         this(file + ": " + problem + "; " + remedy, cause);
     }

@@ -5,6 +5,7 @@ import java.util.List;
 
 /** Images with class labels, read one at a time. Implementations are safe to read from several threads. */
 public interface LabelledImages {
+    /** Number of images. */
     int size();
 
     /** Class names in label order; a label is an index into this list. */

@@ -21,6 +21,7 @@ import java.util.OptionalInt;
  */
 public record ModelFile(
         List<Path> files, long bytes, OptionalInt version, VitModel model, Optional<Provenance> provenance) {
+    /** Copies the list. */
     public ModelFile {
         files = List.copyOf(files);
     }

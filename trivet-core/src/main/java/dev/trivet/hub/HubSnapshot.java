@@ -12,6 +12,7 @@ import java.util.List;
  * @param files what was asked for of the commit: config, preprocessing where there is one, weights
  */
 public record HubSnapshot(HubModel model, String commit, Path folder, List<Entry> files) {
+    /** Copies the list. */
     public HubSnapshot {
         files = List.copyOf(files);
     }

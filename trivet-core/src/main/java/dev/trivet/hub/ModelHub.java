@@ -25,6 +25,7 @@ public final class ModelHub {
     private final HubCache cache;
     private final HubClient.Pause pause;
 
+    /** A hub and its cache; nothing is fetched or created yet. */
     public ModelHub(HubSettings settings) {
         this(settings, Thread::sleep);
     }

@@ -22,6 +22,7 @@ public final class ImagePreprocessor {
     /** {@code [channels][256]}: the normalised value of every pixel value. */
     private final float[][] normalized;
 
+    /** @param preprocessing size, crop, filter, mean and deviation to prepare images with */
     public ImagePreprocessor(Preprocessing preprocessing) {
         this.preprocessing = preprocessing;
         normalized = new float[preprocessing.channels()][256];
@@ -34,6 +35,7 @@ public final class ImagePreprocessor {
         }
     }
 
+    /** What images are prepared with. */
     public Preprocessing preprocessing() {
         return preprocessing;
     }

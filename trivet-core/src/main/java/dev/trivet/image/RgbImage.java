@@ -7,6 +7,7 @@ package dev.trivet.image;
  */
 @SuppressWarnings("ArrayRecordComponent") // identity comparison is enough: images are never compared as values
 public record RgbImage(int width, int height, byte[] pixels) {
+    /** @throws IllegalArgumentException if a side is not positive or {@code pixels} does not hold three bytes for each pixel */
     public RgbImage {
         if (width < 1 || height < 1 || pixels.length != 3L * width * height) {
             throw new IllegalArgumentException(

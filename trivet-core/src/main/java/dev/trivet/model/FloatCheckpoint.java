@@ -140,6 +140,7 @@ public final class FloatCheckpoint implements AutoCloseable {
         return name.endsWith(".pth") || name.endsWith(".pt") || name.equals("pytorch_model.bin");
     }
 
+    /** The config beside the weights, or the preset that replaces it. */
     public ModelConfig config() {
         return config;
     }

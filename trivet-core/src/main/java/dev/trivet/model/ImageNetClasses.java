@@ -10,6 +10,7 @@ import java.util.Objects;
 
 /** The 1,000 classes of ILSVRC-2012 in the order that models number them: WordNet ids in rising order. */
 public final class ImageNetClasses {
+    /** How many classes there are. */
     public static final int COUNT = 1000;
 
     private static final class Holder {

@@ -11,10 +11,13 @@ import java.util.Optional;
 
 /** One linear layer with its parameters, float or quantized. Arrays are shared, not copied; nobody writes to them. */
 public sealed interface LinearLayer {
+    /** timm's name of the layer, without {@code .weight}. */
     String name();
 
+    /** Rows of the weight matrix. */
     int outputs();
 
+    /** Columns of the weight matrix. */
     int inputs();
 
     /** {@code [outputs]}; zeros where the checkpoint has no bias. */
@@ -27,6 +30,7 @@ public sealed interface LinearLayer {
      */
     @SuppressWarnings("ArrayRecordComponent") // parameters, never compared
     record Float32(String name, int outputs, int inputs, float[] weight, float[] bias) implements LinearLayer {
+        /** @throws IllegalArgumentException if an array does not have the length that {@code outputs} and {@code inputs} ask for */
         public Float32 {
             check(outputs, inputs, weight.length, bias.length);
         }
@@ -57,6 +61,10 @@ public sealed interface LinearLayer {
         /** Heap segments over bytes are not aligned for more. */
         public static final ValueLayout.OfShort CODE = ValueLayout.JAVA_SHORT_UNALIGNED;
 
+        /**
+         * @throws IllegalArgumentException if codes, scales, bias or equalization do not have the length that {@code outputs} and
+         * {@code inputs} ask for, or the input's codes are signed
+         */
         public Quantized {
             check(outputs, inputs, codes.byteSize() / (coding.wide() ? 2 : 1), bias.length);
             if (scales.length != 1 && scales.length != outputs) {
@@ -102,10 +110,12 @@ public sealed interface LinearLayer {
             return coding.bits();
         }
 
+        /** Whether codes are -1, 0 and 1, five to a byte in a file. */
         public boolean isTernary() {
             return coding == WeightCoding.TERNARY;
         }
 
+        /** Whether each output has a scale of its own. */
         public boolean perChannel() {
             return scales.length > 1;
         }

@@ -87,10 +87,12 @@ public sealed interface ModelUnit {
             return name + ".mlp";
         }
 
+        /** Channels of one head. */
         public int headWidth() {
             return shape.width() / heads;
         }
 
+        /** The LayerNorm before the attention. */
         public String attentionNorm() {
             return name + ".norm1";
         }
@@ -110,18 +112,22 @@ public sealed interface ModelUnit {
             return name + ".attn.av";
         }
 
+        /** The linear layer behind the attention. */
         public String projection() {
             return name + ".attn.proj";
         }
 
+        /** The LayerNorm before the MLP. */
         public String mlpNorm() {
             return name + ".norm2";
         }
 
+        /** The first linear layer of the MLP. */
         public String hidden() {
             return name + ".mlp.fc1";
         }
 
+        /** The second linear layer of the MLP. */
         public String mlpOutput() {
             return name + ".mlp.fc2";
         }
@@ -138,10 +144,12 @@ public sealed interface ModelUnit {
             return List.of(reduction());
         }
 
+        /** The LayerNorm of the four joined tokens. */
         public String norm() {
             return name + ".norm";
         }
 
+        /** The linear layer from four joined tokens to one. */
         public String reduction() {
             return name + ".reduction";
         }
@@ -153,6 +161,7 @@ public sealed interface ModelUnit {
      * @param norm the final LayerNorm, before or after tokens are pooled; what it gives reaches the linear layers through a mean at most
      */
     record Head(TokenShape input, TokenShape output, String norm, List<String> linears) implements ModelUnit {
+        /** Copies the list. */
         public Head {
             linears = List.copyOf(linears);
         }

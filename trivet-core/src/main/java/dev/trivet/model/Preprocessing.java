@@ -58,6 +58,7 @@ public record Preprocessing(
         }
     }
 
+    /** Colour channels, 1 or 3. */
     public int channels() {
         return mean.size();
     }

@@ -101,6 +101,7 @@ public record SwinConfig(
         }
     }
 
+    /** Number of stages. */
     public int stages() {
         return depths.size();
     }
@@ -129,6 +130,7 @@ public record SwinConfig(
         return (int) (width(stage) * mlpRatio);
     }
 
+    /** Tokens of one image in the first stage. */
     public int patches() {
         return side(0) * side(0);
     }

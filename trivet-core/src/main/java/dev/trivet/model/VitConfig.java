@@ -134,6 +134,7 @@ public record VitConfig(
         return imageSize / patchSize;
     }
 
+    /** Patches of one image. */
     public int patches() {
         return grid() * grid();
     }
@@ -155,10 +156,12 @@ public record VitConfig(
         return preLogits > 0 ? List.of(VitNames.PRE_LOGITS, VitNames.HEAD) : List.of(VitNames.HEAD);
     }
 
+    /** Tokens of one image: class, distillation and register tokens, then patches. */
     public int tokens() {
         return prefixTokens() + patches();
     }
 
+    /** Channels of one attention head. */
     public int headWidth() {
         return width / heads;
     }

@@ -97,6 +97,7 @@ public record VitModel(
         return new VitModel(changed, kept, matmuls, floats);
     }
 
+    /** Shape of the model: that of its config. */
     public Geometry geometry() {
         return config.geometry();
     }
@@ -110,6 +111,11 @@ public record VitModel(
         return config.vit();
     }
 
+    /**
+     * A linear layer by timm's name of it, such as {@code blocks.0.attn.qkv}.
+     *
+     * @throws IllegalArgumentException if there is none
+     */
     public LinearLayer linear(String name) {
         LinearLayer layer = linears.get(name);
         if (layer == null) {
@@ -118,6 +124,11 @@ public record VitModel(
         return layer;
     }
 
+    /**
+     * A tensor that belongs to no linear layer, by timm's name of it; row-major, shared, not to be written to.
+     *
+     * @throws IllegalArgumentException if there is none
+     */
     public float[] floats(String name) {
         float[] values = floats.get(name);
         if (values == null) {

@@ -19,10 +19,12 @@ public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats, L
      * values) and, where {@code bias}, {@code NAME.bias} of {@code [outputs]}.
      */
     public record Linear(String name, int outputs, int inputs, boolean bias, List<Long> fileShape) {
+        /** Name of the weight tensor. */
         public String weight() {
             return name + ".weight";
         }
 
+        /** Name of the bias tensor, whether there is one or not. */
         public String biasName() {
             return name + ".bias";
         }
@@ -40,6 +42,7 @@ public record VitTensors(List<Linear> linears, Map<String, List<Long>> floats, L
         return shapes;
     }
 
+    /** The tensors of a model of this shape. */
     public static VitTensors of(Geometry geometry) {
         return switch (geometry) {
             case VitConfig vit -> of(vit);

@@ -33,6 +33,7 @@ public record WindowPartition(int side, int window, int shift, WindowPadding pad
         return Math.ceilDiv(side, window);
     }
 
+    /** Windows of one image. */
     public int windows() {
         return across() * across();
     }

@@ -104,6 +104,7 @@ public record ActivationQuantizer(float scale, int zeroPoint, int lowest, int hi
         return best;
     }
 
+    /** The value that a code stands for, {@code (code - zeroPoint) * scale}. */
     public float dequantize(int code) {
         return (code - zeroPoint) * scale;
     }

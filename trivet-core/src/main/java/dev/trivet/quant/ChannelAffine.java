@@ -22,6 +22,7 @@ public record ChannelAffine(float[] factor, float[] offset) {
         }
     }
 
+    /** Channels that have a factor and an offset. */
     public int channels() {
         return factor.length;
     }
@@ -60,6 +61,7 @@ public record ChannelAffine(float[] factor, float[] offset) {
         return new ChannelAffine(factors, offsets);
     }
 
+    /** {@code x * factor[channel] + offset[channel]}, one fused multiply-add. */
     public float apply(float x, int channel) {
         return Math.fma(x, factor[channel], offset[channel]);
     }

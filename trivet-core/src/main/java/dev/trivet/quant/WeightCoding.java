@@ -7,15 +7,25 @@ import java.util.Optional;
  * To the kernels all of them are signed integers; they differ in what a weight can be and in the bytes that a file spends on it.
  */
 public enum WeightCoding {
+    /** -1, 0 and 1; five codes to a byte in a file. */
     TERNARY,
+    /** -2 to 1. */
     BITS_2,
+    /** -4 to 3. */
     BITS_3,
+    /** -8 to 7. */
     BITS_4,
+    /** -16 to 15. */
     BITS_5,
+    /** -32 to 31. */
     BITS_6,
+    /** -64 to 63. */
     BITS_7,
+    /** -128 to 127. */
     BITS_8,
+    /** -256 to 255; two bytes in memory. */
     BITS_9,
+    /** -512 to 511; two bytes in memory. */
     BITS_10;
 
     private static final int FEWEST_BITS = 2;
@@ -49,10 +59,12 @@ public enum WeightCoding {
         return Math.max(FEWEST_BITS, ordinal() - BITS_2.ordinal() + FEWEST_BITS);
     }
 
+    /** The smallest code. */
     public int lowest() {
         return this == TERNARY ? -1 : -(1 << (bits() - 1));
     }
 
+    /** The largest code. */
     public int highest() {
         return (1 << (bits() - 1)) - 1;
     }

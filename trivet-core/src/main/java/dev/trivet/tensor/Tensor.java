@@ -17,6 +17,7 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
     private static final ValueLayout.OfInt I32 = ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfShort I16 = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+    /** @throws IllegalArgumentException if the bytes are not as many as type and shape ask for */
     public Tensor {
         shape = List.copyOf(shape);
         if (!fits(dtype, shape, data.byteSize())) {
@@ -78,6 +79,7 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
         return shape.stream().map(String::valueOf).collect(Collectors.joining(", ", "[", "]"));
     }
 
+    /** Whether elements are floating-point numbers. */
     public boolean isFloating() {
         return dtype == DType.F32 || dtype == DType.F16 || dtype == DType.BF16;
     }

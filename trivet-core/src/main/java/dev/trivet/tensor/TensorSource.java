@@ -12,5 +12,6 @@ public interface TensorSource {
     /** Names in file order. */
     List<String> names();
 
+    /** A tensor by its name, or nothing if there is none. */
     Optional<Tensor> find(String name);
 }

@@ -27,7 +27,9 @@ import java.util.Optional;
  * {@value #OUTPUT} {@code [batch, classes]}. The walk over the units is that of the executors, so whatever they run can be exported.
  */
 public final class OnnxExport {
+    /** Name of the input, float32 {@code [batch, channels, imageSize, imageSize]}. */
     public static final String INPUT = "pixels";
+    /** Name of the output, float32 {@code [batch, classes]}. */
     public static final String OUTPUT = "logits";
     /** Name of the first dimension of both. */
     public static final String BATCH = "batch";

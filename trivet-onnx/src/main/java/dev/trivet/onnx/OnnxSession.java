@@ -10,6 +10,7 @@ public interface OnnxSession extends AutoCloseable {
     /** What the last run gave: {@code [batch, classes]}. */
     FloatBuffer logits();
 
+    /** Computes {@link #logits} from what stands in {@link #input}. */
     void run();
 
     @Override

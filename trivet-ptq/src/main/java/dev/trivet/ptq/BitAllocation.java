@@ -10,6 +10,7 @@ import java.util.List;
  * @param options what each group takes, in the order of the groups
  */
 public record BitAllocation(long bytes, double omega, List<BitOption> options) {
+    /** Copies the list. */
     public BitAllocation {
         options = List.copyOf(options);
     }

@@ -4,6 +4,7 @@ import java.lang.foreign.MemorySegment;
 
 /** Preprocessed images to calibrate on, produced anew each time they are asked for; safe to call from several threads. */
 public interface CalibrationImages {
+    /** Number of images. */
     int size();
 
     /**

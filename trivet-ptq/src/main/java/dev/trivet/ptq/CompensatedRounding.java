@@ -18,7 +18,7 @@ import org.ejml.interfaces.decomposition.CholeskyDecomposition_F64;
  * {@code sum_k (R_kk e_k + sum_{j<k} R_jk e_j)^2} over the weight errors {@code e}; inputs are rounded one after another, and
  * each is rounded to where it cancels what the ones before it left:
  *
- * <pre>q_k = round(w_k + sum_{j<k} (R_jk / R_kk) e_j)</pre>
+ * <pre>q_k = round(w_k + sum_{j&lt;k} (R_jk / R_kk) e_j)</pre>
  *
  * This is GPTQ's recursion without the inverse matrix (Babai's nearest plane); inputs go in order of falling energy. Scales
  * are symmetric, one per output channel, each chosen from fractions of the largest weight by the diagonal of H. Ternary

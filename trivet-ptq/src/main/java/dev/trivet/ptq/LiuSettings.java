@@ -29,9 +29,10 @@ public record LiuSettings(
         long seed,
         int threads)
         implements MethodSettings {
-    /** Smallest and largest candidate as multiples of the initial scale. */
+    /** The smallest candidate, as a multiple of the initial scale. */
     public static final double ALPHA = 0.5;
 
+    /** The largest candidate, likewise. */
     public static final double BETA = 1.2;
 
     /** The paper's bound on rounds. */

@@ -33,6 +33,7 @@ public record MixedPrecision(
         long slack) {
     private static final int POINTS = 20;
 
+    /** Copies the lists. */
     public MixedPrecision {
         choices = List.copyOf(choices);
         frontier = List.copyOf(frontier);

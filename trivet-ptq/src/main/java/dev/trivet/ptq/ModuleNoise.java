@@ -37,6 +37,7 @@ import java.util.Optional;
  */
 public record ModuleNoise(List<Module> modules, StreamBasis basis) {
 
+    /** Copies the list. */
     public ModuleNoise {
         modules = List.copyOf(modules);
     }

@@ -31,6 +31,7 @@ public record ModuleSensitivity(List<Module> modules) {
     /** How many images the measurement takes unless told otherwise. */
     public static final int IMAGES = 16;
 
+    /** Copies the list. */
     public ModuleSensitivity {
         modules = List.copyOf(modules);
     }
@@ -52,6 +53,7 @@ public record ModuleSensitivity(List<Module> modules) {
      * @param widths in the order of the candidates
      */
     public record Module(String name, List<Width> widths) {
+        /** Copies the list. */
         public Module {
             widths = List.copyOf(widths);
         }
@@ -67,6 +69,7 @@ public record ModuleSensitivity(List<Module> modules) {
      * @param logitsOmega squared distance of the model's logits
      */
     public record Width(int bits, long codeBytes, double mapOmega, double featureOmega, double logitsOmega) {
+        /** The sensitivity measured on that; larger is worse. */
         public double omega(Perturbation perturbation) {
             return switch (perturbation) {
                 case ATTENTION_MAP -> mapOmega;

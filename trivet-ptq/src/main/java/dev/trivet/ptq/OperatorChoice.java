@@ -12,6 +12,7 @@ import java.util.List;
  * @param tried all candidates with their errors
  */
 public record OperatorChoice(String operator, String choice, double heldOutError, List<Tried> tried) {
+    /** Copies the list. */
     public OperatorChoice {
         tried = List.copyOf(tried);
     }

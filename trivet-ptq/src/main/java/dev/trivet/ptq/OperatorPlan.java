@@ -58,6 +58,7 @@ public record OperatorPlan(String operator, Optional<WeightCoding> weights, int 
         return bits >= 2 && bits <= 10;
     }
 
+    /** Whether the operator stays in float32. */
     public boolean isFloat() {
         return activationBits == FLOAT;
     }

@@ -17,6 +17,7 @@ import java.util.function.BiFunction;
  * file that a person edited, and nothing else decides about widths.
  */
 public record QuantizationPlan(List<OperatorPlan> operators) {
+    /** @throws IllegalArgumentException if an operator is named twice */
     public QuantizationPlan {
         operators = List.copyOf(operators);
         Set<String> names = new HashSet<>();

@@ -2,6 +2,7 @@ package dev.trivet.ptq;
 
 /** Hears how a search gets on. Called from worker threads, one call at a time. */
 public interface SearchListener {
+    /** Hears nothing. */
     SearchListener SILENT = (stage, done, total) -> {};
 
     /**

@@ -91,6 +91,7 @@ public final class StreamBasis {
                 : new StreamBasis(Relation.UNRELATED, width, new float[0], fitted);
     }
 
+    /** How the two bases lie to each other. */
     public Relation relation() {
         return relation;
     }

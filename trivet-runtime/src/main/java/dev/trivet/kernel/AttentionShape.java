@@ -15,6 +15,7 @@ public record AttentionShape(int images, int rows, int tokens, int heads, int he
         this(images, tokens, tokens, heads, headWidth);
     }
 
+    /** Channels of a token, all heads together. */
     public int width() {
         return heads * headWidth;
     }

@@ -38,6 +38,7 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
         }
     }
 
+    /** Copies the list. */
     public KernelSelection {
         refused = List.copyOf(refused);
     }

@@ -48,6 +48,7 @@ public interface Kernels extends AutoCloseable {
         return this;
     }
 
+    /** A product of two float32 activations. */
     Matmul floatMatmul(MatmulShape shape);
 
     /**

@@ -52,6 +52,7 @@ public final class Operand {
         return new LevelTable(table);
     }
 
+    /** Codes of a quantizer: one byte each, two where it has more than eight bits. */
     public static Operand of(ActivationQuantizer quantizer) {
         return new Operand(quantizer, null);
     }
@@ -75,6 +76,7 @@ public final class Operand {
         return Optional.ofNullable(quantizer);
     }
 
+    /** Whether elements are codes and not float32. */
     public boolean isInteger() {
         return integer;
     }

@@ -6,7 +6,7 @@ package dev.trivet.kernel;
  * bits. {@code Math.exp} would not do: HotSpot may use another approximation when compiled than when interpreted.
  */
 final class ScalarMath {
-    /** Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to the nearest integer, ties to even. */
+    /** Adding and subtracting 1.5 * 2^23 rounds {@code |x| < 2^22} to the nearest integer, ties to even. */
     static final float ROUND = 12582912f;
 
     // exp: Cody-Waite reduction by ln 2 in two parts, then a degree-6 minimax polynomial (Cephes expf); about 1 ulp.

@@ -59,6 +59,7 @@ public record WindowShape(
                 endProduct);
     }
 
+    /** Channels of a token, all heads together. */
     public int width() {
         return heads * headWidth;
     }

@@ -162,6 +162,7 @@ public final class AttentionLayout {
         return bias.isPresent();
     }
 
+    /** The block whose attention this is. */
     public ModelUnit.Block unit() {
         return unit;
     }

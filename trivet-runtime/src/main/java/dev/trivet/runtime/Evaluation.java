@@ -32,6 +32,12 @@ public record Evaluation(
     /** Hears about every image done, from worker threads. */
     @FunctionalInterface
     public interface Progress {
+        /**
+         * Called by the threads that evaluate, perhaps several at a time.
+         *
+         * @param images done so far, unreadable ones included
+         * @param total to be done
+         */
         void done(int images, int total);
     }
 

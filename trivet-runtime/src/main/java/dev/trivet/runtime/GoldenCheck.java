@@ -27,6 +27,7 @@ public final class GoldenCheck {
      * @param values how many were compared
      */
     public record Comparison(String name, double largestError, long outside, long values) {
+        /** Whether every value is within the tolerance. */
         public boolean agrees() {
             return outside == 0;
         }

@@ -37,6 +37,7 @@ public sealed interface ModelExecutor extends AutoCloseable permits VitExecutor,
         };
     }
 
+    /** Shape of the model. */
     Geometry geometry();
 
     /** Most images that one run takes. */

@@ -130,10 +130,12 @@ public final class TrivetModel implements AutoCloseable {
         return new TrivetModel(file.model(), KernelSelection.get().kernels(), 1, threads);
     }
 
+    /** Geometry, preprocessing and class names. */
     public ModelConfig config() {
         return model.config();
     }
 
+    /** The parameters that were compiled. */
     public VitModel model() {
         return model;
     }
@@ -143,10 +145,12 @@ public final class TrivetModel implements AutoCloseable {
         return labels;
     }
 
+    /** What prepares images for this model; safe to share. */
     public ImagePreprocessor preprocessor() {
         return preprocessor;
     }
 
+    /** The compiled model; closed with this one. */
     public ModelExecutor executor() {
         return executor;
     }

@@ -51,7 +51,9 @@ public interface TrainingListener {
     /** A decision worth telling, one line: the precision chosen, the checkpoint resumed. */
     default void note(String line) {}
 
+    /** After each step. */
     default void step(StepReport report) {}
 
+    /** After each epoch, once its accuracy is known. */
     default void epoch(EpochReport report) {}
 }
