@@ -32,7 +32,11 @@ public final class KernelTable {
 
     private KernelTable() {}
 
-    /** @param args names of {@link Part} and of {@link Stage}, in any case; of what is not named, all */
+    /**
+     * Prints the tables.
+     *
+     * @param args names of {@link Part} and of {@link Stage}, in any case; of what is not named, all
+     */
     public static void main(String[] args) throws RunnerException {
         Set<Part> parts = EnumSet.noneOf(Part.class);
         Set<Stage> stages = EnumSet.noneOf(Stage.class);
@@ -82,7 +86,7 @@ public final class KernelTable {
     }
 
     /** One linear layer or attention product: the parameters that it is measured with, and how much it multiplies. */
-    private record Entry(String name, String shape, Class<?> benchmark, String[] parameters, long multiplyAdds) {}
+    private record Entry(String name, String shape, Class<?> benchmark, List<String> parameters, long multiplyAdds) {}
 
     private static String shape(Stage stage, int outputs, int inputs) {
         return outputs + "x" + inputs + "x" + stage.tokens();
@@ -93,7 +97,7 @@ public final class KernelTable {
                 name,
                 stage.tokens() + " x " + outputs + " x " + inputs,
                 ProductBenchmark.class,
-                new String[] {"shape", shape(stage, outputs, inputs)},
+                List.of("shape", shape(stage, outputs, inputs)),
                 (long) stage.tokens() * outputs * inputs);
     }
 
@@ -104,7 +108,7 @@ public final class KernelTable {
                 product,
                 batch + " of " + shape.m() + " x " + shape.n() + " x " + shape.k(),
                 AttentionProductBenchmark.class,
-                new String[] {"stage", stage.name(), "product", product},
+                List.of("stage", stage.name(), "product", product),
                 (long) batch * shape.m() * shape.n() * shape.k());
     }
 
@@ -147,7 +151,7 @@ public final class KernelTable {
                 double[] times = new double[3];
                 String[] providers = {Providers.REFERENCE, Providers.VECTOR, Providers.ONEDNN};
                 for (int p = 0; p < (onednn ? 3 : 2); p++) {
-                    List<String> parameters = new ArrayList<>(Arrays.asList(entry.parameters));
+                    List<String> parameters = new ArrayList<>(entry.parameters);
                     parameters.addAll(List.of("provider", providers[p]));
                     times[p] = measurement.microseconds(entry.benchmark, method, parameters);
                     cells.add(microseconds(times[p]));
@@ -206,7 +210,7 @@ public final class KernelTable {
     }
 
     private double packed(Entry entry, String weights, int bits) throws RunnerException {
-        List<String> parameters = new ArrayList<>(Arrays.asList(entry.parameters));
+        List<String> parameters = new ArrayList<>(entry.parameters);
         parameters.addAll(List.of("weights", weights, "bits", Integer.toString(bits)));
         return measurement.microseconds(PackedWeightsBenchmark.class, "int8", parameters);
     }

@@ -71,7 +71,7 @@ public class PackedWeightsBenchmark {
         plain = onednn;
         kernels = used;
         workspace = used.openWorkspace();
-        int highest = bits == 2 ? 1 : (1 << bits - 1) - 1;
+        int highest = bits == 2 ? 1 : (1 << (bits - 1)) - 1;
         MemorySegment codes = memory.bytes((long) outputs * inputs, bits == 2 ? -1 : -highest - 1, highest);
         in = memory.bytes((long) rows * inputs);
         out = memory.empty((long) rows * outputs);
