@@ -18,6 +18,7 @@ import dev.trivet.format.ModelFile;
 import dev.trivet.image.ImageDecoder;
 import dev.trivet.image.ImagePreprocessor;
 import dev.trivet.image.RgbImage;
+import dev.trivet.kernel.KernelSelection;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.RandomModel;
 import dev.trivet.model.VitModel;
@@ -26,7 +27,6 @@ import dev.trivet.onnx.OnnxRuntime;
 import dev.trivet.ptq.RangeQuantization;
 import dev.trivet.runtime.ModelExecutor;
 import dev.trivet.runtime.ModelSession;
-import dev.trivet.runtime.TrivetModel;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -142,12 +142,14 @@ final class BenchCommand implements Callable<Integer> {
             checkSoak(soak);
             return soak(soak);
         }
+        KernelSelection.prepare(); // while the first model is read
+        Optional<ModelFile> ahead = models.stream().findFirst().map(path -> ModelArgument.read(output, path, source));
         Kernels kernels = output.kernels();
         List<Lineup.Subject> subjects = new ArrayList<>();
         Optional<FirstImage> first = Optional.empty();
         Set<String> names = new HashSet<>();
         for (Path path : models) {
-            ModelFile file = ModelArgument.read(output, path, source);
+            ModelFile file = subjects.isEmpty() ? ahead.orElseThrow() : ModelArgument.read(output, path, source);
             String name = ModelArgument.describe(file.model());
             if (!names.add(name)) {
                 name += " (" + path + ")";
@@ -264,7 +266,7 @@ final class BenchCommand implements Callable<Integer> {
 
     private FirstImage first(Lineup.Subject subject, Kernels kernels) {
         try (ModelExecutor executor = ModelExecutor.compile(subject.model(), kernels, 1);
-                ModelSession session = executor.openSession(TrivetModel.defaultThreads())) {
+                ModelSession session = executor.openSession()) {
             MemorySegment pixels = session.allocateInput();
             if (image == null) {
                 float[] made = TestImages.of(subject.model().geometry(), 1, SEED);

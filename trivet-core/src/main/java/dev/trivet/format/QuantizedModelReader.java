@@ -140,7 +140,9 @@ final class QuantizedModelReader {
         }
         Tensor tensor = tensor(spec.weight(), DType.I8, Optional.of(List.of((long) outputs, (long) spec.inputs())));
         byte[] codes = tensor.data().toArray(ValueLayout.JAVA_BYTE);
-        for (byte code : codes) {
+        boolean anyByte = coding.lowest() == Byte.MIN_VALUE && coding.highest() == Byte.MAX_VALUE;
+        for (int i = anyByte ? codes.length : 0; i < codes.length; i++) {
+            byte code = codes[i];
             if (code < coding.lowest() || code > coding.highest()) {
                 throw new IllegalArgumentException("tensor " + tensor.name() + " holds the code " + code + ", which "
                         + coding.bits() + " bits cannot");

@@ -52,6 +52,17 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
         return Holder.CHOSEN.get();
     }
 
+    /** Begins to load on another thread, so that a model can be read meanwhile; {@link #get} waits for it and says what came of it. */
+    public static void prepare() {
+        Thread.ofPlatform().daemon().name("trivet-kernels").start(() -> {
+            try {
+                get();
+            } catch (BadInputException _) {
+                // Whoever asks for the kernels hears of it.
+            }
+        });
+    }
+
     /** One line: what was chosen, and why the others were not. */
     public String sentence() {
         return kernels.description() + (refused.isEmpty() ? "" : "; " + String.join("; ", refused));

@@ -10,19 +10,22 @@ import dev.trivet.model.VitModel;
 import dev.trivet.model.WindowPartition;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 
-/** Makes a model's operators ready to run and owns what they hold: packed weights and constants, all off-heap. */
+/**
+ * Makes a model's operators ready to run and owns what they hold: packed weights and constants, all off-heap. Several threads may make
+ * operators at the same time.
+ */
 final class OperatorArena implements AutoCloseable {
     private final VitModel model;
     private final Kernels kernels;
     private final Arena arena = Arena.ofShared();
-    private final List<LinearOperator> linears = new ArrayList<>();
-    private final Map<WindowPartition, AttentionLayout.Mask> masks = new HashMap<>();
+    private final List<LinearOperator> linears = new CopyOnWriteArrayList<>();
+    private final Map<WindowPartition, AttentionLayout.Mask> masks = new ConcurrentHashMap<>();
 
     OperatorArena(VitModel model, Kernels kernels) {
         this.model = model;
@@ -44,8 +47,19 @@ final class OperatorArena implements AutoCloseable {
         return arena.allocateFrom(JAVA_FLOAT, values);
     }
 
-    /** @param batch most images that one run takes */
-    BlockOperators block(ModelUnit.Block unit, int batch) {
+    /**
+     * Blocks in their order, packed by all processors.
+     *
+     * @param batch most images that one run takes
+     */
+    List<BlockOperators> blocks(List<ModelUnit> units, int batch) {
+        return units.parallelStream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(unit -> block((ModelUnit.Block) unit, batch))
+                .toList();
+    }
+
+    private BlockOperators block(ModelUnit.Block unit, int batch) {
         int rows = batch * unit.shape().tokens();
         int n = unit.groupTokens();
         MatmulOperator scores = matmul(unit.scores(), new MatmulShape(n, n, unit.headWidth(), true), (float)

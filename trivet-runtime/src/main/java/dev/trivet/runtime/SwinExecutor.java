@@ -9,6 +9,7 @@ import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Optional;
 
@@ -61,12 +62,14 @@ public final class SwinExecutor implements ModelExecutor {
         this.batch = batch;
         this.firstUnit = firstUnit;
         operators = new OperatorArena(model, kernels);
+        List<ModelUnit> wanted = config.units().subList(firstUnit, endUnit);
+        Iterator<BlockOperators> blocks = operators.blocks(wanted, batch).iterator();
         List<Step> compiled = new ArrayList<>();
-        for (ModelUnit unit : config.units().subList(firstUnit, endUnit)) {
+        for (ModelUnit unit : wanted) {
             compiled.add(
                     switch (unit) {
                         case ModelUnit.Embedding embedding -> embedding(model, embedding);
-                        case ModelUnit.Block block -> new Block(operators.block(block, batch));
+                        case ModelUnit.Block _ -> new Block(blocks.next());
                         case ModelUnit.Merging merging ->
                             new Merging(
                                     merging,

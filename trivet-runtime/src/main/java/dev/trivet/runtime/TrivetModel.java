@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>{@code
  * try (TrivetModel model = TrivetModel.load(Path.of("deit_t8.safetensors"))) {
- *     model.classify(Path.of("cat.jpg"), 5).forEach(System.out::println);
+ *     System.out.println(model.classify(Path.of("cat.jpg")).label());
  * }
  * }</pre>
  *
@@ -48,6 +48,9 @@ public final class TrivetModel implements AutoCloseable {
     private @Nullable Slot spread;
 
     private final AtomicBoolean spreading = new AtomicBoolean();
+    /** Whether a call has ended: the first is not spread, because the JVM's compiler needs the other processors then. */
+    private volatile boolean warm;
+
     private final AtomicInteger calls = new AtomicInteger();
     private final int threads;
     private volatile boolean closed;
@@ -126,6 +129,7 @@ public final class TrivetModel implements AutoCloseable {
      * @throws dev.trivet.BadInputException if it cannot be read
      */
     public static TrivetModel load(Path path, int threads) {
+        KernelSelection.prepare();
         ModelFile file = ModelFile.read(path, Optional.empty());
         return new TrivetModel(file.model(), KernelSelection.get().kernels(), 1, threads);
     }
@@ -153,6 +157,20 @@ public final class TrivetModel implements AutoCloseable {
     /** The compiled model; closed with this one. */
     public ModelExecutor executor() {
         return executor;
+    }
+
+    /**
+     * The most probable class of an image file.
+     *
+     * @throws dev.trivet.BadInputException if the image cannot be read
+     */
+    public Prediction classify(Path image) {
+        return classify(image, 1).getFirst();
+    }
+
+    /** The most probable class of a decoded image. */
+    public Prediction classify(RgbImage image) {
+        return classify(image, 1).getFirst();
     }
 
     /**
@@ -185,8 +203,9 @@ public final class TrivetModel implements AutoCloseable {
         }
         boolean alone = calls.incrementAndGet() == 1;
         try {
-            return alone && threads > 1 && spreading.compareAndSet(false, true) ? spread(image) : single(image);
+            return alone && warm && threads > 1 && spreading.compareAndSet(false, true) ? spread(image) : single(image);
         } finally {
+            warm = true;
             calls.decrementAndGet();
             if (closed) {
                 drain();

@@ -1,12 +1,10 @@
 package dev.trivet.runtime;
 
 import dev.trivet.kernel.Kernels;
-import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -81,11 +79,7 @@ public final class VitExecutor implements ModelExecutor {
         this.part = part;
         operators = new OperatorArena(model, kernels);
         patchEmbedding = part.embedding() ? operators.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()) : null;
-        List<BlockOperators> compiled = new ArrayList<>();
-        for (ModelUnit unit : config.units().subList(1 + part.firstBlock(), 1 + part.endBlock())) {
-            compiled.add(operators.block((ModelUnit.Block) unit, batch));
-        }
-        blocks = List.copyOf(compiled);
+        blocks = operators.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), batch);
         finalNorm = operators.norm(VitNames.finalNorm(config));
         head = part.head() ? operators.linear(VitNames.HEAD, batch) : null;
         preLogits = part.head() && config.preLogits() > 0 ? operators.linear(VitNames.PRE_LOGITS, batch) : null;

@@ -7,6 +7,8 @@ import static org.assertj.core.api.Assertions.within;
 import dev.trivet.BadInputException;
 import dev.trivet.image.RgbImage;
 import dev.trivet.kernel.VectorKernels;
+import java.awt.image.BufferedImage;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -14,7 +16,9 @@ import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 class TrivetModelTest {
     private static RgbImage noise(long seed) {
@@ -47,6 +51,7 @@ class TrivetModelTest {
             }
             assertThat(model.classify(image, 3)).isEqualTo(all.subList(0, 3));
             assertThat(model.classify(image, 50)).isEqualTo(all);
+            assertThat(model.classify(image)).isEqualTo(all.getFirst());
         }
     }
 
@@ -60,6 +65,26 @@ class TrivetModelTest {
             assertThat(model.classify(PixelModel.image(10, 60, 20, 60, 40, 0), 6))
                     .extracting(TrivetModel.Prediction::label)
                     .containsExactly("b", "d", "e", "c", "a", "f");
+        }
+    }
+
+    /** The best class of a file is that of its pixels. */
+    @Test
+    void aFileIsClassifiedByItsPixels(@TempDir Path folder) throws IOException {
+        byte[] rgb = PixelModel.image(10, 60, 20, 60, 40, 0).pixels();
+        BufferedImage pixels = new BufferedImage(2, 2, BufferedImage.TYPE_INT_RGB);
+        for (int i = 0; i < 4; i++) {
+            pixels.setRGB(i % 2, i / 2, rgb[3 * i] << 16 | rgb[3 * i + 1] << 8 | rgb[3 * i + 2]);
+        }
+        Path file = folder.resolve("image.png");
+        ImageIO.write(pixels, "png", file.toFile());
+        try (TrivetModel model = new TrivetModel(
+                PixelModel.of(new int[] {0, 1, 2, 3, 4, 5}, new float[6])
+                        .withLabels(List.of("a", "b", "c", "d", "e", "f")),
+                new VectorKernels(),
+                1)) {
+            assertThat(model.classify(file).label()).isEqualTo("b");
+            assertThat(model.classify(file)).isEqualTo(model.classify(file, 6).getFirst());
         }
     }
 
