@@ -111,7 +111,19 @@ class ArchitectureTest {
 
     @Test
     void onlyKernelsAndQuantizationTouchTheVectorApi() {
-        forbidden(all(CORE, new String[] {"dev.trivet.runtime.."}, TRAIN, CLI), new String[] {"jdk.incubator.vector.."})
+        String[] vectors = {"jdk.incubator.vector.."};
+        forbidden(all(CORE, new String[] {"dev.trivet.runtime.."}, CLI), vectors)
+                .check(TRIVET);
+        // What training rounds, it rounds in one class.
+        noClasses()
+                .that()
+                .resideInAnyPackage(TRAIN)
+                .and()
+                .haveNameNotMatching(".*\\.CodeRounding(\\$.*)?")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage(vectors)
+                .allowEmptyShould(true)
                 .check(TRIVET);
     }
 
