@@ -50,6 +50,11 @@ final class FloatRow {
         }
     }
 
+    /** The array itself, for passes with loops of their own. */
+    float[] values() {
+        return values;
+    }
+
     /** {@code this[i] = x[from + i]}. */
     void load(MemorySegment x, long from, int count) {
         MemorySegment.copy(x, JAVA_FLOAT, 4 * from, values, 0, count);
@@ -159,16 +164,22 @@ final class FloatRow {
         }
     }
 
-    private static FloatVector value(
+    static FloatVector value(
             MemorySegment raw, long at, MemorySegment correction, MemorySegment scale, MemorySegment bias, int column) {
         IntVector sums = IntVector.fromMemorySegment(I, raw, 4 * at, ORDER)
                 .sub(IntVector.fromMemorySegment(I, correction, 4L * column, ORDER));
         return ((FloatVector) sums.convert(VectorOperators.I2F, 0)).fma(floats(scale, column), floats(bias, column));
     }
 
-    /** {@code this[i] = gelu(this[i])}. */
-    void gelu(int count) {
+    /** {@code this[i] = gelu(this[i])}, as exactly as the operand needs it. */
+    void gelu(int count, Operand operand) {
         float[] row = values;
+        if (operand.coarse) {
+            for (int i = 0; i < count; i += L) {
+                VectorMath.coarseGelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
+            }
+            return;
+        }
         for (int i = 0; i < count; i += L) {
             VectorMath.gelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
         }
@@ -211,6 +222,15 @@ final class FloatRow {
         float[] row = values;
         for (int i = 0; i < count; i += L) {
             VectorMath.exp(FloatVector.fromArray(F, row, i).sub(shift)).intoArray(row, i);
+        }
+    }
+
+    /** {@code this[i] = exp(this[i] - shift)}, for results that become bytes. */
+    void decays(int count, float shift) {
+        float[] row = values;
+        FloatVector highest = FloatVector.broadcast(F, shift);
+        for (int i = 0; i < count; i += L) {
+            VectorMath.decay(highest.sub(FloatVector.fromArray(F, row, i))).intoArray(row, i);
         }
     }
 
@@ -329,10 +349,7 @@ final class FloatRow {
             storeShorts(from, count, factor, operand, out, to);
         } else {
             storeBytes(from, count, factor, operand, out, to);
-            LevelTable levels = operand.levels;
-            if (levels != null) {
-                levels.replace(out, to, count);
-            }
+            LevelTable.replace(operand, out, to, count);
         }
     }
 
@@ -380,7 +397,7 @@ final class FloatRow {
     }
 
     /** Folds the stripes in halves, {@link ReferencePointwise#fold}. */
-    private static float fold(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
+    static float fold(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
         FloatVector eight = L <= 8 ? a0.add(L <= 4 ? a2 : a1) : a0.add(a0.rearrange(BY_8));
         FloatVector four = L <= 4 ? eight.add(a1.add(a3)) : eight.add(eight.rearrange(BY_4));
         FloatVector two = four.add(four.rearrange(BY_2));
@@ -391,11 +408,11 @@ final class FloatRow {
         return VectorShuffle.fromOp(F, lane -> (lane + distance) % L);
     }
 
-    private static FloatVector floats(MemorySegment x, long index) {
+    static FloatVector floats(MemorySegment x, long index) {
         return FloatVector.fromMemorySegment(F, x, 4 * index, ORDER);
     }
 
-    private static FloatVector integers(MemorySegment x, long index) {
+    static FloatVector integers(MemorySegment x, long index) {
         IntVector sums = IntVector.fromMemorySegment(I, x, 4 * index, ORDER);
         return (FloatVector) sums.convert(VectorOperators.I2F, 0);
     }

@@ -16,6 +16,14 @@ final class LevelTable {
         this.levels = levels;
     }
 
+    /** Puts levels for codes where an operand has levels. */
+    static void replace(Operand operand, MemorySegment codes, long from, int count) {
+        LevelTable levels = operand.levels;
+        if (levels != null) {
+            levels.replace(codes, from, count);
+        }
+    }
+
     byte level(int code) {
         return levels[code & 0xff];
     }

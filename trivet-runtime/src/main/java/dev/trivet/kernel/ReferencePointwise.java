@@ -89,7 +89,8 @@ final class ReferencePointwise implements Pointwise {
         for (int r = 0; r < rows; r++) {
             for (int c = 0; c < product.columns(); c++) {
                 long i = (long) r * product.columns() + c;
-                store(out, i, ScalarMath.gelu(value(raw, i, c, product)), operand);
+                float x = value(raw, i, c, product);
+                store(out, i, operand.coarse ? ScalarMath.coarseGelu(x) : ScalarMath.gelu(x), operand);
             }
         }
     }
@@ -145,12 +146,14 @@ final class ReferencePointwise implements Pointwise {
                 highest = row[c];
             }
         }
+        boolean probabilities = factors.equals(MemorySegment.NULL);
         clearLanes();
         for (int c = 0; c < columns; c++) {
-            row[c] = ScalarMath.exp(row[c] - highest);
+            row[c] = probabilities || operand.wide
+                    ? ScalarMath.exp(row[c] - highest)
+                    : ScalarMath.decay(highest - row[c]);
             lanes[c % LANES] += row[c];
         }
-        boolean probabilities = factors.equals(MemorySegment.NULL);
         float inverse = probabilities ? 1f / fold(lanes) : 1f;
         for (int c = 0; c < columns; c++) {
             store(out, base + c, row[c] * inverse, operand);

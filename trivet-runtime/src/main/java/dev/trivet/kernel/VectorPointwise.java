@@ -38,6 +38,8 @@ final class VectorPointwise implements Pointwise {
     }
 
     private final FloatRow row = new FloatRow();
+    private final IntegerPasses integers = new IntegerPasses();
+    private final LayerNormPass layerNorm = new LayerNormPass();
 
     @Override
     public void encode(MemorySegment x, int count, Operand operand, MemorySegment out) {
@@ -65,6 +67,10 @@ final class VectorPointwise implements Pointwise {
             float epsilon,
             Operand operand,
             MemorySegment out) {
+        if (LayerNormPass.takes(width, operand)) {
+            layerNorm.run(x, rows, width, gamma, beta, epsilon, operand, out);
+            return;
+        }
         row.reserve(width);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * width;
@@ -90,6 +96,10 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
         int columns = product.columns();
+        if (product.integer() && columns % L == 0) {
+            IntegerPasses.addTo(raw, rows, product, residual);
+            return;
+        }
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
@@ -101,11 +111,15 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
         int columns = product.columns();
+        if (product.integer() && operand.coarse && IntegerPasses.write(operand, columns)) {
+            IntegerPasses.gelu(raw, rows, product, operand, out);
+            return;
+        }
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             row.loadValues(raw, base, product);
-            row.gelu(columns);
+            row.gelu(columns, operand);
             row.encode(0, columns, 1f, operand, out, base);
         }
     }
@@ -121,6 +135,10 @@ final class VectorPointwise implements Pointwise {
             MemorySegment value) {
         int width = shape.width();
         int headWidth = shape.headWidth();
+        if (isIntegerSplit(product, operands, headWidth)) {
+            integers.splitHeads(raw, shape, product, operands, query, key, value);
+            return;
+        }
         row.reserve(3 * width);
         for (int r = 0; r < shape.images() * shape.rows(); r++) {
             row.loadValues(raw, 3L * r * width, product);
@@ -130,6 +148,14 @@ final class VectorPointwise implements Pointwise {
                 splitHead(head * headWidth, width, from, to, headWidth, operands, query, key, value);
             }
         }
+    }
+
+    private static boolean isIntegerSplit(Product product, AttentionOperands operands, int headWidth) {
+        return product.integer()
+                && IntegerPasses.split(headWidth)
+                && IntegerPasses.write(operands.query(), headWidth)
+                && IntegerPasses.write(operands.key(), headWidth)
+                && IntegerPasses.write(operands.value(), headWidth);
     }
 
     /** Writes one head of the queries, keys and values that {@link #row} holds. */
@@ -171,6 +197,11 @@ final class VectorPointwise implements Pointwise {
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
+        boolean numerators = !factors.equals(MemorySegment.NULL);
+        if (integer && numerators && IntegerPasses.write(operand, columns)) {
+            IntegerPasses.softmaxNumerators(raw, rows, columns, scale, operand, out, factors);
+            return;
+        }
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
@@ -181,16 +212,22 @@ final class VectorPointwise implements Pointwise {
 
     /** Writes the softmax of {@link #row}, or its numerators with their factor. */
     private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
-        row.exponentials(columns, row.highest(columns));
+        float highest = row.highest(columns);
         if (factors.equals(MemorySegment.NULL)) {
+            row.exponentials(columns, highest);
             row.encode(0, columns, 1f / row.sum(columns), operand, out, base);
         } else {
+            if (operand.wide) {
+                row.exponentials(columns, highest);
+            } else {
+                row.decays(columns, highest);
+            }
             row.encode(0, columns, 1f, operand, out, base);
             factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / sumOfCodes(out, base, columns, operand));
         }
     }
 
-    private static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
+    static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
         if (L < 8 || operand.wide) {
             return ReferencePointwise.sumOfCodes(codes, from, count, operand);
         }
@@ -233,6 +270,10 @@ final class VectorPointwise implements Pointwise {
             Operand operand,
             MemorySegment out) {
         int headWidth = shape.headWidth();
+        if (integer && IntegerPasses.split(headWidth) && IntegerPasses.write(operand, headWidth)) {
+            integers.mergeHeads(raw, shape, scale, factors, operand, out);
+            return;
+        }
         row.reserve(shape.width());
         for (int r = 0; r < shape.images() * shape.rows(); r++) {
             for (int head = 0; head < shape.heads(); head++) {
@@ -267,10 +308,14 @@ final class VectorPointwise implements Pointwise {
         int width = shape.width();
         int headWidth = shape.headWidth();
         row.reserve(3 * width);
+        boolean integer = isIntegerSplit(product, operands, headWidth);
+        if (integer) {
+            integers.splitWindows(raw, shape, product, operands, query, key, value);
+        }
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                if (!shape.has(token)) {
+                if (!shape.has(token) || (integer && token >= 0)) {
                     continue;
                 }
                 if (token < 0) {
@@ -298,6 +343,11 @@ final class VectorPointwise implements Pointwise {
             MemorySegment factors) {
         int n = shape.windowTokens();
         row.reserve(n);
+        boolean numerators = !factors.equals(MemorySegment.NULL);
+        if (integer && numerators && IntegerPasses.write(operand, n)) {
+            IntegerPasses.softmaxWindows(raw, shape, scale, bias, operand, out, factors, row.values());
+            return;
+        }
         for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
             int head = b % shape.heads();
             int window = b / shape.heads() % shape.windows();
@@ -323,6 +373,10 @@ final class VectorPointwise implements Pointwise {
             Operand operand,
             MemorySegment out) {
         int width = shape.width();
+        if (integer && IntegerPasses.split(shape.headWidth()) && IntegerPasses.write(operand, shape.headWidth())) {
+            integers.mergeWindows(raw, shape, scale, factors, operand, out);
+            return;
+        }
         row.reserve(width);
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {

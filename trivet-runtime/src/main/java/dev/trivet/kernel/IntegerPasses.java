@@ -1,0 +1,320 @@
+package dev.trivet.kernel;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorSpecies;
+
+/**
+ * The passes of {@link VectorPointwise} from int32 sums to bytes, which are nearly all of a quantized model's: one loop each, in which a value never
+ * leaves its register. What they compute is {@link ReferencePointwise}'s, bit for bit.
+ *
+ * <p>HotSpot makes such a loop fast on two conditions (docs/decisions.md has the measurements). Each pass is one method with its loops inside: a
+ * method of many vector operations that is called for each register is compiled by itself and not inlined, and then sets up its constants
+ * each time. And a ragged end has no loop of its own: the last register of a row begins earlier, so that it ends with the row, and writes some
+ * bytes again.
+ */
+final class IntegerPasses {
+    private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
+    private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
+    private static final int L = F.length();
+    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+    private static final IntVector LANE = IntVector.zero(I).addIndex(1);
+
+    /** One byte per lane; not used with fewer than 8 lanes. */
+    private static final VectorSpecies<Byte> B =
+            L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
+
+    private final RowMap rows = new RowMap();
+    /** For each register of a row of heads, how far behind the first head its elements stand. */
+    private int[] offsets = new int[0];
+    /** And how many heads' rows. */
+    private int[] headRows = new int[0];
+
+    /** Whether an operand is bytes, written in runs of so many. */
+    static boolean write(Operand operand, int run) {
+        return L >= 8 && operand.integer && !operand.wide && run >= L;
+    }
+
+    /** Whether heads are whole registers, and so split and joined register by register. */
+    static boolean split(int headWidth) {
+        return L >= 8 && headWidth % L == 0;
+    }
+
+    /** {@link Pointwise#gelu} for operands that are {@link Operand#coarse}. */
+    static void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
+        MemorySegment correction = product.correction();
+        MemorySegment scale = product.scale();
+        MemorySegment bias = product.bias();
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        int columns = product.columns();
+        int last = columns - L;
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            for (int c = 0; c < columns; c += L) {
+                int at = Math.min(c, last);
+                FloatVector x = FloatRow.value(raw, base + at, correction, scale, bias, at);
+                IntVector code = VectorMath.code(VectorMath.coarseGelu(x), steps, low, high, zero);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+            }
+            LevelTable.replace(operand, out, base, columns);
+        }
+    }
+
+    /** {@link Pointwise#addTo} for rows of whole registers. */
+    static void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
+        MemorySegment correction = product.correction();
+        MemorySegment scale = product.scale();
+        MemorySegment bias = product.bias();
+        int columns = product.columns();
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            for (int c = 0; c < columns; c += L) {
+                FloatVector x = FloatRow.value(raw, base + c, correction, scale, bias, c);
+                FloatRow.floats(residual, base + c).add(x).intoMemorySegment(residual, 4 * (base + c), ORDER);
+            }
+        }
+    }
+
+    /** {@link Pointwise#softmaxNumerators} of int32 scores. */
+    static void softmaxNumerators(
+            MemorySegment raw,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int last = columns - L;
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
+            for (int c = 0; c < columns; c += L) {
+                most = most.max(IntVector.fromMemorySegment(I, raw, 4 * (base + Math.min(c, last)), ORDER));
+            }
+            // The scale is positive, so the largest sum is the largest score.
+            FloatVector highest = FloatVector.broadcast(F, most.reduceLanes(VectorOperators.MAX) * scale);
+            IntVector sum = IntVector.zero(I);
+            for (int c = 0; c < columns; c += L) {
+                int at = Math.min(c, last);
+                FloatVector below =
+                        highest.sub(FloatRow.integers(raw, base + at).mul(scale));
+                IntVector code = VectorMath.code(VectorMath.decay(below), steps, low, high, 0);
+                sum = sum.add(code, LANE.compare(VectorOperators.GE, c - at));
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+            }
+            factors.setAtIndex(JAVA_FLOAT, r, factor(sum, operand, out, base, columns));
+        }
+    }
+
+    /** What makes a row's codes sum to one. */
+    private static float factor(IntVector sum, Operand operand, MemorySegment out, long from, int count) {
+        if (operand.levels == null) {
+            return 1f / Math.max(sum.reduceLanes(VectorOperators.ADD), 1);
+        }
+        LevelTable.replace(operand, out, from, count);
+        return 1f / VectorPointwise.sumOfCodes(out, from, count, operand);
+    }
+
+    /** {@link Pointwise#softmaxWindows}, its numerators, of int32 scores. */
+    static void softmaxWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            float scale,
+            ScoreBias bias,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors,
+            float[] row) {
+        MemorySegment relative = bias.relative();
+        MemorySegment mask = bias.mask();
+        FloatVector step = FloatVector.broadcast(F, scale);
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int n = shape.windowTokens();
+        int last = n - L;
+        for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
+            int head = b % shape.heads();
+            int window = b / shape.heads() % shape.windows();
+            boolean masked = bias.masked()[window];
+            for (int r = 0; r < n; r++) {
+                long base = ((long) (b - shape.firstProduct()) * n + r) * n;
+                long pairs = ((long) head * n + r) * n;
+                long hidden = ((long) window * n + r) * n;
+                FloatVector most = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+                for (int c = 0; c < n; c += L) {
+                    int at = Math.min(c, last);
+                    FloatVector x = FloatRow.integers(raw, base + at).fma(step, FloatRow.floats(relative, pairs + at));
+                    if (masked) {
+                        x = x.add(FloatRow.floats(mask, hidden + at));
+                    }
+                    x.intoArray(row, at);
+                    most = most.blend(x, x.compare(VectorOperators.GT, most));
+                }
+                FloatVector highest = FloatVector.broadcast(F, most.reduceLanes(VectorOperators.MAX));
+                IntVector sum = IntVector.zero(I);
+                for (int c = 0; c < n; c += L) {
+                    int at = Math.min(c, last);
+                    FloatVector below = highest.sub(FloatVector.fromArray(F, row, at));
+                    IntVector code = VectorMath.code(VectorMath.decay(below), steps, low, high, 0);
+                    sum = sum.add(code, LANE.compare(VectorOperators.GE, c - at));
+                    ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+                }
+                factors.setAtIndex(JAVA_FLOAT, base / n, factor(sum, operand, out, base, n));
+            }
+        }
+    }
+
+    /** {@link Pointwise#splitHeads} for products of integers and operands that are bytes. */
+    void splitHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        rows.fill(shape, shape.rows());
+        splitPart(raw, 0, shape.heads(), shape.headWidth(), product, operands.query(), query);
+        rows.fill(shape, shape.tokens());
+        splitPart(raw, 1, shape.heads(), shape.headWidth(), product, operands.key(), key);
+        splitPart(raw, 2, shape.heads(), shape.headWidth(), product, operands.value(), value);
+    }
+
+    /** {@link Pointwise#splitWindows} but for padding, for products of integers and operands that are bytes. */
+    void splitWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        rows.fill(shape);
+        splitPart(raw, 0, shape.heads(), shape.headWidth(), product, operands.query(), query);
+        splitPart(raw, 1, shape.heads(), shape.headWidth(), product, operands.key(), key);
+        splitPart(raw, 2, shape.heads(), shape.headWidth(), product, operands.value(), value);
+    }
+
+    /** Queries, keys or values: part 0, 1 or 2. */
+    private void splitPart(
+            MemorySegment raw,
+            int part,
+            int heads,
+            int headWidth,
+            Product product,
+            Operand operand,
+            MemorySegment out) {
+        placeRegisters(heads, headWidth);
+        int[] tokens = rows.token;
+        int[] firstHeads = rows.head;
+        int[] behind = offsets;
+        MemorySegment correction = product.correction();
+        MemorySegment scale = product.scale();
+        MemorySegment bias = product.bias();
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        int width = heads * headWidth;
+        int registers = width / L;
+        for (int r = 0; r < rows.count; r++) {
+            long from = 3L * tokens[r] * width;
+            long to = (long) firstHeads[r] * headWidth;
+            for (int v = 0; v < registers; v++) {
+                int column = part * width + v * L;
+                FloatVector x = FloatRow.value(raw, from + column, correction, scale, bias, column);
+                IntVector code = VectorMath.code(x, steps, low, high, zero);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + behind[v], ORDER);
+            }
+            if (operand.levels != null) {
+                for (int v = 0; v < registers; v += headWidth / L) {
+                    LevelTable.replace(operand, out, to + behind[v], headWidth);
+                }
+            }
+        }
+    }
+
+    private void placeRegisters(int heads, int headWidth) {
+        int registers = heads * headWidth / L;
+        if (offsets.length < registers) {
+            offsets = new int[registers];
+            headRows = new int[registers];
+        }
+        for (int v = 0; v < registers; v++) {
+            headRows[v] = v * L / headWidth * rows.headStep;
+            offsets[v] = headRows[v] * headWidth + v * L % headWidth;
+        }
+    }
+
+    /** {@link Pointwise#mergeHeads} of int32 values and, with factors, {@link Pointwise#mergeNormalizedHeads}. */
+    void mergeHeads(
+            MemorySegment raw,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        rows.fill(shape, shape.rows());
+        merge(raw, shape.heads(), shape.headWidth(), scale, factors, operand, out);
+    }
+
+    /** {@link Pointwise#mergeWindows} of int32 values. */
+    void mergeWindows(
+            MemorySegment raw,
+            WindowShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        rows.fill(shape);
+        merge(raw, shape.heads(), shape.headWidth(), scale, factors, operand, out);
+    }
+
+    private void merge(
+            MemorySegment raw,
+            int heads,
+            int headWidth,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        placeRegisters(heads, headWidth);
+        int[] tokens = rows.token;
+        int[] firstHeads = rows.head;
+        int[] behind = offsets;
+        int[] rowsBehind = headRows;
+        boolean normalized = !factors.equals(MemorySegment.NULL);
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        int width = heads * headWidth;
+        int registers = width / L;
+        for (int r = 0; r < rows.count; r++) {
+            long first = firstHeads[r];
+            long from = first * headWidth;
+            long to = (long) tokens[r] * width;
+            for (int v = 0; v < registers; v++) {
+                float step = normalized ? factors.getAtIndex(JAVA_FLOAT, first + rowsBehind[v]) * scale : scale;
+                FloatVector x = FloatRow.integers(raw, from + behind[v]).mul(step);
+                IntVector code = VectorMath.code(x, steps, low, high, zero);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + (long) v * L, ORDER);
+            }
+            LevelTable.replace(operand, out, to, width);
+        }
+    }
+}

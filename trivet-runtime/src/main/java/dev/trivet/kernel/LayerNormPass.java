@@ -1,0 +1,120 @@
+package dev.trivet.kernel;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorShape;
+import jdk.incubator.vector.VectorSpecies;
+
+/**
+ * {@link Pointwise#layerNorm} to bytes with registers of 16 floats. A sum of one row is a chain in which each addition waits for the one before
+ * (the reference's 16 stripes are one register here), so four rows are summed side by side. Bit for bit {@link ReferencePointwise}. For one
+ * thread.
+ */
+final class LayerNormPass {
+    private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
+    private static final int L = F.length();
+    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
+    private static final VectorSpecies<Byte> B =
+            L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
+
+    /** Rows side by side. */
+    private static final int ROWS = 4;
+
+    private final float[] means = new float[ROWS];
+    private final float[] inverses = new float[ROWS];
+
+    /** Whether this pass is for such rows. */
+    static boolean takes(int width, Operand operand) {
+        return L == ReferencePointwise.LANES && width % L == 0 && operand.integer && !operand.wide;
+    }
+
+    void run(
+            MemorySegment x,
+            int rows,
+            int width,
+            MemorySegment gamma,
+            MemorySegment beta,
+            float epsilon,
+            Operand operand,
+            MemorySegment out) {
+        for (int r = 0; r < rows; r += ROWS) {
+            int count = Math.min(ROWS, rows - r);
+            statistics(x, r, count, width, epsilon);
+            normalize(x, r, count, width, gamma, beta, operand, out);
+            LevelTable.replace(operand, out, (long) r * width, count * width);
+        }
+    }
+
+    /** Mean and inverse deviation of up to {@link #ROWS} rows; where there are fewer the last one is taken several times. */
+    private void statistics(MemorySegment x, int row, int count, int width, float epsilon) {
+        long first = (long) row * width;
+        long second = first + (long) Math.min(1, count - 1) * width;
+        long third = first + (long) Math.min(2, count - 1) * width;
+        long fourth = first + (long) Math.min(3, count - 1) * width;
+        FloatVector a = FloatVector.zero(F);
+        FloatVector b = a;
+        FloatVector c = a;
+        FloatVector d = a;
+        for (int i = 0; i < width; i += L) {
+            a = a.add(FloatRow.floats(x, first + i));
+            b = b.add(FloatRow.floats(x, second + i));
+            c = c.add(FloatRow.floats(x, third + i));
+            d = d.add(FloatRow.floats(x, fourth + i));
+        }
+        means[0] = FloatRow.fold(a, a, a, a) / width;
+        means[1] = FloatRow.fold(b, b, b, b) / width;
+        means[2] = FloatRow.fold(c, c, c, c) / width;
+        means[3] = FloatRow.fold(d, d, d, d) / width;
+        FloatVector meanA = FloatVector.broadcast(F, means[0]);
+        FloatVector meanB = FloatVector.broadcast(F, means[1]);
+        FloatVector meanC = FloatVector.broadcast(F, means[2]);
+        FloatVector meanD = FloatVector.broadcast(F, means[3]);
+        a = FloatVector.zero(F);
+        b = a;
+        c = a;
+        d = a;
+        for (int i = 0; i < width; i += L) {
+            FloatVector p = FloatRow.floats(x, first + i).sub(meanA);
+            FloatVector q = FloatRow.floats(x, second + i).sub(meanB);
+            FloatVector s = FloatRow.floats(x, third + i).sub(meanC);
+            FloatVector t = FloatRow.floats(x, fourth + i).sub(meanD);
+            a = p.fma(p, a);
+            b = q.fma(q, b);
+            c = s.fma(s, c);
+            d = t.fma(t, d);
+        }
+        inverses[0] = ReferencePointwise.inverseDeviation(FloatRow.fold(a, a, a, a), width, epsilon);
+        inverses[1] = ReferencePointwise.inverseDeviation(FloatRow.fold(b, b, b, b), width, epsilon);
+        inverses[2] = ReferencePointwise.inverseDeviation(FloatRow.fold(c, c, c, c), width, epsilon);
+        inverses[3] = ReferencePointwise.inverseDeviation(FloatRow.fold(d, d, d, d), width, epsilon);
+    }
+
+    private void normalize(
+            MemorySegment x,
+            int row,
+            int count,
+            int width,
+            MemorySegment gamma,
+            MemorySegment beta,
+            Operand operand,
+            MemorySegment out) {
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        for (int r = 0; r < count; r++) {
+            long base = (long) (row + r) * width;
+            float mean = means[r];
+            float inverse = inverses[r];
+            for (int i = 0; i < width; i += L) {
+                FloatVector normal = FloatRow.floats(x, base + i).sub(mean).mul(inverse);
+                FloatVector y = normal.fma(FloatRow.floats(gamma, i), FloatRow.floats(beta, i));
+                IntVector code = VectorMath.code(y, steps, low, high, zero);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + i, ORDER);
+            }
+        }
+    }
+}
