@@ -18,6 +18,10 @@ import java.util.List;
  * on an integer grid, where twin ranges (PTQ4ViT) and log-base grids (RepQ-ViT, AdaLog) are special cases that fix the shape
  * beforehand.
  *
+ * <p>A bin goes to one level as a whole: values within half a bin of a boundary may be counted on the other side of it. That costs
+ * next to nothing where the boundary is half way between two levels, and about {@code gap * step^2} a value where it is half a step
+ * off, between levels an even number of codes apart.
+ *
  * <p>Not thread-safe.
  */
 final class LevelHistogram {
