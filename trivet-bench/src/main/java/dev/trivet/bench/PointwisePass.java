@@ -184,8 +184,8 @@ public record PointwisePass(Consumer<Pointwise> run, MemorySegment out, long byt
             return new Product(
                     integer,
                     columns,
-                    memory.integers(columns, 9000),
                     memory.floats(columns, 2e-4),
+                    memory.floats(columns, 1),
                     memory.floats(columns, 1));
         }
 

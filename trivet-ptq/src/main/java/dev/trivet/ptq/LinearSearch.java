@@ -1,7 +1,6 @@
 package dev.trivet.ptq;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import dev.trivet.kernel.DigitProducts;
 import dev.trivet.kernel.Kernels;
@@ -113,12 +112,7 @@ final class LinearSearch implements OperatorSearch {
         choicePerChannel = settings.perChannel() && rows >= FEW_ROWS;
         weightChoice = new int[choicePerChannel ? layer.outputs() : parts];
         biasChange = new float[layer.outputs()];
-        floatProduct = new Product(
-                false,
-                layer.outputs(),
-                MemorySegment.NULL,
-                MemorySegment.NULL,
-                Arena.ofAuto().allocateFrom(JAVA_FLOAT, layer.bias()));
+        floatProduct = Product.ofFloats(layer.outputs(), Arena.ofAuto().allocateFrom(JAVA_FLOAT, layer.bias()));
     }
 
     @Override
@@ -253,14 +247,11 @@ final class LinearSearch implements OperatorSearch {
     }
 
     private Product product(Weights packed, ActivationQuantizer input) {
-        int outputs = layer.outputs();
-        MemorySegment correction = arena.allocate(JAVA_INT, outputs);
-        MemorySegment scale = arena.allocate(JAVA_FLOAT, outputs);
-        for (int n = 0; n < outputs; n++) {
-            correction.setAtIndex(JAVA_INT, n, input.zeroPoint() * packed.rowSums[n]);
-            scale.setAtIndex(JAVA_FLOAT, n, input.scale() * packed.scales[n]);
+        float[] scale = new float[layer.outputs()];
+        for (int n = 0; n < scale.length; n++) {
+            scale[n] = input.scale() * packed.scales[n];
         }
-        return new Product(true, outputs, correction, scale, arena.allocateFrom(JAVA_FLOAT, bias()));
+        return Product.ofIntegers(input.zeroPoint(), packed.rowSums, scale, bias(), arena);
     }
 
     private float[] bias() {

@@ -11,7 +11,6 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
-import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
@@ -37,10 +36,8 @@ final class FloatRow {
     private static final VectorSpecies<Short> S = VectorSpecies.of(short.class, VectorShape.forBitSize(L * 16));
 
     private static final FloatVector LANE = FloatVector.zero(F).addIndex(1);
-    private static final VectorShuffle<Float> BY_8 = by(8);
-    private static final VectorShuffle<Float> BY_4 = by(4);
-    private static final VectorShuffle<Float> BY_2 = by(2);
 
+    private final float[] lanes = new float[LANES];
     private float[] values = new float[2 * LANES];
 
     /** Makes room for so many values; keeps none. */
@@ -148,13 +145,12 @@ final class FloatRow {
                 row[i] = ReferencePointwise.value(raw, from + i, i, product);
             }
         } else if (product.integer()) {
-            MemorySegment correction = product.correction();
             MemorySegment scale = product.scale();
-            MemorySegment bias = product.bias();
+            MemorySegment offset = product.offset();
             for (int i = 0; i < last; i += L) {
-                value(raw, from + i, correction, scale, bias, i).intoArray(row, i);
+                value(raw, from + i, scale, offset, i).intoArray(row, i);
             }
-            value(raw, from + last, correction, scale, bias, last).intoArray(row, last);
+            value(raw, from + last, scale, offset, last).intoArray(row, last);
         } else {
             MemorySegment bias = product.bias();
             for (int i = 0; i < last; i += L) {
@@ -164,11 +160,9 @@ final class FloatRow {
         }
     }
 
-    static FloatVector value(
-            MemorySegment raw, long at, MemorySegment correction, MemorySegment scale, MemorySegment bias, int column) {
-        IntVector sums = IntVector.fromMemorySegment(I, raw, 4 * at, ORDER)
-                .sub(IntVector.fromMemorySegment(I, correction, 4L * column, ORDER));
-        return ((FloatVector) sums.convert(VectorOperators.I2F, 0)).fma(floats(scale, column), floats(bias, column));
+    /** {@code raw[at] * scale[column] + offset[column]}, rounded twice. */
+    static FloatVector value(MemorySegment raw, long at, MemorySegment scale, MemorySegment offset, int column) {
+        return integers(raw, at).mul(floats(scale, column)).add(floats(offset, column));
     }
 
     /** {@code this[i] = gelu(this[i])}, as exactly as the operand needs it. */
@@ -396,16 +390,19 @@ final class FloatRow {
         ((ShortVector) code.castShape(S, 0)).intoMemorySegment(out, 2 * (to + last), ORDER);
     }
 
-    /** Folds the stripes in halves, {@link ReferencePointwise#fold}. */
-    static float fold(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
-        FloatVector eight = L <= 8 ? a0.add(L <= 4 ? a2 : a1) : a0.add(a0.rearrange(BY_8));
-        FloatVector four = L <= 4 ? eight.add(a1.add(a3)) : eight.add(eight.rearrange(BY_4));
-        FloatVector two = four.add(four.rearrange(BY_2));
-        return two.lane(0) + two.lane(1);
-    }
-
-    private static VectorShuffle<Float> by(int distance) {
-        return VectorShuffle.fromOp(F, lane -> (lane + distance) % L);
+    /**
+     * Folds the stripes in halves, in memory: with registers HotSpot now and then settles on code that makes objects of them.
+     */
+    private float fold(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
+        a0.intoArray(lanes, 0);
+        if (L <= 8) {
+            a1.intoArray(lanes, L);
+        }
+        if (L <= 4) {
+            a2.intoArray(lanes, 2 * L);
+            a3.intoArray(lanes, 3 * L);
+        }
+        return ReferencePointwise.fold(lanes, 0);
     }
 
     static FloatVector floats(MemorySegment x, long index) {

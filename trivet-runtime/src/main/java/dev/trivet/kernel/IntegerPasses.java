@@ -1,5 +1,6 @@
 package dev.trivet.kernel;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import java.lang.foreign.MemorySegment;
@@ -31,6 +32,8 @@ final class IntegerPasses {
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
 
+    private static final VectorSpecies<Byte> SIXTEEN = ByteVector.SPECIES_128;
+
     private final RowMap rows = new RowMap();
     /** For each register of a row of heads, how far behind the first head its elements stand. */
     private int[] offsets = new int[0];
@@ -49,9 +52,8 @@ final class IntegerPasses {
 
     /** {@link Pointwise#gelu} for operands that are {@link Operand#coarse}. */
     static void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
-        MemorySegment correction = product.correction();
         MemorySegment scale = product.scale();
-        MemorySegment bias = product.bias();
+        MemorySegment offset = product.offset();
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
@@ -62,7 +64,7 @@ final class IntegerPasses {
             long base = (long) r * columns;
             for (int c = 0; c < columns; c += L) {
                 int at = Math.min(c, last);
-                FloatVector x = FloatRow.value(raw, base + at, correction, scale, bias, at);
+                FloatVector x = FloatRow.value(raw, base + at, scale, offset, at);
                 IntVector code = VectorMath.code(VectorMath.coarseGelu(x), steps, low, high, zero);
                 ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
             }
@@ -70,16 +72,47 @@ final class IntegerPasses {
         }
     }
 
+    /** {@link Pointwise#gelu} of values, at least a register's, for operands that are {@link Operand#coarse}. */
+    static void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        int last = count - L;
+        for (int i = 0; i < count; i += L) {
+            int at = Math.min(i, last);
+            FloatVector y = VectorMath.coarseGelu(FloatRow.floats(values, at));
+            ((ByteVector) VectorMath.code(y, steps, low, high, zero).castShape(B, 0)).intoMemorySegment(out, at, ORDER);
+        }
+        LevelTable.replace(operand, out, 0, count);
+    }
+
+    /** {@link Pointwise#requantize} for rows of a register at least. */
+    static void requantize(MemorySegment raw, int rows, Requantization requantization, MemorySegment out) {
+        MemorySegment scale = requantization.scale();
+        MemorySegment offset = requantization.offset();
+        int columns = requantization.columns();
+        int last = columns - L;
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            for (int c = 0; c < columns; c += L) {
+                int at = Math.min(c, last);
+                FloatVector steps = FloatRow.value(raw, base + at, scale, offset, at);
+                IntVector code = VectorMath.code(steps, 1f, Requantization.LOW, Requantization.HIGH, 0);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+            }
+        }
+    }
+
     /** {@link Pointwise#addTo} for rows of whole registers. */
     static void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
-        MemorySegment correction = product.correction();
         MemorySegment scale = product.scale();
-        MemorySegment bias = product.bias();
+        MemorySegment offset = product.offset();
         int columns = product.columns();
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             for (int c = 0; c < columns; c += L) {
-                FloatVector x = FloatRow.value(raw, base + c, correction, scale, bias, c);
+                FloatVector x = FloatRow.value(raw, base + c, scale, offset, c);
                 FloatRow.floats(residual, base + c).add(x).intoMemorySegment(residual, 4 * (base + c), ORDER);
             }
         }
@@ -209,6 +242,49 @@ final class IntegerPasses {
         splitPart(raw, 2, shape.heads(), shape.headWidth(), product, operands.value(), value);
     }
 
+    /** {@link Pointwise#splitHeads} of codes. */
+    void splitHeads(
+            MemorySegment codes, AttentionShape shape, MemorySegment query, MemorySegment key, MemorySegment value) {
+        rows.fill(shape, shape.rows());
+        copyPart(codes, 0, shape.heads(), shape.headWidth(), query);
+        rows.fill(shape, shape.tokens());
+        copyPart(codes, 1, shape.heads(), shape.headWidth(), key);
+        copyPart(codes, 2, shape.heads(), shape.headWidth(), value);
+    }
+
+    /** {@link Pointwise#splitWindowCodes} but for padding. */
+    void splitWindows(
+            MemorySegment codes, WindowShape shape, MemorySegment query, MemorySegment key, MemorySegment value) {
+        rows.fill(shape);
+        copyPart(codes, 0, shape.heads(), shape.headWidth(), query);
+        copyPart(codes, 1, shape.heads(), shape.headWidth(), key);
+        copyPart(codes, 2, shape.heads(), shape.headWidth(), value);
+    }
+
+    /** Codes of queries, keys or values, sixteen at a time. */
+    private void copyPart(MemorySegment codes, int part, int heads, int headWidth, MemorySegment out) {
+        int[] tokens = rows.token;
+        int[] firstHeads = rows.head;
+        long step = (long) rows.headStep * headWidth;
+        int width = heads * headWidth;
+        int whole = headWidth - headWidth % SIXTEEN.length();
+        for (int r = 0; r < rows.count; r++) {
+            long from = 3L * tokens[r] * width + (long) part * width;
+            long to = (long) firstHeads[r] * headWidth;
+            for (int head = 0; head < heads; head++) {
+                for (int c = 0; c < whole; c += SIXTEEN.length()) {
+                    ByteVector.fromMemorySegment(SIXTEEN, codes, from + c, ORDER)
+                            .intoMemorySegment(out, to + c, ORDER);
+                }
+                for (int c = whole; c < headWidth; c++) {
+                    out.set(JAVA_BYTE, to + c, codes.get(JAVA_BYTE, from + c));
+                }
+                from += headWidth;
+                to += step;
+            }
+        }
+    }
+
     /** Queries, keys or values: part 0, 1 or 2. */
     private void splitPart(
             MemorySegment raw,
@@ -222,9 +298,8 @@ final class IntegerPasses {
         int[] tokens = rows.token;
         int[] firstHeads = rows.head;
         int[] behind = offsets;
-        MemorySegment correction = product.correction();
         MemorySegment scale = product.scale();
-        MemorySegment bias = product.bias();
+        MemorySegment offset = product.offset();
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
@@ -236,7 +311,7 @@ final class IntegerPasses {
             long to = (long) firstHeads[r] * headWidth;
             for (int v = 0; v < registers; v++) {
                 int column = part * width + v * L;
-                FloatVector x = FloatRow.value(raw, from + column, correction, scale, bias, column);
+                FloatVector x = FloatRow.value(raw, from + column, scale, offset, column);
                 IntVector code = VectorMath.code(x, steps, low, high, zero);
                 ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + behind[v], ORDER);
             }

@@ -23,6 +23,7 @@ final class LayerNormPass {
     /** Rows side by side. */
     private static final int ROWS = 4;
 
+    private final float[] sums = new float[ROWS * L];
     private final float[] means = new float[ROWS];
     private final float[] inverses = new float[ROWS];
 
@@ -64,10 +65,10 @@ final class LayerNormPass {
             c = c.add(FloatRow.floats(x, third + i));
             d = d.add(FloatRow.floats(x, fourth + i));
         }
-        means[0] = FloatRow.fold(a, a, a, a) / width;
-        means[1] = FloatRow.fold(b, b, b, b) / width;
-        means[2] = FloatRow.fold(c, c, c, c) / width;
-        means[3] = FloatRow.fold(d, d, d, d) / width;
+        store(a, b, c, d);
+        for (int r = 0; r < ROWS; r++) {
+            means[r] = ReferencePointwise.fold(sums, r * L) / width;
+        }
         FloatVector meanA = FloatVector.broadcast(F, means[0]);
         FloatVector meanB = FloatVector.broadcast(F, means[1]);
         FloatVector meanC = FloatVector.broadcast(F, means[2]);
@@ -86,10 +87,18 @@ final class LayerNormPass {
             c = s.fma(s, c);
             d = t.fma(t, d);
         }
-        inverses[0] = ReferencePointwise.inverseDeviation(FloatRow.fold(a, a, a, a), width, epsilon);
-        inverses[1] = ReferencePointwise.inverseDeviation(FloatRow.fold(b, b, b, b), width, epsilon);
-        inverses[2] = ReferencePointwise.inverseDeviation(FloatRow.fold(c, c, c, c), width, epsilon);
-        inverses[3] = ReferencePointwise.inverseDeviation(FloatRow.fold(d, d, d, d), width, epsilon);
+        store(a, b, c, d);
+        for (int r = 0; r < ROWS; r++) {
+            inverses[r] = ReferencePointwise.inverseDeviation(ReferencePointwise.fold(sums, r * L), width, epsilon);
+        }
+    }
+
+    /** Sums are folded in memory: with registers HotSpot now and then settles on code that makes objects of them. */
+    private void store(FloatVector a, FloatVector b, FloatVector c, FloatVector d) {
+        a.intoArray(sums, 0);
+        b.intoArray(sums, L);
+        c.intoArray(sums, 2 * L);
+        d.intoArray(sums, 3 * L);
     }
 
     private void normalize(

@@ -6,6 +6,9 @@ import java.lang.foreign.MemorySegment;
  * A product with constant weights, packed once: {@code out[m, n] = sum_k in[m, k] * weight[n, k]}. Float: float32 in and
  * out. Integer: unsigned bytes in, signed bytes as weights, exact int32 sums out. Safe to run from several threads, each
  * with its own workspace.
+ *
+ * <p>What follows a product is a pass of {@link Pointwise} over its raw sums, or part of the product where a provider can do that with the same bits:
+ * {@link #addTo}, {@link #gelu} and {@link #requantize} leave the choice to it.
  */
 public interface Linear extends AutoCloseable {
     /**
@@ -13,6 +16,57 @@ public interface Linear extends AutoCloseable {
      * @param out {@code [rows, outputs]}, overwritten
      */
     void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out);
+
+    /**
+     * {@code residual += value}.
+     *
+     * @param in {@code [rows, inputs]}
+     * @param raw room for {@code [rows, outputs]} sums
+     * @param residual float32 {@code [rows, outputs]}
+     */
+    default void addTo(
+            Workspace workspace,
+            MemorySegment in,
+            int rows,
+            Product product,
+            MemorySegment raw,
+            MemorySegment residual) {
+        run(workspace, in, rows, raw);
+        workspace.pointwise().addTo(raw, rows, product, residual);
+    }
+
+    /**
+     * {@code out = GELU(value)}.
+     *
+     * @param in {@code [rows, inputs]}
+     * @param raw room for {@code [rows, outputs]} sums
+     * @param out {@code [rows, outputs]} in the operand's form; may be {@code in}
+     */
+    default void gelu(
+            Workspace workspace,
+            MemorySegment in,
+            int rows,
+            Product product,
+            Operand operand,
+            MemorySegment raw,
+            MemorySegment out) {
+        run(workspace, in, rows, raw);
+        workspace.pointwise().gelu(raw, rows, product, operand, out);
+    }
+
+    /**
+     * The product as signed bytes {@code [rows, outputs]}.
+     *
+     * @param in {@code [rows, inputs]}, with room for {@code [rows, outputs]} bytes; its contents are lost
+     * @param raw room for {@code [rows, outputs]} sums
+     * @return where the codes are: {@code in} or {@code raw}
+     */
+    default MemorySegment requantize(
+            Workspace workspace, MemorySegment in, int rows, Requantization requantization, MemorySegment raw) {
+        run(workspace, in, rows, raw);
+        workspace.pointwise().requantize(raw, rows, requantization, in);
+        return in;
+    }
 
     /** Bytes of memory that the weights take from run to run. */
     long weightBytes();

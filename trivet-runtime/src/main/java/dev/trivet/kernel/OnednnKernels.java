@@ -23,14 +23,39 @@ public final class OnednnKernels implements Kernels {
     private record MatmulKey(int batch, MatmulShape shape, int leftType, int rightType, int outType) {}
 
     /** The layout of packed weights depends on the typical number of rows, so that is part of what identifies a matmul. */
-    record LinearKey(int typicalRows, int rows, int outputs, int inputs, int inType, int weightType, int outType) {
+    record LinearKey(
+            int typicalRows,
+            int rows,
+            int outputs,
+            int inputs,
+            int inType,
+            int weightType,
+            int outType,
+            OnednnMatmul.Ending ending) {
         LinearKey withRows(int other) {
-            return new LinearKey(typicalRows, other, outputs, inputs, inType, weightType, outType);
+            return new LinearKey(typicalRows, other, outputs, inputs, inType, weightType, outType, ending);
+        }
+
+        LinearKey with(OnednnMatmul.Ending other) {
+            return new LinearKey(typicalRows, rows, outputs, inputs, inType, weightType, other.type, other);
+        }
+
+        private boolean isTypical() {
+            return rows == typicalRows && ending == OnednnMatmul.Ending.SUM;
+        }
+
+        /** What decides on the layout of the weights. */
+        private LinearKey typical() {
+            OnednnMatmul.Ending sums = OnednnMatmul.Ending.SUM;
+            int type = ending == sums ? outType : sums.type;
+            return new LinearKey(typicalRows, typicalRows, outputs, inputs, inType, weightType, type, sums);
         }
     }
 
     /** Whether byte products do not saturate. */
     private final boolean exactBytes;
+    /** Whether products end as the passes over their sums would, bit for bit. */
+    final boolean exactEndings;
     /** Whether integer weights of fewer than 8 bits stay packed. */
     private final boolean packing;
 
@@ -43,11 +68,13 @@ public final class OnednnKernels implements Kernels {
         library = OnednnLibrary.load();
         packing = false;
         exactBytes = bytesAreExact();
+        exactEndings = exactBytes && endingsAreExact();
     }
 
     private OnednnKernels(OnednnKernels other) {
         library = other.library;
         exactBytes = other.exactBytes;
+        exactEndings = other.exactEndings;
         packing = true;
     }
 
@@ -76,6 +103,52 @@ public final class OnednnKernels implements Kernels {
             left.fill((byte) -128);
             byteMatmul(new MatmulShape(4, 16, k, true), true).run(workspace, left, right, 1, out);
             return holds(out, -128 * 127 * k, 128 * 128 * k);
+        }
+    }
+
+    /** Whether scale and offset are applied by a multiplication and an addition; a fused one differs in some of so many results. */
+    private boolean endingsAreExact() {
+        int rows = 16;
+        int n = 64;
+        int k = 64;
+        java.util.SplittableRandom random = new java.util.SplittableRandom(1);
+        try (Arena arena = Arena.ofConfined();
+                Workspace workspace = openWorkspace()) {
+            MemorySegment in = arena.allocate((long) rows * Math.max(n, k), 64);
+            MemorySegment weight = arena.allocate((long) n * k, 64);
+            for (int i = 0; i < n * k; i++) {
+                weight.set(JAVA_BYTE, i, (byte) random.nextInt(256));
+                in.set(JAVA_BYTE, i % (rows * k), (byte) random.nextInt(256));
+            }
+            float[] scale = new float[n];
+            float[] bias = new float[n];
+            for (int i = 0; i < n; i++) {
+                scale[i] = 1e-4f + 1e-4f * (float) random.nextDouble();
+                bias[i] = (float) random.nextDouble() - 0.5f;
+            }
+            Product product = Product.ofIntegers(0, new int[n], scale, bias, arena);
+            long bytes = 4L * rows * n;
+            MemorySegment sums = arena.allocate(bytes, 64);
+            MemorySegment expected = arena.allocate(bytes, 64);
+            MemorySegment actual = arena.allocate(bytes, 64);
+            try (OnednnLinear linear = byteLinear(weight, n, k, rows)) {
+                linear.run(workspace, in, rows, sums);
+                Pointwise scalar = new ReferencePointwise();
+                scalar.decode(sums, rows, product, expected);
+                linear.end(workspace, in, rows, OnednnMatmul.Ending.VALUE, product.scale(), product.offset(), actual);
+                boolean equal = actual.mismatch(expected) < 0;
+                scalar.addTo(sums, rows, product, expected);
+                linear.end(workspace, in, rows, OnednnMatmul.Ending.ADDED, product.scale(), product.offset(), actual);
+                equal &= actual.mismatch(expected) < 0;
+                float[] steps = new float[n];
+                java.util.Arrays.fill(steps, 2e-3f);
+                Product wide = Product.ofIntegers(0, new int[n], steps, bias, arena);
+                Requantization codes = new Requantization(n, wide.scale(), wide.offset());
+                scalar.requantize(sums, rows, codes, expected);
+                linear.end(workspace, in, rows, OnednnMatmul.Ending.CODE, codes.scale(), codes.offset(), actual);
+                long count = (long) rows * n;
+                return equal && actual.asSlice(0, count).mismatch(expected.asSlice(0, count)) < 0;
+            }
         }
     }
 
@@ -125,7 +198,11 @@ public final class OnednnKernels implements Kernels {
     public Linear floatLinear(MemorySegment weight, int outputs, int inputs, int typicalRows) {
         int f32 = OnednnLibrary.F32;
         return new OnednnLinear(
-                this, library, new LinearKey(typicalRows, typicalRows, outputs, inputs, f32, f32, f32), weight, false);
+                this,
+                library,
+                new LinearKey(typicalRows, typicalRows, outputs, inputs, f32, f32, f32, OnednnMatmul.Ending.SUM),
+                weight,
+                false);
     }
 
     @Override
@@ -151,7 +228,8 @@ public final class OnednnKernels implements Kernels {
                         inputs,
                         OnednnLibrary.U8,
                         OnednnLibrary.S8,
-                        OnednnLibrary.S32),
+                        OnednnLibrary.S32,
+                        OnednnMatmul.Ending.SUM),
                 codes,
                 packing);
     }
@@ -161,11 +239,11 @@ public final class OnednnKernels implements Kernels {
         if (known != null) {
             return known;
         }
-        if (key.rows() == key.typicalRows()) {
+        if (key.isTypical()) {
             return linears.computeIfAbsent(
                     key, k -> create(k, library.describeAny(k.weightType(), k.inputs(), k.outputs())));
         }
-        OnednnMatmul typical = matmul(key.withRows(key.typicalRows()));
+        OnednnMatmul typical = matmul(key.typical());
         return linears.computeIfAbsent(key, k -> create(k, library.cloneDescriptor(typical.right)));
     }
 
@@ -173,7 +251,7 @@ public final class OnednnKernels implements Kernels {
         long in = library.describe(key.inType(), new long[] {key.rows(), key.inputs()}, new long[] {key.inputs(), 1});
         long out =
                 library.describe(key.outType(), new long[] {key.rows(), key.outputs()}, new long[] {key.outputs(), 1});
-        return new OnednnMatmul(library, key.rows(), in, weights, out);
+        return new OnednnMatmul(library, key.rows(), key.outputs(), in, weights, out, key.ending());
     }
 
     @Override

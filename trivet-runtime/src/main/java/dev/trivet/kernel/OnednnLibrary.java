@@ -1,6 +1,7 @@
 package dev.trivet.kernel;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -33,7 +34,12 @@ final class OnednnLibrary {
     static final int ARG_SRC = 1;
     static final int ARG_DST = 17;
     static final int ARG_WEIGHTS = 33;
+    static final int ARG_BIAS = 41;
     static final int ARG_SCRATCHPAD = 80;
+    static final int ARG_WEIGHT_SCALES = 4096 | ARG_WEIGHTS;
+    /** A scale for each element of a matrix' last dimension. */
+    private static final int SCALES_PER_COLUMN = 2;
+
     private static final int ENGINE_CPU = 1;
     private static final int STREAM_IN_ORDER = 1;
     private static final int SCRATCHPAD_USER = 1;
@@ -55,6 +61,11 @@ final class OnednnLibrary {
     private final MethodHandle attrCreate;
     private final MethodHandle attrDestroy;
     private final MethodHandle attrScratchpad;
+    private final MethodHandle attrScales;
+    private final MethodHandle attrPostOps;
+    private final MethodHandle postOpsCreate;
+    private final MethodHandle postOpsDestroy;
+    private final MethodHandle postOpsSum;
     private final MethodHandle matmulDesc;
     private final MethodHandle reorderDesc;
     private final MethodHandle primitiveDescQueryMd;
@@ -86,6 +97,11 @@ final class OnednnLibrary {
         attrCreate = function("dnnl_primitive_attr_create", ADDRESS);
         attrDestroy = function("dnnl_primitive_attr_destroy", JAVA_LONG);
         attrScratchpad = function("dnnl_primitive_attr_set_scratchpad_mode", JAVA_LONG, JAVA_INT);
+        attrScales = function("dnnl_primitive_attr_set_scales_mask", JAVA_LONG, JAVA_INT, JAVA_INT);
+        attrPostOps = function("dnnl_primitive_attr_set_post_ops", JAVA_LONG, JAVA_LONG);
+        postOpsCreate = function("dnnl_post_ops_create", ADDRESS);
+        postOpsDestroy = function("dnnl_post_ops_destroy", JAVA_LONG);
+        postOpsSum = function("dnnl_post_ops_append_sum", JAVA_LONG, JAVA_FLOAT, JAVA_INT, JAVA_INT);
         matmulDesc = function(
                 "dnnl_matmul_primitive_desc_create",
                 ADDRESS,
@@ -209,15 +225,36 @@ final class OnednnLibrary {
         return size[0];
     }
 
-    /** A matmul that takes its scratch memory from the caller, so that threads can share it. */
-    long matmul(long source, long weights, long destination) {
+    /**
+     * A matmul that takes its scratch memory from the caller, so that threads can share it.
+     *
+     * @param bias 0 for none; with it each column is multiplied by a scale before
+     * @param sum whether the result is added to what the destination holds
+     */
+    long matmul(long source, long weights, long bias, long destination, boolean sum) {
         long attributes = create(out -> (int) attrCreate.invokeExact(out));
         try {
             check(call(() -> (int) attrScratchpad.invokeExact(attributes, SCRATCHPAD_USER)));
+            if (bias != 0) {
+                check(call(() -> (int) attrScales.invokeExact(attributes, ARG_WEIGHTS, SCALES_PER_COLUMN)));
+            }
+            if (sum) {
+                addToDestination(attributes);
+            }
             return create(
-                    out -> (int) matmulDesc.invokeExact(out, engine, source, weights, 0L, destination, attributes));
+                    out -> (int) matmulDesc.invokeExact(out, engine, source, weights, bias, destination, attributes));
         } finally {
             check(call(() -> (int) attrDestroy.invokeExact(attributes)));
+        }
+    }
+
+    private void addToDestination(long attributes) {
+        long operations = create(out -> (int) postOpsCreate.invokeExact(out));
+        try {
+            check(call(() -> (int) postOpsSum.invokeExact(operations, 1f, 0, 0))); // factor, zero point, type as it is
+            check(call(() -> (int) attrPostOps.invokeExact(attributes, operations)));
+        } finally {
+            check(call(() -> (int) postOpsDestroy.invokeExact(operations)));
         }
     }
 

@@ -2,6 +2,8 @@ package dev.trivet.kernel;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.EnumMap;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,7 +20,8 @@ final class OnednnLinear implements Linear {
     /** Weights of few bits, expanded for each run; null where they are kept as oneDNN reads them. */
     private final @Nullable PackedCodes codes;
 
-    private final CompiledSizes others = new CompiledSizes();
+    /** For each ending the compiled matmuls but the typical one. */
+    private final EnumMap<OnednnMatmul.Ending, CompiledSizes> others = new EnumMap<>(OnednnMatmul.Ending.class);
 
     private static final int EXPANDED = 8; // slots below belong to DigitProducts and FloatCodes
 
@@ -32,6 +35,9 @@ final class OnednnLinear implements Linear {
         this.kernels = kernels;
         this.typical = typical;
         library.useOneThread();
+        for (OnednnMatmul.Ending ending : OnednnMatmul.Ending.values()) {
+            others.put(ending, new CompiledSizes());
+        }
         typicalMatmul = kernels.matmul(typical);
         long plain = library.describe(
                 typical.weightType(), new long[] {typical.inputs(), typical.outputs()}, new long[] {1, typical.inputs()
@@ -53,24 +59,47 @@ final class OnednnLinear implements Linear {
                 : arena.allocate(segment.byteSize(), 64).copyFrom(segment);
     }
 
-    private OnednnMatmul forRows(int rows) {
-        if (rows == typicalMatmul.size) {
+    private OnednnMatmul forRows(int rows, OnednnMatmul.Ending ending) {
+        if (rows == typicalMatmul.size && ending == OnednnMatmul.Ending.SUM) {
             return typicalMatmul;
         }
-        OnednnMatmul matmul = others.find(rows);
+        CompiledSizes sizes = Objects.requireNonNull(others.get(ending));
+        OnednnMatmul matmul = sizes.find(rows);
         if (matmul == null) {
-            matmul = kernels.matmul(typical.withRows(rows));
-            others.add(matmul);
+            OnednnKernels.LinearKey key = typical.withRows(rows);
+            matmul = kernels.matmul(ending == OnednnMatmul.Ending.SUM ? key : key.with(ending));
+            sizes.add(matmul);
         }
         return matmul;
     }
 
     String implementation(int rows) {
-        return forRows(rows).implementation;
+        return forRows(rows, OnednnMatmul.Ending.SUM).implementation;
+    }
+
+    /** Whether what follows can be left to the product. */
+    private boolean ends() {
+        return typical.weightType() == OnednnLibrary.S8 && kernels.exactEndings;
     }
 
     @Override
     public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
+        end(workspace, in, rows, OnednnMatmul.Ending.SUM, MemorySegment.NULL, MemorySegment.NULL, out);
+    }
+
+    /**
+     * The product, ended in one of several ways.
+     *
+     * @param scale float32 {@code [outputs]}, as {@code offset}; not read where sums are wanted
+     */
+    void end(
+            Workspace workspace,
+            MemorySegment in,
+            int rows,
+            OnednnMatmul.Ending ending,
+            MemorySegment scale,
+            MemorySegment offset,
+            MemorySegment out) {
         if (!arena.scope().isAlive()) {
             throw new IllegalStateException("the model is closed"); // native code would read freed memory
         }
@@ -79,7 +108,56 @@ final class OnednnLinear implements Linear {
             weights = workspace.scratch(EXPANDED, codes.expandedBytes());
             codes.expand(weights);
         }
-        ((OnednnWorkspace) workspace).run(forRows(rows), in.address(), weights.address(), out.address());
+        ((OnednnWorkspace) workspace)
+                .run(
+                        forRows(rows, ending),
+                        in.address(),
+                        weights.address(),
+                        out.address(),
+                        scale.address(),
+                        offset.address());
+    }
+
+    @Override
+    public void addTo(
+            Workspace workspace,
+            MemorySegment in,
+            int rows,
+            Product product,
+            MemorySegment raw,
+            MemorySegment residual) {
+        if (ends()) {
+            end(workspace, in, rows, OnednnMatmul.Ending.ADDED, product.scale(), product.offset(), residual);
+        } else {
+            Linear.super.addTo(workspace, in, rows, product, raw, residual);
+        }
+    }
+
+    @Override
+    public void gelu(
+            Workspace workspace,
+            MemorySegment in,
+            int rows,
+            Product product,
+            Operand operand,
+            MemorySegment raw,
+            MemorySegment out) {
+        if (ends()) {
+            end(workspace, in, rows, OnednnMatmul.Ending.VALUE, product.scale(), product.offset(), raw);
+            workspace.pointwise().gelu(raw, Math.multiplyExact(rows, product.columns()), operand, out);
+        } else {
+            Linear.super.gelu(workspace, in, rows, product, operand, raw, out);
+        }
+    }
+
+    @Override
+    public MemorySegment requantize(
+            Workspace workspace, MemorySegment in, int rows, Requantization requantization, MemorySegment raw) {
+        if (!ends()) {
+            return Linear.super.requantize(workspace, in, rows, requantization, raw);
+        }
+        end(workspace, in, rows, OnednnMatmul.Ending.CODE, requantization.scale(), requantization.offset(), raw);
+        return raw;
     }
 
     @Override

@@ -9,6 +9,7 @@ final class OnednnMatmul implements AutoCloseable {
     /** Rows of a constant product, batch of a batched one: what callers tell compiled matmuls apart by. */
     final int size;
 
+    final Ending ending;
     final long primitive;
     final long left;
     final long right;
@@ -16,14 +17,46 @@ final class OnednnMatmul implements AutoCloseable {
     final long scratchpad;
     final long scratchpadBytes;
     final String implementation;
+    /** Of a bias and of scales; 0 for sums. */
+    final long perColumn;
+
+    final long bias;
+
+    /** What becomes of a sum before it is stored. */
+    enum Ending {
+        /** Nothing. */
+        SUM(OnednnLibrary.S32),
+        /** The value, {@link Product}. */
+        VALUE(OnednnLibrary.F32),
+        /** The value is added to what is there. */
+        ADDED(OnednnLibrary.F32),
+        /** The code, {@link Requantization}. */
+        CODE(OnednnLibrary.S8);
+
+        /** Of an integer product's destination. */
+        final int type;
+
+        Ending(int type) {
+            this.type = type;
+        }
+    }
 
     /** Takes the three descriptors over. */
     OnednnMatmul(OnednnLibrary library, int size, long left, long right, long out) {
+        this(library, size, 0, left, right, out, Ending.SUM);
+    }
+
+    /** @param columns of the destination; needed for endings other than sums */
+    OnednnMatmul(OnednnLibrary library, int size, int columns, long left, long right, long out, Ending ending) {
         this.library = library;
         this.size = size;
         this.left = left;
         this.out = out;
-        long descriptor = library.matmul(left, right, out);
+        this.ending = ending;
+        boolean plain = ending == Ending.SUM;
+        perColumn = plain ? 0 : library.describe(OnednnLibrary.F32, new long[] {columns}, new long[] {1});
+        bias = plain ? 0 : library.describe(OnednnLibrary.F32, new long[] {1, columns}, new long[] {columns, 1});
+        long descriptor = library.matmul(left, right, bias, out, ending == Ending.ADDED);
         this.right = library.cloneDescriptor(library.query(descriptor, OnednnLibrary.QUERY_WEIGHTS_MD));
         library.freeDescriptor(right);
         scratchpad = library.cloneDescriptor(library.query(descriptor, OnednnLibrary.QUERY_SCRATCHPAD_MD));
@@ -60,5 +93,9 @@ final class OnednnMatmul implements AutoCloseable {
         library.freeDescriptor(right);
         library.freeDescriptor(out);
         library.freeDescriptor(scratchpad);
+        if (ending != Ending.SUM) {
+            library.freeDescriptor(perColumn);
+            library.freeDescriptor(bias);
+        }
     }
 }

@@ -24,7 +24,13 @@ final class OnednnWorkspace implements Workspace {
     private final ScratchMemory scratch = new ScratchMemory();
     private MemorySegment scratchpad;
 
-    private record Bound(long left, long right, long out, long scratchpad, MemorySegment arguments) {}
+    /** @param scale 0, as is {@code offset}, where sums are stored as they are */
+    private record Bound(
+            long left, long right, long out, long scratchpad, long scale, long offset, MemorySegment arguments) {
+        int count() {
+            return scale == 0 ? 4 : 6;
+        }
+    }
 
     OnednnWorkspace(OnednnLibrary library) {
         this.library = library;
@@ -50,6 +56,14 @@ final class OnednnWorkspace implements Workspace {
     }
 
     void run(OnednnMatmul matmul, long left, long right, long out) {
+        run(matmul, left, right, out, 0, 0);
+    }
+
+    /**
+     * @param scale address of float32 {@code [columns]}, 0 where sums are stored as they are
+     * @param offset the same
+     */
+    void run(OnednnMatmul matmul, long left, long right, long out, long scale, long offset) {
         Bound b = bound.get(matmul);
         if (b == null) {
             b = bind(matmul);
@@ -59,7 +73,11 @@ final class OnednnWorkspace implements Workspace {
         library.point(b.right, right);
         library.point(b.out, out);
         library.point(b.scratchpad, scratchpad.address());
-        library.execute(matmul.primitive, stream, 4, b.arguments.address());
+        if (b.scale != 0) {
+            library.point(b.scale, scale);
+            library.point(b.offset, offset);
+        }
+        library.execute(matmul.primitive, stream, b.count(), b.arguments.address());
     }
 
     private Bound bind(OnednnMatmul matmul) {
@@ -67,17 +85,24 @@ final class OnednnWorkspace implements Workspace {
             // The outgrown block stays with the arena; growth happens a few times at most.
             scratchpad = arena.allocate(matmul.scratchpadBytes, 64);
         }
-        MemorySegment arguments = arguments(arena, 4);
+        boolean plain = matmul.ending == OnednnMatmul.Ending.SUM;
+        MemorySegment arguments = arguments(arena, 6);
         Bound b = new Bound(
                 library.memory(matmul.left, 0),
                 library.memory(matmul.right, 0),
                 library.memory(matmul.out, 0),
                 library.memory(matmul.scratchpad, 0),
+                plain ? 0 : library.memory(matmul.perColumn, 0),
+                plain ? 0 : library.memory(matmul.bias, 0),
                 arguments);
         argument(arguments, 0, OnednnLibrary.ARG_SRC, b.left);
         argument(arguments, 1, OnednnLibrary.ARG_WEIGHTS, b.right);
         argument(arguments, 2, OnednnLibrary.ARG_DST, b.out);
         argument(arguments, 3, OnednnLibrary.ARG_SCRATCHPAD, b.scratchpad);
+        if (!plain) {
+            argument(arguments, 4, OnednnLibrary.ARG_WEIGHT_SCALES, b.scale);
+            argument(arguments, 5, OnednnLibrary.ARG_BIAS, b.offset);
+        }
         return b;
     }
 
@@ -97,6 +122,10 @@ final class OnednnWorkspace implements Workspace {
             library.freeMemory(b.right);
             library.freeMemory(b.out);
             library.freeMemory(b.scratchpad);
+            if (b.scale != 0) {
+                library.freeMemory(b.scale);
+                library.freeMemory(b.offset);
+            }
         }
         bound.clear();
         library.closeStream(stream);

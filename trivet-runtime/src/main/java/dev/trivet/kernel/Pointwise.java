@@ -54,12 +54,54 @@ public interface Pointwise {
     void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual);
 
     /**
-     * {@code out = GELU(value)}, the exact (erf) form; where a step of the operand is 1/256 or more, within 1.25e-4 of it.
+     * {@code out = GELU(value)}, the exact (erf) form; where a step of the operand is 1/256 or more, within 1.26e-4 of it.
      *
      * @param raw {@code [rows, columns]} of a linear
      * @param out {@code [rows, columns]}
      */
     void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out);
+
+    /**
+     * {@code out = GELU(values)}, as exactly as the other form.
+     *
+     * @param values float32 {@code [count]}
+     * @param out {@code [count]}
+     */
+    void gelu(MemorySegment values, int count, Operand operand, MemorySegment out);
+
+    /**
+     * Codes of queries, keys and values.
+     *
+     * @param raw int32 {@code [rows, columns]} of a linear
+     * @param out signed bytes {@code [rows, columns]}
+     */
+    void requantize(MemorySegment raw, int rows, Requantization requantization, MemorySegment out);
+
+    /**
+     * Splits codes of queries, keys and values into heads.
+     *
+     * @param codes bytes {@code [images * rows, 3 * heads * headWidth]}, q first
+     * @param query bytes {@code [images, heads, rows, headWidth]}
+     * @param key bytes {@code [images, heads, tokens, headWidth]}, from the first row at hand on; {@code value} alike
+     */
+    void splitHeads(
+            MemorySegment codes, AttentionShape shape, MemorySegment query, MemorySegment key, MemorySegment value);
+
+    /**
+     * Splits codes of queries, keys and values into windows and heads; a padded position's are those of the bias.
+     *
+     * @param codes bytes {@code [images * tokens, 3 * heads * headWidth]}, q first, the rows at hand
+     * @param product whose bias it is
+     * @param query bytes {@code [images, windows, heads, windowTokens, headWidth]}; {@code key} and {@code value} alike
+     */
+    void splitWindowCodes(
+            MemorySegment codes,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value);
 
     /**
      * Splits the q, k, v projection into heads.

@@ -44,13 +44,13 @@ final class ReferencePointwise implements Pointwise {
             for (int c = 0; c < width; c++) {
                 lanes[c % LANES] += x.getAtIndex(JAVA_FLOAT, base + c);
             }
-            float mean = fold(lanes) / width;
+            float mean = fold(lanes, 0) / width;
             clearLanes();
             for (int c = 0; c < width; c++) {
                 float d = x.getAtIndex(JAVA_FLOAT, base + c) - mean;
                 lanes[c % LANES] = Math.fma(d, d, lanes[c % LANES]);
             }
-            float inverse = inverseDeviation(fold(lanes), width, epsilon);
+            float inverse = inverseDeviation(fold(lanes, 0), width, epsilon);
             for (int c = 0; c < width; c++) {
                 float normal = (x.getAtIndex(JAVA_FLOAT, base + c) - mean) * inverse;
                 float y = Math.fma(normal, gamma.getAtIndex(JAVA_FLOAT, c), beta.getAtIndex(JAVA_FLOAT, c));
@@ -91,6 +91,72 @@ final class ReferencePointwise implements Pointwise {
                 long i = (long) r * product.columns() + c;
                 float x = value(raw, i, c, product);
                 store(out, i, operand.coarse ? ScalarMath.coarseGelu(x) : ScalarMath.gelu(x), operand);
+            }
+        }
+    }
+
+    @Override
+    public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+        for (int i = 0; i < count; i++) {
+            float x = values.getAtIndex(JAVA_FLOAT, i);
+            store(out, i, operand.coarse ? ScalarMath.coarseGelu(x) : ScalarMath.gelu(x), operand);
+        }
+    }
+
+    @Override
+    public void requantize(MemorySegment raw, int rows, Requantization requantization, MemorySegment out) {
+        for (int r = 0; r < rows; r++) {
+            for (int c = 0; c < requantization.columns(); c++) {
+                long i = (long) r * requantization.columns() + c;
+                float steps = affine(raw, i, c, requantization.scale(), requantization.offset());
+                out.set(JAVA_BYTE, i, (byte) ScalarMath.code(steps, 1f, Requantization.LOW, Requantization.HIGH, 0));
+            }
+        }
+    }
+
+    @Override
+    public void splitHeads(
+            MemorySegment codes, AttentionShape shape, MemorySegment query, MemorySegment key, MemorySegment value) {
+        int width = shape.width();
+        int headWidth = shape.headWidth();
+        for (int row = 0; row < shape.images() * shape.rows(); row++) {
+            for (int head = 0; head < shape.heads(); head++) {
+                long from = 3L * row * width + (long) head * headWidth;
+                long to = shape.keyRow(row, head) * headWidth;
+                MemorySegment.copy(codes, from, query, shape.headRow(row, head) * headWidth, headWidth);
+                MemorySegment.copy(codes, from + width, key, to, headWidth);
+                MemorySegment.copy(codes, from + 2L * width, value, to, headWidth);
+            }
+        }
+    }
+
+    @Override
+    public void splitWindowCodes(
+            MemorySegment codes,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        int width = shape.width();
+        int headWidth = shape.headWidth();
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                for (int c = 0; shape.has(token) && c < width; c++) {
+                    long to = shape.headRow(image, i, c / headWidth) * headWidth + c % headWidth;
+                    if (token < 0) {
+                        store(query, to, product.bias().getAtIndex(JAVA_FLOAT, c), operands.query());
+                        store(key, to, product.bias().getAtIndex(JAVA_FLOAT, width + c), operands.key());
+                        store(value, to, product.bias().getAtIndex(JAVA_FLOAT, 2L * width + c), operands.value());
+                    } else {
+                        long from = shape.row(image, token) * 3 * width + c;
+                        query.set(JAVA_BYTE, to, codes.get(JAVA_BYTE, from));
+                        key.set(JAVA_BYTE, to, codes.get(JAVA_BYTE, from + width));
+                        value.set(JAVA_BYTE, to, codes.get(JAVA_BYTE, from + 2L * width));
+                    }
+                }
             }
         }
     }
@@ -154,7 +220,7 @@ final class ReferencePointwise implements Pointwise {
                     : ScalarMath.decay(highest - row[c]);
             lanes[c % LANES] += row[c];
         }
-        float inverse = probabilities ? 1f / fold(lanes) : 1f;
+        float inverse = probabilities ? 1f / fold(lanes, 0) : 1f;
         for (int c = 0; c < columns; c++) {
             store(out, base + c, row[c] * inverse, operand);
         }
@@ -326,14 +392,14 @@ final class ReferencePointwise implements Pointwise {
         java.util.Arrays.fill(lanes, 0f);
     }
 
-    /** Folds the lanes in halves; the array is overwritten. */
-    static float fold(float[] lanes) {
+    /** Folds the {@link #LANES} lanes from there on in halves; they are overwritten. */
+    static float fold(float[] lanes, int from) {
         for (int half = LANES / 2; half > 0; half /= 2) {
-            for (int j = 0; j < half; j++) {
+            for (int j = from; j < from + half; j++) {
                 lanes[j] += lanes[j + half];
             }
         }
-        return lanes[0];
+        return lanes[from];
     }
 
     static float rawValue(MemorySegment raw, long index, boolean integer) {
@@ -341,12 +407,15 @@ final class ReferencePointwise implements Pointwise {
     }
 
     static float value(MemorySegment raw, long index, int column, Product product) {
-        float bias = product.bias().getAtIndex(JAVA_FLOAT, column);
         if (!product.integer()) {
-            return raw.getAtIndex(JAVA_FLOAT, index) + bias;
+            return raw.getAtIndex(JAVA_FLOAT, index) + product.bias().getAtIndex(JAVA_FLOAT, column);
         }
-        int sum = raw.getAtIndex(JAVA_INT, index) - product.correction().getAtIndex(JAVA_INT, column);
-        return Math.fma((float) sum, product.scale().getAtIndex(JAVA_FLOAT, column), bias);
+        return affine(raw, index, column, product.scale(), product.offset());
+    }
+
+    private static float affine(MemorySegment raw, long index, int column, MemorySegment scale, MemorySegment offset) {
+        return (float) raw.getAtIndex(JAVA_INT, index) * scale.getAtIndex(JAVA_FLOAT, column)
+                + offset.getAtIndex(JAVA_FLOAT, column);
     }
 
     static void store(MemorySegment out, long index, float value, Operand operand) {

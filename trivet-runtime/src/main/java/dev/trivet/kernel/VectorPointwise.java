@@ -39,6 +39,7 @@ final class VectorPointwise implements Pointwise {
 
     private final FloatRow row = new FloatRow();
     private final IntegerPasses integers = new IntegerPasses();
+    private final ReferencePointwise scalar = new ReferencePointwise();
     private final LayerNormPass layerNorm = new LayerNormPass();
 
     @Override
@@ -122,6 +123,49 @@ final class VectorPointwise implements Pointwise {
             row.gelu(columns, operand);
             row.encode(0, columns, 1f, operand, out, base);
         }
+    }
+
+    @Override
+    public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+        if (operand.coarse && IntegerPasses.write(operand, count)) {
+            IntegerPasses.gelu(values, count, operand, out);
+            return;
+        }
+        row.reserve(CHUNK);
+        for (int base = 0; base < count; base += CHUNK) {
+            int n = Math.min(CHUNK, count - base);
+            row.load(values, base, n);
+            row.gelu(n, operand);
+            row.encode(0, n, 1f, operand, out, base);
+        }
+    }
+
+    @Override
+    public void requantize(MemorySegment raw, int rows, Requantization requantization, MemorySegment out) {
+        if (L >= 8 && requantization.columns() >= L) {
+            IntegerPasses.requantize(raw, rows, requantization, out);
+        } else {
+            scalar.requantize(raw, rows, requantization, out);
+        }
+    }
+
+    @Override
+    public void splitHeads(
+            MemorySegment codes, AttentionShape shape, MemorySegment query, MemorySegment key, MemorySegment value) {
+        integers.splitHeads(codes, shape, query, key, value);
+    }
+
+    @Override
+    public void splitWindowCodes(
+            MemorySegment codes,
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        integers.splitWindows(codes, shape, query, key, value);
+        splitPadding(shape, product, operands, query, key, value);
     }
 
     @Override
@@ -307,15 +351,16 @@ final class VectorPointwise implements Pointwise {
             MemorySegment value) {
         int width = shape.width();
         int headWidth = shape.headWidth();
-        row.reserve(3 * width);
-        boolean integer = isIntegerSplit(product, operands, headWidth);
-        if (integer) {
+        if (isIntegerSplit(product, operands, headWidth)) {
             integers.splitWindows(raw, shape, product, operands, query, key, value);
+            splitPadding(shape, product, operands, query, key, value);
+            return;
         }
+        row.reserve(3 * width);
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                if (!shape.has(token) || (integer && token >= 0)) {
+                if (!shape.has(token)) {
                     continue;
                 }
                 if (token < 0) {
@@ -326,6 +371,27 @@ final class VectorPointwise implements Pointwise {
                 for (int head = 0; head < shape.heads(); head++) {
                     long headRow = shape.headRow(image, i, head);
                     splitHead(head * headWidth, width, headRow, headRow, headWidth, operands, query, key, value);
+                }
+            }
+        }
+    }
+
+    private void splitPadding(
+            WindowShape shape,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        int width = shape.width();
+        row.reserve(3 * width);
+        row.load(product.bias(), 0, 3 * width);
+        for (int image = 0; image < shape.images(); image++) {
+            for (int i = 0; i < shape.source().length; i++) {
+                int token = shape.source()[i];
+                for (int head = 0; token < 0 && shape.has(token) && head < shape.heads(); head++) {
+                    long to = shape.headRow(image, i, head);
+                    splitHead(head * shape.headWidth(), width, to, to, shape.headWidth(), operands, query, key, value);
                 }
             }
         }

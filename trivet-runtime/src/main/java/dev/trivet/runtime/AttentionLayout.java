@@ -244,6 +244,23 @@ public final class AttentionLayout {
         }
     }
 
+    /** Splits codes of queries, keys and values. */
+    void splitCodes(
+            Pointwise pointwise,
+            MemorySegment codes,
+            Extent extent,
+            Product product,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        if (isWindowed()) {
+            pointwise.splitWindowCodes(codes, extent.windows().orElseThrow(), product, operands, query, key, value);
+        } else {
+            pointwise.splitHeads(codes, extent.whole().orElseThrow(), query, key, value);
+        }
+    }
+
     /**
      * Raw scores to attention probabilities, or to numerators with a factor for each row.
      *

@@ -2,6 +2,7 @@ package dev.trivet.runtime;
 
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Pointwise;
+import dev.trivet.kernel.Requantization;
 import dev.trivet.kernel.Workspace;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
@@ -38,16 +39,7 @@ record BlockRun(
         AttentionLayout layout = block.layout();
         int rows = extent.rows();
         normalize(block, block.attentionNorm(), rows, block.qkv().input());
-        product(block.qkv(), rows, observer);
-        layout.split(
-                pointwise,
-                raw,
-                extent,
-                block.qkv().product(),
-                block.attention(),
-                tokens.query(),
-                tokens.key(),
-                tokens.value());
+        split(block, extent, observer);
         team.meet(member);
         MatmulOperator mixing = block.mixing();
         if (extent.products() > 0) {
@@ -67,8 +59,56 @@ record BlockRun(
                 factors,
                 projection.input(),
                 operand);
-        product(projection, rows, observer);
-        pointwise.addTo(raw, rows, projection.product(), stream);
+        addTo(projection, rows, observer);
+    }
+
+    /** Queries, keys and values of the operand. */
+    private void split(BlockOperators block, AttentionLayout.Extent extent, @Nullable LayerObserver observer) {
+        Pointwise pointwise = workspace.pointwise();
+        LinearOperator qkv = block.qkv();
+        int rows = extent.rows();
+        if (block.requantization().isEmpty()) {
+            product(qkv, rows, observer);
+            block.layout()
+                    .split(
+                            pointwise,
+                            raw,
+                            extent,
+                            qkv.product(),
+                            block.attention(),
+                            tokens.query(),
+                            tokens.key(),
+                            tokens.value());
+            return;
+        }
+        Requantization requantization = block.requantization().get();
+        MemorySegment codes = operand;
+        if (observer != null) {
+            product(qkv, rows, observer);
+            pointwise.requantize(raw, rows, requantization, operand);
+        } else if (rows > 0) {
+            codes = qkv.linear().requantize(workspace, operand, rows, requantization, raw);
+        }
+        block.layout()
+                .splitCodes(
+                        pointwise,
+                        codes,
+                        extent,
+                        qkv.product(),
+                        block.attention(),
+                        tokens.query(),
+                        tokens.key(),
+                        tokens.value());
+    }
+
+    /** Adds what a layer makes of the operand to the stream. */
+    private void addTo(LinearOperator operator, int rows, @Nullable LayerObserver observer) {
+        if (observer != null) {
+            product(operator, rows, observer);
+            workspace.pointwise().addTo(raw, rows, operator.product(), stream);
+        } else if (rows > 0) {
+            operator.linear().addTo(workspace, operand, rows, operator.product(), raw, stream);
+        }
     }
 
     private void mix(
@@ -95,12 +135,15 @@ record BlockRun(
     /** Adds what the MLP makes of the stream to it. */
     void mlp(BlockOperators block, int rows, @Nullable LayerObserver observer) {
         normalize(block, block.mlpNorm(), rows, block.hidden().input());
-        product(block.hidden(), rows, observer);
-        workspace
-                .pointwise()
-                .gelu(raw, rows, block.hidden().product(), block.output().input(), operand);
-        product(block.output(), rows, observer);
-        workspace.pointwise().addTo(raw, rows, block.output().product(), stream);
+        LinearOperator hidden = block.hidden();
+        Operand form = block.output().input();
+        if (observer != null) {
+            product(hidden, rows, observer);
+            workspace.pointwise().gelu(raw, rows, hidden.product(), form, operand);
+        } else if (rows > 0) {
+            hidden.linear().gelu(workspace, operand, rows, hidden.product(), form, raw, operand);
+        }
+        addTo(block.output(), rows, observer);
     }
 
     private void normalize(BlockOperators block, NormParameters norm, int rows, Operand form) {

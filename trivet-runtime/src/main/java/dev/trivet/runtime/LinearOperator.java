@@ -2,7 +2,6 @@ package dev.trivet.runtime;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import dev.trivet.kernel.DigitProducts;
 import dev.trivet.kernel.Kernels;
@@ -26,12 +25,7 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
 
     private static LinearOperator compileFloat(
             LinearLayer.Float32 layer, Kernels kernels, int typicalRows, Arena arena) {
-        Product product = new Product(
-                false,
-                layer.outputs(),
-                MemorySegment.NULL,
-                MemorySegment.NULL,
-                arena.allocateFrom(JAVA_FLOAT, layer.bias()));
+        Product product = Product.ofFloats(layer.outputs(), arena.allocateFrom(JAVA_FLOAT, layer.bias()));
         try (Arena scratch = Arena.ofConfined()) {
             MemorySegment weight = scratch.allocateFrom(JAVA_FLOAT, layer.weight());
             return new LinearOperator(
@@ -44,8 +38,8 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
 
     private static LinearOperator compileQuantized(
             LinearLayer.Quantized layer, Kernels kernels, int typicalRows, Arena arena) {
-        MemorySegment correction = arena.allocate(JAVA_INT, layer.outputs());
-        MemorySegment scale = arena.allocate(JAVA_FLOAT, layer.outputs());
+        int[] sums = new int[layer.outputs()];
+        float[] scale = new float[layer.outputs()];
         short[] row = new short[layer.inputs()];
         for (int n = 0; n < layer.outputs(); n++) {
             load(layer, n, row);
@@ -58,11 +52,10 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
             if (magnitude * layer.input().highest() > Integer.MAX_VALUE) {
                 throw new IllegalArgumentException("sums of " + layer.name() + " do not fit 32 bits; lower its bits");
             }
-            correction.setAtIndex(JAVA_INT, n, layer.input().zeroPoint() * sum);
-            scale.setAtIndex(JAVA_FLOAT, n, layer.input().scale() * layer.scale(n));
+            sums[n] = sum;
+            scale[n] = layer.input().scale() * layer.scale(n);
         }
-        Product product =
-                new Product(true, layer.outputs(), correction, scale, arena.allocateFrom(JAVA_FLOAT, layer.bias()));
+        Product product = Product.ofIntegers(layer.input().zeroPoint(), sums, scale, layer.bias(), arena);
         return new LinearOperator(
                 layer.name(),
                 layer.equalization()

@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import dev.trivet.kernel.AttentionOperands;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.MatmulShape;
+import dev.trivet.kernel.Requantization;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.WindowPartition;
@@ -65,14 +66,17 @@ final class OperatorArena implements AutoCloseable {
         MatmulOperator scores = matmul(unit.scores(), new MatmulShape(n, n, unit.headWidth(), true), (float)
                 (1 / Math.sqrt(unit.headWidth())));
         MatmulOperator mixing = matmul(unit.mixing(), new MatmulShape(n, unit.headWidth(), n, false), 1f);
+        LinearOperator qkv = linear(unit.qkv(), rows);
+        AttentionOperands attention = new AttentionOperands(scores.left(), scores.right(), mixing.right());
         return new BlockOperators(
                 unit,
                 layout(unit, batch),
                 norm(unit.attentionNorm()),
-                linear(unit.qkv(), rows),
+                qkv,
+                Requantization.of(qkv.product(), attention, arena),
                 scores,
                 mixing,
-                new AttentionOperands(scores.left(), scores.right(), mixing.right()),
+                attention,
                 linear(unit.projection(), rows),
                 norm(unit.mlpNorm()),
                 linear(unit.hidden(), rows),

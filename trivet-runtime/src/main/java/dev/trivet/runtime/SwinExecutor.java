@@ -92,8 +92,7 @@ public final class SwinExecutor implements ModelExecutor {
         if (config.absolutePositions()) {
             MemorySegment none = operators.constant(new float[config.width()]);
             positions = Optional.of(new Positions(
-                    operators.constant(model.floats(SwinNames.POSITIONS)),
-                    new Product(false, config.width(), MemorySegment.NULL, MemorySegment.NULL, none)));
+                    operators.constant(model.floats(SwinNames.POSITIONS)), Product.ofFloats(config.width(), none)));
         }
         return new Embedding(
                 unit,

@@ -61,21 +61,18 @@ class HotPointwiseTest {
         MemorySegment beta = KernelParityTest.randomFloats(arena, random, WIDTH, 3);
         MemorySegment scale = KernelParityTest.randomFloats(arena, random, WIDTH, 1e-4);
         MemorySegment sums = arena.allocate(4L * count, 64);
-        MemorySegment correction = arena.allocate(4L * WIDTH, 64);
+        MemorySegment offset = KernelParityTest.randomFloats(arena, random, WIDTH, 2);
         for (int i = 0; i < count; i++) {
             sums.setAtIndex(JAVA_INT, i, random.nextInt(-200_000, 200_000));
         }
-        for (int i = 0; i < WIDTH; i++) {
-            correction.setAtIndex(JAVA_INT, i, random.nextInt(-9000, 9000));
-        }
-        Product integer = new Product(true, WIDTH, correction, scale, beta);
+        Product integer = new Product(true, WIDTH, scale, offset, beta);
         Operand code = Operand.of(new ActivationQuantizer(0.03f, 117, 0, 255));
         Operand signed = Operand.of(new ActivationQuantizer(0.02f, 0, -128, 127));
         Operand probability = Operand.of(new ActivationQuantizer(1f / 255, 0, 0, 255));
         // Two images of two tokens and one head.
         AttentionShape shape = new AttentionShape(2, 2, 1, WIDTH);
         AttentionShape third = new AttentionShape(2, 2, 1, WIDTH / 3);
-        Product split = new Product(true, WIDTH / 3 * 3, correction, scale, beta);
+        Product split = new Product(true, WIDTH / 3 * 3, scale, offset, beta);
         MemorySegment key = arena.allocate(BYTES, 64);
         MemorySegment value = arena.allocate(BYTES, 64);
         AttentionOperands operands = new AttentionOperands(signed, signed, signed);

@@ -169,13 +169,8 @@ class KernelParityTest {
             MemorySegment gamma = randomFloats(arena, random, width, 3);
             MemorySegment beta = randomFloats(arena, random, width, 3);
             MemorySegment scale = randomFloats(arena, random, width, 1e-4);
-            MemorySegment correction = arena.allocate(4L * width, 64);
-            for (int i = 0; i < width; i++) {
-                correction.setAtIndex(JAVA_INT, i, random.nextInt(-9000, 9000));
-            }
-            Product[] products = {
-                new Product(true, width, correction, scale, beta), new Product(false, width, correction, scale, beta)
-            };
+            MemorySegment offset = randomFloats(arena, random, width, 2);
+            Product[] products = {new Product(true, width, scale, offset, beta), Product.ofFloats(width, beta)};
             Pointwise reference = new ReferencePointwise();
             Pointwise vector = new VectorPointwise();
             for (Operand operand : equalized(operands[1], width)) {
@@ -295,7 +290,7 @@ class KernelParityTest {
             SplittableRandom random = new SplittableRandom(3);
             MemorySegment raw = randomFloats(arena, random, 3L * elements, 6);
             MemorySegment bias = randomFloats(arena, random, 3L * shape.width(), 1);
-            Product product = new Product(false, 3 * shape.width(), bias, bias, bias);
+            Product product = Product.ofFloats(3 * shape.width(), bias);
             Pointwise reference = new ReferencePointwise();
             Pointwise vector = new VectorPointwise();
             MemorySegment[] a = new MemorySegment[3];

@@ -38,7 +38,7 @@ class WindowPassesTest {
             }
             MemorySegment bias = randomFloats(arena, random, 3L * shape.width(), 1);
             MemorySegment scale = randomFloats(arena, random, 3L * shape.width(), 1e-4);
-            MemorySegment correction = arena.allocate(12L * shape.width(), 64);
+            MemorySegment offset = randomFloats(arena, random, 3L * shape.width(), 1);
             ScoreBias added = new ScoreBias(
                     randomFloats(arena, random, (long) shape.heads() * windowTokens * windowTokens, 4),
                     randomFloats(arena, random, (long) shape.windows() * windowTokens * windowTokens, 200),
@@ -50,7 +50,7 @@ class WindowPassesTest {
             Pointwise vector = new VectorPointwise();
             for (boolean integer : new boolean[] {true, false}) {
                 MemorySegment raw = integer ? sums : floats;
-                Product product = new Product(integer, 3 * shape.width(), correction, scale, bias);
+                Product product = new Product(integer, 3 * shape.width(), scale, offset, bias);
                 AttentionOperands operands = integer
                         ? new AttentionOperands(signed, signed, Operand.FLOAT)
                         : new AttentionOperands(Operand.FLOAT, signed, signed);
@@ -137,7 +137,7 @@ class WindowPassesTest {
             int scores = 12 * windowTokens * windowTokens;
             MemorySegment raw = randomFloats(arena, random, Math.max(3L * padded, scores), 6);
             MemorySegment bias = randomFloats(arena, random, 3L * width, 1);
-            Product product = new Product(false, 3 * width, MemorySegment.NULL, MemorySegment.NULL, bias);
+            Product product = Product.ofFloats(3 * width, bias);
             ScoreBias added = new ScoreBias(
                     randomFloats(arena, random, 3L * windowTokens * windowTokens, 4),
                     randomFloats(arena, random, 4L * windowTokens * windowTokens, 200),
@@ -192,7 +192,7 @@ class WindowPassesTest {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment raw = arena.allocateFrom(JAVA_FLOAT, 1, 2, 3, 4, 5, 6);
             MemorySegment bias = arena.allocate(24, 64);
-            Product product = new Product(false, 6, MemorySegment.NULL, MemorySegment.NULL, bias);
+            Product product = Product.ofFloats(6, bias);
             for (Pointwise pointwise : List.of(new ReferencePointwise(), new VectorPointwise())) {
                 MemorySegment[] heads = heads(arena, 4);
                 pointwise.splitHeads(
@@ -226,7 +226,7 @@ class WindowPassesTest {
             MemorySegment[] heads = heads(arena, 4);
             MemorySegment out = arena.allocate(12, 64);
             Pointwise reference = new ReferencePointwise();
-            Product product = new Product(false, 3, MemorySegment.NULL, MemorySegment.NULL, bias);
+            Product product = Product.ofFloats(3, bias);
             reference.splitWindows(raw, shape, product, AttentionOperands.FLOAT, heads[0], heads[1], heads[2]);
             assertThat(heads[0].toArray(JAVA_FLOAT)).containsExactly(7.5f, 1.5f, 4.5f, 0.5f);
             assertThat(heads[1].toArray(JAVA_FLOAT)).containsExactly(8.25f, 2.25f, 5.25f, 0.25f);
