@@ -299,6 +299,41 @@ class QuantizedTrainingTest {
         };
     }
 
+    /** Steps too small to move a float leave what the training began with: another training's file, code by code. */
+    @Test
+    void startsWithATernaryFile() {
+        VitModel start = trainedFloat(VIT);
+        new Training(start, settings(Recipe.TERNARY, 2, false, 1), folder.resolve("first"))
+                .run(TRAIN, TEST, false, new TrainingListener() {});
+        VitModel first = read(folder.resolve("first"));
+        TrainingSettings still = SmallTraining.settings(
+                Recipe.TERNARY,
+                1,
+                new TrainingSettings.Steps(16, 1, 1e-30, 0, 0, 1, 0.9, UpdateRule.ADAMW),
+                false,
+                0,
+                7,
+                Precision.FP32,
+                1);
+        new Training(start, first, still, folder.resolve("second"))
+                .run(TRAIN, TEST, false, new TrainingListener() {});
+        VitModel second = read(folder.resolve("second"));
+        for (String name : List.of("blocks.0.attn.qkv", "blocks.1.attn.proj", "blocks.1.mlp.fc2")) {
+            LinearLayer.Quantized before = (LinearLayer.Quantized) first.linear(name);
+            LinearLayer.Quantized after = (LinearLayer.Quantized) second.linear(name);
+            assertThat(after.codes().toArray(JAVA_BYTE)).as(name).isEqualTo(before.codes().toArray(JAVA_BYTE));
+            assertThat(after.scales()).as(name).isEqualTo(before.scales());
+            assertThat(after.bias()).as(name).isEqualTo(before.bias());
+        }
+        assertThat(second.floats()).usingRecursiveComparison().isEqualTo(first.floats());
+        // From the float model's own weights the same settings end elsewhere, and may not resume this.
+        assertThatThrownBy(() -> new Training(start, still, folder.resolve("second"))
+                        .run(TRAIN, TEST, true, new TrainingListener() {}))
+                .isInstanceOf(BadInputException.class)
+                .hasMessageContaining("comes from another ternary file (SHA-256 ")
+                .hasMessageContaining(", now none)");
+    }
+
     @Test
     void refusesToResumeFromAnotherFloatModel() {
         VitModel start = trainedFloat(VIT);
