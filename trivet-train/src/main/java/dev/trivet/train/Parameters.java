@@ -80,7 +80,8 @@ final class Parameters implements AutoCloseable {
 
     /** Makes the sum of the gradients of what was computed with those of {@link #values()}. */
     void passBack() {
-        quantization.ifPresent(weights -> weights.backward(Torch.floats(values), Torch.floats(gradients)));
+        quantization.ifPresent(
+                weights -> weights.backward(Torch.floats(values), Torch.floats(used), Torch.floats(gradients)));
     }
 
     Optional<QuantizedWeights> quantization() {
@@ -114,11 +115,18 @@ final class Parameters implements AutoCloseable {
         return Optional.ofNullable(views.get(name));
     }
 
+    /** What is the model's and not its quantizers'. */
+    private List<ParameterLayout.Slot> ofModel() {
+        return layout.slots().stream()
+                .filter(slot -> slot.start() != ParameterLayout.Start.SCALE)
+                .toList();
+    }
+
     /** The parameters under timm's names, copied. */
     List<dev.trivet.tensor.Tensor> weights() {
         FloatBuffer all = Torch.floats(values);
         List<dev.trivet.tensor.Tensor> weights = new ArrayList<>();
-        for (ParameterLayout.Slot slot : layout.slots()) {
+        for (ParameterLayout.Slot slot : ofModel()) {
             float[] copy = new float[slot.size()];
             all.get(slot.offset(), copy);
             weights.add(dev.trivet.tensor.Tensor.ofFloats(slot.name(), copy, slot.dimensions()));
@@ -133,7 +141,7 @@ final class Parameters implements AutoCloseable {
      */
     void load(TensorSource source) {
         FloatBuffer all = Torch.floats(values);
-        for (ParameterLayout.Slot slot : layout.slots()) {
+        for (ParameterLayout.Slot slot : ofModel()) {
             dev.trivet.tensor.Tensor weight = source.find(slot.name())
                     .orElseThrow(() -> new BadInputException(
                             source.file(), "has no tensor " + slot.name(), "give weights that fit the config"));
@@ -155,7 +163,7 @@ final class Parameters implements AutoCloseable {
      */
     void load(VitModel model) {
         FloatBuffer all = Torch.floats(values);
-        for (ParameterLayout.Slot slot : layout.slots()) {
+        for (ParameterLayout.Slot slot : ofModel()) {
             float[] found = found(model, slot.name());
             if (found.length != slot.size()) {
                 throw new IllegalArgumentException(slot.name() + " has " + found.length + " values");

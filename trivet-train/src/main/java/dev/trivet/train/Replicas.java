@@ -41,6 +41,7 @@ final class Replicas implements AutoCloseable {
             TrainableModel model, Optional<TrainableModel> teacher, ImageBatch batch, int first, int size) {}
 
     private final List<Worker> workers = new ArrayList<>();
+    private final TrainableModel model;
     private final Parameters parameters;
     private final int batchSize;
     private final Varying varying;
@@ -68,6 +69,7 @@ final class Replicas implements AutoCloseable {
             ImageBatch batch = new ImageBatch(model.geometry(), preprocessing, Math.ceilDiv(size, accumulation));
             workers.add(new Worker(replica, teacher.map(TrainableModel::replica), batch, first, size));
         }
+        this.model = model;
         parameters = model.parameters();
         varying = Varying.of(settings);
         side = model.geometry().imageSize();
@@ -83,7 +85,7 @@ final class Replicas implements AutoCloseable {
      * @param draw the batch, of the size that this was made for
      */
     Outcome gradient(ImageSet images, Draw draw, Precision precision) {
-        parameters.refresh();
+        model.refresh();
         Mixing.Blend blend = varying.mixing().blend(draw, side);
         List<Outcome> shares = run(worker -> {
             worker.model().parameters().gradients().zero_();
@@ -104,7 +106,7 @@ final class Replicas implements AutoCloseable {
             total = total.plus(shares.get(i));
             parameters.gradients().add_(workers.get(i).model().parameters().gradients());
         }
-        parameters.passBack();
+        model.passBack();
         return total;
     }
 
@@ -133,6 +135,7 @@ final class Replicas implements AutoCloseable {
         Tensor targets = varying.mixing().active() ? batch.targets().narrow(0, 0, count) : labels;
         Tensor loss = objective.loss(logits, targets, wanted).mul(new Scalar((double) count / batchSize));
         loss.backward();
+        worker.model().arithmetic().passBack();
         return new Outcome(loss.item_double(), correct(logits, labels));
     }
 
@@ -142,7 +145,7 @@ final class Replicas implements AutoCloseable {
      * @param indices numbers of the images, at least one
      */
     void observe(ImageSet images, int[] indices) {
-        parameters.refresh();
+        model.refresh();
         run(worker -> {
             for (int at = workers.indexOf(worker); at < indices.length; at += workers.size()) {
                 worker.batch().put(0, images, indices[at]);
@@ -160,7 +163,7 @@ final class Replicas implements AutoCloseable {
      * Where the last batch first gave what is no finite number: a layer, or a parameter whose gradient did, or nowhere that can be found again.
      */
     Optional<String> nonFinite() {
-        parameters.refresh();
+        model.refresh();
         for (Worker worker : workers) {
             NonFinite.Search search = new NonFinite.Search();
             try (PointerScope _ = new PointerScope();
@@ -177,7 +180,7 @@ final class Replicas implements AutoCloseable {
 
     /** Number of images of {@code test} that the model classifies correctly, in float32. */
     long correct(ImageSet test) {
-        parameters.refresh();
+        model.refresh();
         return run(worker -> {
                     int part = workers.indexOf(worker);
                     int from = (int) ((long) test.size() * part / workers.size());

@@ -119,8 +119,8 @@ final class SwinModule implements TrainableModel {
     }
 
     @Override
-    public Optional<ActivationRanges> ranges() {
-        return layers.arithmetic().ranges();
+    public Arithmetic arithmetic() {
+        return layers.arithmetic();
     }
 
     @Override

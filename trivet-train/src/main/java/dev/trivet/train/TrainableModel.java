@@ -48,6 +48,7 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
      * @param inner quantizer of every matrix between patch embedding and heads
      * @param outer quantizer of those two
      * @param ranges of the activations; stay the caller's
+     * @param learned what has learned scales
      */
     static TrainableModel quantized(
             Geometry geometry,
@@ -55,16 +56,34 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
             WeightQuantizer inner,
             WeightQuantizer outer,
             ActivationRanges ranges,
+            TrainingSettings.Quantization.LearnedScales learned,
             long seed) {
-        ParameterLayout layout = ParameterLayout.of(geometry);
+        ParameterLayout layout = LearnedScale.with(ParameterLayout.of(geometry), geometry, ranges, learned);
         QuantizedWeights weights = new QuantizedWeights(layout, geometry, preprocessing, inner, outer);
         return of(geometry, new FakeQuantization(ranges), new Parameters(layout, Optional.of(weights)), seed);
     }
 
     Geometry geometry();
 
+    /** How its linear layers and attention compute. */
+    Arithmetic arithmetic();
+
     /** Ranges of quantized activations; empty for a float model. */
-    Optional<ActivationRanges> ranges();
+    default Optional<ActivationRanges> ranges() {
+        return arithmetic().ranges();
+    }
+
+    /** Brings what the model computes with up to date; to be called when its parameters have changed, for all replicas at once. */
+    default void refresh() {
+        parameters().refresh();
+        ranges().ifPresent(ranges -> ranges.scale(parameters()));
+    }
+
+    /** Makes the sum of all replicas' gradients that of the parameters that are learned. */
+    default void passBack() {
+        parameters().passBack();
+        ranges().ifPresent(ranges -> ranges.passBack(parameters()));
+    }
 
     Parameters parameters();
 

@@ -213,7 +213,7 @@ public final class Training {
                     if (checkpoint.isPresent() && checkpoint.get().stage() > stage.index()) {
                         continue;
                     }
-                    try (ActivationRanges ranges = new ActivationRanges(config.geometry());
+                    try (ActivationRanges ranges = stage.ranges(config, settings);
                             TrainableModel model = stage.model(config, settings, ranges)) {
                         latent.or(() -> start).ifPresent(model.parameters()::load);
                         legacy.ifPresent(former -> inherit(former, model));

@@ -121,9 +121,35 @@ public record TrainingSettings(
      * @param scale of ternary weights
      * @param clip latent weights of this magnitude or more get no gradient; infinity for all
      * @param edges whether patch embedding and heads are ternary too; otherwise they have 8 bits
+     * @param learned what has scales that are learned
      */
     public record Quantization(
-            int eightBitEpochs, boolean byChannel, TernaryWeights.Scale scale, double clip, boolean edges) {
+            int eightBitEpochs,
+            boolean byChannel,
+            TernaryWeights.Scale scale,
+            double clip,
+            boolean edges,
+            LearnedScales learned) {
+        /** Scales that gradients move, see {@link LearnedScale}. */
+        public enum LearnedScales {
+            /** None: activations' follow their ranges and ternary weights' the weights. */
+            NONE,
+            /** Those of 8-bit activations. */
+            ACTIVATIONS,
+            /** Those of ternary weights. */
+            WEIGHTS,
+            /** All of these. */
+            BOTH;
+
+            boolean activations() {
+                return this == ACTIVATIONS || this == BOTH;
+            }
+
+            boolean weights() {
+                return this == WEIGHTS || this == BOTH;
+            }
+        }
+
         /** @throws IllegalArgumentException if a value is outside its range; the message says which */
         public Quantization {
             check(eightBitEpochs >= 1, "epochs of the 8-bit stage", eightBitEpochs);
@@ -159,7 +185,7 @@ public record TrainingSettings(
                 0.1,
                 0,
                 Distillation.NONE,
-                new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false),
+                new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false, Quantization.LearnedScales.NONE),
                 1,
                 Precision.AUTO,
                 Runtime.getRuntime().availableProcessors());

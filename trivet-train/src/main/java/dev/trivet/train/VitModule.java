@@ -40,8 +40,8 @@ final class VitModule implements TrainableModel {
     }
 
     @Override
-    public Optional<ActivationRanges> ranges() {
-        return layers.arithmetic().ranges();
+    public Arithmetic arithmetic() {
+        return layers.arithmetic();
     }
 
     @Override

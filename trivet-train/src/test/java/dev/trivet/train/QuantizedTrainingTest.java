@@ -24,6 +24,7 @@ import dev.trivet.runtime.LayerObserver;
 import dev.trivet.runtime.ModelExecutor;
 import dev.trivet.runtime.ModelSession;
 import dev.trivet.tensor.SafetensorsFile;
+import dev.trivet.train.TrainingSettings.Quantization.LearnedScales;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.FloatBuffer;
@@ -41,6 +42,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.DisabledIfSystemProperty;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -56,8 +58,28 @@ class QuantizedTrainingTest {
     @TempDir
     private Path folder;
 
-    private static List<Geometry> geometries() {
-        return List.of(VIT, ModelProbe.SMALL_SWIN);
+    private static List<Arguments> models() {
+        return List.of(
+                Arguments.of(VIT, LearnedScales.NONE),
+                Arguments.of(ModelProbe.SMALL_SWIN, LearnedScales.NONE),
+                Arguments.of(VIT, LearnedScales.BOTH));
+    }
+
+    private static TrainingSettings with(TrainingSettings settings, LearnedScales learned) {
+        TrainingSettings.Quantization q = settings.quantization();
+        return new TrainingSettings(
+                settings.recipe(),
+                settings.epochs(),
+                settings.steps(),
+                settings.variation(),
+                settings.labelSmoothing(),
+                settings.dropPath(),
+                settings.distillation(),
+                new TrainingSettings.Quantization(
+                        q.eightBitEpochs(), q.byChannel(), q.scale(), q.clip(), q.edges(), learned),
+                settings.seed(),
+                settings.precision(),
+                settings.threads());
     }
 
     /** @param random whether images are mirrored and branches left out, which these images do not need */
@@ -148,6 +170,22 @@ class QuantizedTrainingTest {
                 .endsWith("</svg>\n");
     }
 
+    @Test
+    void learnedScalesAreThoseOfTheFile() {
+        VitModel start = trainedFloat(VIT);
+        TrainingSettings plain = settings(Recipe.TERNARY, 6, false, 2);
+        double simulated = new Training(start, with(plain, LearnedScales.BOTH), folder.resolve("out"))
+                .run(TRAIN, TEST, false, new TrainingListener() {});
+        assertThat(simulated).isGreaterThan(0.9);
+        VitModel packed = read(folder.resolve("out"));
+        float[][] logits = execute(packed, new LayerObserver() {});
+        int right = 0;
+        for (int i = 0; i < logits.length; i++) {
+            right += best(logits[i]) == TEST.label(i) ? 1 : 0;
+        }
+        assertThat((double) right / logits.length).isCloseTo(simulated, within(0.005));
+    }
+
     /** The simulation's models with their operands before they are rounded, by name. */
     private static final class Recorded implements Arithmetic {
         private final FakeQuantization inner;
@@ -189,20 +227,26 @@ class QuantizedTrainingTest {
      * border between two.
      */
     @ParameterizedTest
-    @MethodSource("geometries")
-    void simulationAndExecutorAgree(Geometry geometry) {
-        ParameterLayout layout = ParameterLayout.of(geometry);
+    @MethodSource("models")
+    void simulationAndExecutorAgree(Geometry geometry, LearnedScales learned) {
         WeightQuantizer ternary = new WeightQuantizer.Ternary(true, SmallTraining.TERNARY.scale(), 2.5f);
-        QuantizedWeights weights =
-                new QuantizedWeights(layout, geometry, PREPROCESSING, ternary, new WeightQuantizer.EightBit());
         ImageSet images = ImageSet.of(TEST, geometry, PREPROCESSING);
         try (PointerScope _ = new PointerScope();
                 NoGradGuard _ = new NoGradGuard();
-                ActivationRanges ranges = new ActivationRanges(geometry)) {
+                ActivationRanges ranges = new ActivationRanges(geometry, learned.activations())) {
+            ParameterLayout layout = LearnedScale.with(ParameterLayout.of(geometry), geometry, ranges, learned);
+            QuantizedWeights weights =
+                    new QuantizedWeights(layout, geometry, PREPROCESSING, ternary, new WeightQuantizer.EightBit());
             Recorded recorded = new Recorded(new FakeQuantization(ranges));
             try (TrainableModel model =
                     TrainableModel.of(geometry, recorded, new Parameters(layout, Optional.of(weights)), 3)) {
                 ModelProbe.disturb(model, new java.util.Random(5));
+                for (ParameterLayout.Slot slot : layout.slots()) {
+                    // Steps a tenth narrower or wider; the value at a border that falls to the other side must not become two steps.
+                    for (int i = 0; slot.start() == ParameterLayout.Start.SCALE && i < slot.size(); i++) {
+                        Torch.floats(model.parameters().values()).put(slot.offset() + i, i % 2 == 0 ? -0.1f : 0.1f);
+                    }
+                }
                 model.parameters().refresh();
                 ImageBatch batch = new ImageBatch(geometry, PREPROCESSING, images.size());
                 for (int i = 0; i < images.size(); i++) {
@@ -212,6 +256,7 @@ class QuantizedTrainingTest {
                 Tensor unrounded = model.forward(batch.patches(), Optional.empty());
                 ranges.update(0);
                 assertThat(ranges.known()).isTrue();
+                model.refresh();
                 FloatBuffer simulated = Torch.floats(model.forward(batch.patches(), Optional.empty()));
                 assertThat(simulated).isNotEqualTo(Torch.floats(unrounded));
                 VitModel packed =
@@ -415,10 +460,13 @@ class QuantizedTrainingTest {
         }
     }
 
-    @Test
-    void resumesBitForBitThroughTheStages() throws IOException {
+    @ParameterizedTest
+    @EnumSource(
+            value = LearnedScales.class,
+            names = {"NONE", "BOTH"})
+    void resumesBitForBitThroughTheStages(LearnedScales learned) throws IOException {
         VitModel start = trainedFloat(VIT);
-        TrainingSettings settings = settings(Recipe.TERVIT, 3, true, 1);
+        TrainingSettings settings = with(settings(Recipe.TERVIT, 3, true, 1), learned);
         new Training(start, settings, folder.resolve("unbroken")).run(TRAIN, TEST, false, new TrainingListener() {});
         for (int epoch = 1; epoch < 3; epoch++) {
             int last = epoch;
