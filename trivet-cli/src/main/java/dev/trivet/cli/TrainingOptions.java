@@ -126,6 +126,18 @@ final class TrainingOptions {
     double temperature = DEFAULTS.distillation().temperature();
 
     @Option(
+            names = "--distill-attention",
+            paramLabel = "X",
+            description = "Adds X times the distance of attention weights from the float model's. Default: 0, none.")
+    double distillAttention;
+
+    @Option(
+            names = "--distill-features",
+            paramLabel = "X",
+            description = "Adds X times the distance of what the blocks give. Default: 0, none.")
+    double distillFeatures;
+
+    @Option(
             names = "--ternary-granularity",
             description = "What has one threshold and scale: channel or layer. Default: ${DEFAULT-VALUE}.")
     Granularity granularity = Granularity.CHANNEL;
@@ -162,7 +174,8 @@ final class TrainingOptions {
 
     /** @throws IllegalArgumentException if an option is out of range */
     TrainingSettings settings(int threads) {
-        if (!recipe.quantizes() && distill != Targets.NONE) {
+        boolean distills = distill != Targets.NONE || distillAttention != 0 || distillFeatures != 0;
+        if (!recipe.quantizes() && distills) {
             throw new BadInputException("--distill needs a recipe that quantizes; leave it out");
         }
         return new TrainingSettings(
@@ -173,7 +186,9 @@ final class TrainingOptions {
                 new TrainingSettings.Variation(cropPadding, smallestCrop, !noFlip, mixup, cutmix, repeats),
                 labelSmoothing,
                 dropPath,
-                distill == Targets.NONE ? Distillation.NONE : new Distillation(distill, distillWeight, temperature),
+                distills
+                        ? new Distillation(distill, distillWeight, temperature, distillAttention, distillFeatures)
+                        : Distillation.NONE,
                 new TrainingSettings.Quantization(
                         eightBitEpochs == 0 ? Math.max(1, epochs / 3) : eightBitEpochs,
                         granularity == Granularity.CHANNEL,

@@ -40,11 +40,20 @@ final class FakeQuantization implements Arithmetic {
 
     @Override
     public Tensor attention(ModelUnit.Block unit, Tensor query, Tensor key, Tensor value, Optional<Tensor> bias) {
+        return mixed(unit, weights(unit, query, key, bias), value);
+    }
+
+    @Override
+    public Tensor weights(ModelUnit.Block unit, Tensor query, Tensor key, Optional<Tensor> bias) {
         Tensor left = operand(ActivationRanges.left(unit.scores()), query);
         Tensor right = operand(ActivationRanges.right(unit.scores()), key);
-        Tensor weights = Arithmetic.attentionWeights(unit, left, right, bias);
-        Tensor mixed = operand(ActivationRanges.left(unit.mixing()), weights);
-        return mixed.matmul(operand(ActivationRanges.right(unit.mixing()), value));
+        return FLOAT.weights(unit, left, right, bias);
+    }
+
+    @Override
+    public Tensor mixed(ModelUnit.Block unit, Tensor weights, Tensor value) {
+        Tensor left = operand(ActivationRanges.left(unit.mixing()), weights);
+        return FLOAT.mixed(unit, left, operand(ActivationRanges.right(unit.mixing()), value));
     }
 
     private Tensor operand(String name, Tensor x) {

@@ -58,6 +58,17 @@ final class Objective implements AutoCloseable {
         return ofLabels.mul(new Scalar(1 - weight)).add(ofTeacher.mul(new Scalar(weight)));
     }
 
+    /**
+     * What is added to the loss for blocks that compute otherwise than the teacher's.
+     *
+     * @param own of some images
+     * @param teacher its of the same images
+     */
+    Tensor ofFeatures(Features own, Features teacher) {
+        Tensor ofAttention = own.attentionLoss(teacher).mul(new Scalar(distillation.attention()));
+        return ofAttention.add(own.streamLoss(teacher).mul(new Scalar(distillation.features())));
+    }
+
     private static Tensor hard(Tensor logits, Tensor teacher) {
         return cross_entropy(logits, teacher.argmax(new LongOptional(1), false));
     }

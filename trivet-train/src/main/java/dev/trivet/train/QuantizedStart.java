@@ -43,6 +43,10 @@ final class QuantizedStart {
         if (asked.scale() != dev.trivet.quant.TernaryWeights.Scale.SURVIVORS) {
             throw new IllegalArgumentException("the scales of a ternary file are not those of absmean");
         }
+        if (settings.distillation().features() > 0) {
+            throw new IllegalArgumentException(
+                    "a ternary file's blocks may give rotated vectors, which --distill-features cannot compare");
+        }
         Set<String> edges = new HashSet<>();
         for (ModelUnit unit : quantized.geometry().units()) {
             if (!asked.edges() && (unit instanceof ModelUnit.Embedding || unit instanceof ModelUnit.Head)) {

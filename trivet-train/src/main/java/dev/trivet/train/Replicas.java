@@ -117,6 +117,11 @@ final class Replicas implements AutoCloseable {
                 varying.dropPath().rate() > 0 ? Optional.of(batch.kept().narrow(2, 0, count)) : Optional.empty();
         Tensor logits;
         Optional<Tensor> wanted;
+        Optional<Features.Recording> recording = worker.model().arithmetic().recording();
+        Optional<Features.Recording> reference =
+                worker.teacher().flatMap(teacher -> teacher.arithmetic().recording());
+        recording.ifPresent(Features.Recording::start);
+        reference.ifPresent(Features.Recording::start);
         torch.set_autocast_dtype(DeviceType.CPU, ScalarType.BFloat16);
         torch.set_autocast_enabled(DeviceType.CPU, precision == Precision.BF16);
         try {
@@ -133,7 +138,12 @@ final class Replicas implements AutoCloseable {
         }
         Tensor labels = batch.labels().narrow(0, 0, count);
         Tensor targets = varying.mixing().active() ? batch.targets().narrow(0, 0, count) : labels;
-        Tensor loss = objective.loss(logits, targets, wanted).mul(new Scalar((double) count / batchSize));
+        Tensor loss = objective.loss(logits, targets, wanted);
+        if (recording.isPresent() && reference.isPresent()) {
+            loss = loss.add(objective.ofFeatures(
+                    recording.get().take(), reference.get().take()));
+        }
+        loss = loss.mul(new Scalar((double) count / batchSize));
         loss.backward();
         worker.model().arithmetic().passBack();
         return new Outcome(loss.item_double(), correct(logits, labels));

@@ -65,6 +65,7 @@ record Stage(Form form, int index, int before, int epochs) {
                 asked.edges() ? inner : eightBit,
                 ranges,
                 asked.learned(),
+                settings.distillation().needsFeatures(),
                 settings.seed());
     }
 }

@@ -49,6 +49,7 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
      * @param outer quantizer of those two
      * @param ranges of the activations; stay the caller's
      * @param learned what has learned scales
+     * @param recorded whether its features can be recorded
      */
     static TrainableModel quantized(
             Geometry geometry,
@@ -57,10 +58,16 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
             WeightQuantizer outer,
             ActivationRanges ranges,
             TrainingSettings.Quantization.LearnedScales learned,
+            boolean recorded,
             long seed) {
         ParameterLayout layout = LearnedScale.with(ParameterLayout.of(geometry), geometry, ranges, learned);
         QuantizedWeights weights = new QuantizedWeights(layout, geometry, preprocessing, inner, outer);
-        return of(geometry, new FakeQuantization(ranges), new Parameters(layout, Optional.of(weights)), seed);
+        Arithmetic arithmetic = new FakeQuantization(ranges);
+        return of(
+                geometry,
+                recorded ? new Features.Recording(arithmetic) : arithmetic,
+                new Parameters(layout, Optional.of(weights)),
+                seed);
     }
 
     Geometry geometry();

@@ -277,9 +277,11 @@ public final class Training {
 
         /** The float model, where something is learned from it. */
         private Optional<TrainableModel> teacher() {
-            boolean asked = settings.distillation().targets() != TrainingSettings.Distillation.Targets.NONE;
-            return start.filter(_ -> asked).map(weights -> {
-                TrainableModel teacher = TrainableModel.of(config.geometry(), Arithmetic.FLOAT, 0);
+            TrainingSettings.Distillation asked = settings.distillation();
+            return start.filter(_ -> asked.needsTeacher()).map(weights -> {
+                Arithmetic arithmetic =
+                        asked.needsFeatures() ? new Features.Recording(Arithmetic.FLOAT) : Arithmetic.FLOAT;
+                TrainableModel teacher = TrainableModel.of(config.geometry(), arithmetic, 0);
                 teacher.parameters().load(weights);
                 return teacher;
             });

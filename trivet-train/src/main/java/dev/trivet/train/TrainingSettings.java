@@ -89,8 +89,11 @@ public record TrainingSettings(
      * @param targets what of it
      * @param weight share of the loss, in [0, 1]; the labels have the rest
      * @param temperature that both models' logits are divided by for {@link Targets#SOFT}, positive
+     * @param attention what the distance of attention weights is multiplied by before it is added to the loss, not negative; 0 for no such term
+     * @param features the same for what the blocks give
      */
-    public record Distillation(Targets targets, double weight, double temperature) {
+    public record Distillation(
+            Targets targets, double weight, double temperature, double attention, double features) {
         /** What is learned from. */
         public enum Targets {
             /** Nothing. */
@@ -104,12 +107,24 @@ public record TrainingSettings(
         }
 
         /** Labels alone. */
-        public static final Distillation NONE = new Distillation(Targets.NONE, 0, 1);
+        public static final Distillation NONE = new Distillation(Targets.NONE, 0, 1, 0, 0);
 
         /** @throws IllegalArgumentException if a value is outside its range; the message says which */
         public Distillation {
             check(weight >= 0 && weight <= 1, "distillation weight", weight);
             check(temperature > 0 && temperature <= 100, "temperature", temperature);
+            check(attention >= 0 && attention <= 1e6, "weight of attention", attention);
+            check(features >= 0 && features <= 1e6, "weight of features", features);
+        }
+
+        /** Whether the float model is needed. */
+        boolean needsTeacher() {
+            return targets != Targets.NONE || needsFeatures();
+        }
+
+        /** Whether what its blocks compute is needed. */
+        boolean needsFeatures() {
+            return attention > 0 || features > 0;
         }
     }
 

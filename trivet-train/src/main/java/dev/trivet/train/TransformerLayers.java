@@ -47,7 +47,9 @@ record TransformerLayers(Parameters parameters, Arithmetic arithmetic) {
         Tensor mixed = attention.apply(norm(unit.attentionNorm(), x, epsilon));
         Tensor attended = x.add(kept(dense(unit.projection(), mixed), kept, index, 0));
         Tensor hidden = gelu(dense(unit.hidden(), norm(unit.mlpNorm(), attended, epsilon)));
-        return attended.add(kept(dense(unit.mlpOutput(), hidden), kept, index, 1));
+        Tensor stream = attended.add(kept(dense(unit.mlpOutput(), hidden), kept, index, 1));
+        arithmetic.leaves(unit, stream);
+        return stream;
     }
 
     private static Tensor kept(Tensor branch, Optional<Tensor> kept, int block, int which) {

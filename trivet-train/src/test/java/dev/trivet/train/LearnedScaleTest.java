@@ -137,6 +137,7 @@ class LearnedScaleTest {
                         new WeightQuantizer.EightBit(),
                         ranges,
                         LearnedScales.ACTIVATIONS,
+                        false,
                         5)) {
             ModelProbe.disturb(model, random);
             model.refresh();
