@@ -2,6 +2,7 @@ package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
 import dev.trivet.quant.TernaryWeights;
+import dev.trivet.train.Device;
 import dev.trivet.train.Precision;
 import dev.trivet.train.Recipe;
 import dev.trivet.train.TrainingSettings;
@@ -172,6 +173,11 @@ final class TrainingOptions {
     @Option(names = "--precision", description = "fp32, bf16, or auto: the faster here. Default: ${DEFAULT-VALUE}.")
     Precision precision = DEFAULTS.precision();
 
+    @Option(
+            names = "--device",
+            description = "cpu, cuda, or auto: a GPU where PyTorch has CUDA and finds one. Default: ${DEFAULT-VALUE}.")
+    Device device = DEFAULTS.device();
+
     /** @throws IllegalArgumentException if an option is out of range */
     TrainingSettings settings(int threads) {
         boolean distills = distill != Targets.NONE || distillAttention != 0 || distillFeatures != 0;
@@ -200,6 +206,7 @@ final class TrainingOptions {
                         learnScales),
                 seed,
                 precision,
+                device,
                 threads);
     }
 }

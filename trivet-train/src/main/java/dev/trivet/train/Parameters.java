@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -29,6 +30,7 @@ final class Parameters implements AutoCloseable {
     private final Tensor used;
     private final Optional<QuantizedWeights> quantization;
     private final Tensor gradients;
+    private final Device device;
     private final Map<String, Tensor> views = new HashMap<>();
 
     /** All zero. */
@@ -43,11 +45,21 @@ final class Parameters implements AutoCloseable {
 
     private Parameters(
             ParameterLayout layout, Optional<QuantizedWeights> quantization, Tensor values, Optional<Tensor> shared) {
+        this(layout, quantization, values, shared, Device.CPU);
+    }
+
+    private Parameters(
+            ParameterLayout layout,
+            Optional<QuantizedWeights> quantization,
+            Tensor values,
+            Optional<Tensor> shared,
+            Device device) {
         this.layout = layout;
         this.quantization = quantization;
         this.values = values;
+        this.device = device;
         used = shared.orElseGet(() -> quantization.isPresent() ? zeros(layout.total()) : new Tensor(values));
-        gradients = zeros(layout.total());
+        gradients = device.place(zeros(layout.total()));
         for (ParameterLayout.Slot slot : layout.slots()) {
             Tensor parameter = view(used, slot).detach().requires_grad_(true);
             parameter.mutable_grad().put(view(gradients, slot));
@@ -58,6 +70,24 @@ final class Parameters implements AutoCloseable {
     /** The same values with gradients of its own, for another thread. */
     Parameters replica() {
         return new Parameters(layout, quantization, new Tensor(values), Optional.of(new Tensor(used)));
+    }
+
+    /** The same with a copy of what the model computes with in a device's memory, which {@link #fetch} brings up to date. */
+    Parameters on(Device device) {
+        Tensor copy = device.place(used.clone());
+        return new Parameters(layout, quantization, new Tensor(values), Optional.of(copy), device);
+    }
+
+    /** Copies what the model computes with from the parameters that this was made of. */
+    void fetch(Parameters from) {
+        try (NoGradGuard _ = new NoGradGuard()) {
+            used.copy_(from.used);
+        }
+    }
+
+    /** Where the model computes. */
+    Device device() {
+        return device;
     }
 
     private static Tensor view(Tensor flat, ParameterLayout.Slot slot) {

@@ -102,6 +102,9 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
     /** The same with another arithmetic, made from a replica of its own. */
     TrainableModel replica(UnaryOperator<Arithmetic> change);
 
+    /** The same with parameters of its own in a device's memory, see {@link Parameters#on}; ranges are shared. */
+    TrainableModel on(Device device);
+
     /**
      * Logits {@code [batch, classes]}.
      *

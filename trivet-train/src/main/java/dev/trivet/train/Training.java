@@ -128,6 +128,7 @@ public final class Training {
         ImageSet trainImages = ImageSet.of(train, config.geometry(), config.preprocessing());
         ImageSet testImages = ImageSet.of(test, config.geometry(), config.preprocessing());
         Torch.load();
+        settings.device().inUse();
         Run run = new Run(trainImages, testImages, train.classNames(), identity(trainImages), checkpointFile, listener);
         return run.all(resume ? Optional.of(Checkpoint.read(checkpointFile, run.identity())) : Optional.empty());
     }

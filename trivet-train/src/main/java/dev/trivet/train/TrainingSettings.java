@@ -12,6 +12,7 @@ import java.util.Locale;
  * @param dropPath share of the last block's residual branches that is left out, see {@link DropPath}, in [0, 1)
  * @param seed decides initial weights, order and augmentation
  * @param precision number format of the matrix products
+ * @param device what forward and backward passes run on
  * @param threads replicas of the model that share each batch, one CPU thread each, at least 1; results repeat bit for bit only with the same number
  */
 public record TrainingSettings(
@@ -25,6 +26,7 @@ public record TrainingSettings(
         Quantization quantization,
         long seed,
         Precision precision,
+        Device device,
         int threads) {
 
     /**
@@ -203,6 +205,7 @@ public record TrainingSettings(
                 new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false, Quantization.LearnedScales.NONE),
                 1,
                 Precision.AUTO,
+                Device.AUTO,
                 Runtime.getRuntime().availableProcessors());
     }
 

@@ -23,6 +23,11 @@ record TransformerLayers(Parameters parameters, Arithmetic arithmetic) {
         return new TransformerLayers(parameters.replica(), change.apply(arithmetic.replica()));
     }
 
+    /** The same with a copy of the parameters in a device's memory. */
+    TransformerLayers on(Device device) {
+        return new TransformerLayers(parameters.on(device), arithmetic.replica());
+    }
+
     /** Patches {@code [batch, patches, patchLength]} to tokens {@code [batch, patches, width]}. */
     Tensor embedding(Tensor patches) {
         Tensor kernel = parameters.get(VitNames.PATCH_EMBEDDING + ".weight").flatten(1, -1);

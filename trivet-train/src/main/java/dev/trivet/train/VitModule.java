@@ -55,6 +55,11 @@ final class VitModule implements TrainableModel {
     }
 
     @Override
+    public VitModule on(Device device) {
+        return new VitModule(config, layers.on(device));
+    }
+
+    @Override
     public Tensor forward(Tensor patches, Optional<Tensor> kept) {
         Tensor x = withPrefix(layers.embedding(patches)).add(parameters().get(VitNames.POSITIONS));
         for (int i = 0; i < blocks.size(); i++) {

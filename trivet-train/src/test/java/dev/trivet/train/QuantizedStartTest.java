@@ -61,6 +61,7 @@ class QuantizedStartTest {
                 quantization,
                 7,
                 Precision.FP32,
+                Device.CPU,
                 1);
     }
 

@@ -79,6 +79,7 @@ class QuantizedTrainingTest {
                         q.eightBitEpochs(), q.byChannel(), q.scale(), q.clip(), q.edges(), learned),
                 settings.seed(),
                 settings.precision(),
+                settings.device(),
                 settings.threads());
     }
 

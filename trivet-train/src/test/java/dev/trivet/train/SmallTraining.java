@@ -32,6 +32,7 @@ final class SmallTraining {
                 TERNARY,
                 seed,
                 precision,
+                Device.CPU,
                 threads);
     }
 }
