@@ -107,7 +107,8 @@ final class TrainCommand implements Callable<Integer> {
         }
         Training training;
         try {
-            training = start.map(from -> training(from, settings)).orElseGet(() -> new Training(config, settings, output));
+            training =
+                    start.map(from -> training(from, settings)).orElseGet(() -> new Training(config, settings, output));
         } catch (IllegalArgumentException e) {
             throw new BadInputException(e.getMessage() + "; correct the option", e);
         }

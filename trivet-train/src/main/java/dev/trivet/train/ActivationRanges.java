@@ -147,7 +147,8 @@ final class ActivationRanges implements AutoCloseable {
                     slope += observer.slopes[i];
                     count += observer.counts[i];
                 }
-                gradients.put(slot.offset() + i, (float) LearnedScale.balanced(slope, count, quantizers.get(i).highest()));
+                gradients.put(slot.offset() + i, (float)
+                        LearnedScale.balanced(slope, count, quantizers.get(i).highest()));
             }
             observers.forEach(Observer::unlearn);
         });

@@ -22,8 +22,9 @@ public enum Device {
     Device inUse() {
         boolean there = this != CPU && torch.cuda_is_available();
         if (this == CUDA && !there) {
-            throw new BadInputException("--device cuda: this PyTorch has no CUDA or finds no GPU; leave the option out, or put"
-                    + " PyTorch's natives for CUDA on the class path");
+            throw new BadInputException(
+                    "--device cuda: this PyTorch has no CUDA or finds no GPU; leave the option out, or put"
+                            + " PyTorch's natives for CUDA on the class path");
         }
         return there ? CUDA : CPU;
     }
@@ -35,6 +36,8 @@ public enum Device {
 
     /** The tensor there: itself if it is. */
     Tensor place(Tensor tensor) {
-        return this == CUDA ? tensor.to(new org.bytedeco.pytorch.Device(DeviceType.CUDA), tensor.scalar_type()) : tensor;
+        return this == CUDA
+                ? tensor.to(new org.bytedeco.pytorch.Device(DeviceType.CUDA), tensor.scalar_type())
+                : tensor;
     }
 }

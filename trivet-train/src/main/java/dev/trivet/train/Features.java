@@ -42,7 +42,8 @@ record Features(List<Tensor> attention, List<Tensor> streams) {
     private static Tensor divergence(Tensor own, Tensor teacher) {
         Tensor wanted = teacher.to(ScalarType.Float);
         Scalar least = new Scalar(LEAST);
-        Tensor gap = wanted.add(least).log().sub(own.to(ScalarType.Float).add(least).log());
+        Tensor gap =
+                wanted.add(least).log().sub(own.to(ScalarType.Float).add(least).log());
         double rows = (double) own.numel() / own.size(-1);
         return wanted.mul(gap).sum().mul(new Scalar(1 / rows));
     }

@@ -82,7 +82,9 @@ final class LearnedScale {
         double low = (quantizer.lowest() - quantizer.zeroPoint()) * quantizer.scale();
         double high = (quantizer.highest() - quantizer.zeroPoint()) * quantizer.scale();
         Tensor inside = x.ge(new Scalar(low)).logical_and(x.le(new Scalar(high)));
-        return y.sub(x.mul(inside)).mul(gradient).sum(new org.bytedeco.pytorch.ScalarTypeOptional(ScalarType.Double))
+        return y.sub(x.mul(inside))
+                .mul(gradient)
+                .sum(new org.bytedeco.pytorch.ScalarTypeOptional(ScalarType.Double))
                 .item_double();
     }
 

@@ -87,7 +87,12 @@ final class Replicas implements AutoCloseable {
             int size = batchSize * (i + 1) / count - first;
             TrainableModel replica = remote.map(model::on).orElseGet(() -> share(model));
             ImageBatch batch = new ImageBatch(model.geometry(), preprocessing, Math.ceilDiv(size, accumulation));
-            workers.add(new Worker(replica, teacher.map(float32 -> remote.map(float32::on).orElseGet(float32::replica)), batch, first, size));
+            workers.add(new Worker(
+                    replica,
+                    teacher.map(float32 -> remote.map(float32::on).orElseGet(float32::replica)),
+                    batch,
+                    first,
+                    size));
         }
         this.model = model;
         parameters = model.parameters();
@@ -181,8 +186,8 @@ final class Replicas implements AutoCloseable {
         Tensor targets = varying.mixing().active() ? place(batch.targets().narrow(0, 0, count)) : labels;
         Tensor loss = objective.loss(logits, targets, wanted);
         if (recording.isPresent() && reference.isPresent()) {
-            loss = loss.add(objective.ofFeatures(
-                    recording.get().take(), reference.get().take()));
+            loss = loss.add(
+                    objective.ofFeatures(recording.get().take(), reference.get().take()));
         }
         loss = loss.mul(new Scalar((double) count / batchSize));
         loss.backward();
@@ -202,8 +207,8 @@ final class Replicas implements AutoCloseable {
                 worker.batch().put(0, images, indices[at]);
                 try (PointerScope _ = new PointerScope();
                         NoGradGuard _ = new NoGradGuard()) {
-                    Tensor ignored =
-                            worker.model().forward(place(worker.batch().patches().narrow(0, 0, 1)), Optional.empty());
+                    Tensor ignored = worker.model()
+                            .forward(place(worker.batch().patches().narrow(0, 0, 1)), Optional.empty());
                 }
             }
             return worker;
@@ -254,7 +259,8 @@ final class Replicas implements AutoCloseable {
         }
         try (PointerScope _ = new PointerScope();
                 NoGradGuard _ = new NoGradGuard()) {
-            Tensor logits = worker.model().forward(place(worker.batch().patches().narrow(0, 0, count)), Optional.empty());
+            Tensor logits =
+                    worker.model().forward(place(worker.batch().patches().narrow(0, 0, count)), Optional.empty());
             return correct(logits, place(worker.batch().labels().narrow(0, 0, count)));
         }
     }

@@ -88,7 +88,8 @@ final class SwinModule implements TrainableModel {
             steps.add(
                     switch (unit) {
                         case ModelUnit.Embedding _ -> new Embedding();
-                        case ModelUnit.Block block -> step(block, blocks++).on(layers.parameters().device());
+                        case ModelUnit.Block block ->
+                            step(block, blocks++).on(layers.parameters().device());
                         case ModelUnit.Merging merging -> new Merging(merging);
                         case ModelUnit.Head _ -> new Head();
                     });

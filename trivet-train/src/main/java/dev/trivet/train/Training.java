@@ -68,7 +68,12 @@ public final class Training {
     }
 
     private Training(VitModel start, Optional<VitModel> begin, TrainingSettings settings, Path output) {
-        this(start.config(), Optional.of(start), begin.map(model -> QuantizedStart.of(model, settings)), settings, output);
+        this(
+                start.config(),
+                Optional.of(start),
+                begin.map(model -> QuantizedStart.of(model, settings)),
+                settings,
+                output);
         if (settings.recipe() == Recipe.FLOAT) {
             throw new IllegalArgumentException("recipe float starts from a config");
         }
@@ -163,7 +168,8 @@ public final class Training {
         identity.put("settings", settings.identity());
         start.ifPresent(model -> identity.put("float model", "SHA-256 " + ParameterDigest.of(model)));
         if (settings.recipe() == Recipe.TERNARY) {
-            String file = latent.map(model -> "SHA-256 " + ParameterDigest.of(model)).orElse("none");
+            String file =
+                    latent.map(model -> "SHA-256 " + ParameterDigest.of(model)).orElse("none");
             identity.put("ternary file", file);
         }
         return identity;

@@ -94,8 +94,7 @@ public record TrainingSettings(
      * @param attention what the distance of attention weights is multiplied by before it is added to the loss, not negative; 0 for no such term
      * @param features the same for what the blocks give
      */
-    public record Distillation(
-            Targets targets, double weight, double temperature, double attention, double features) {
+    public record Distillation(Targets targets, double weight, double temperature, double attention, double features) {
         /** What is learned from. */
         public enum Targets {
             /** Nothing. */

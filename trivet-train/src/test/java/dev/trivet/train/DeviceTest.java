@@ -25,7 +25,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 @DisabledIfSystemProperty(named = "trivet.nopytorch", matches = ".*", disabledReason = "no PyTorch in this build")
 class DeviceTest {
-    private static final VitConfig VIT = new VitConfig(8, 4, 1, 8, 2, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
+    private static final VitConfig VIT =
+            new VitConfig(8, 4, 1, 8, 2, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
     private static final Preprocessing PREPROCESSING =
             new Preprocessing(8, 8, Interpolation.BICUBIC, List.of(0.4f), List.of(0.2f));
 

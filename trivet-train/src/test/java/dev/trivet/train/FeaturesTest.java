@@ -20,7 +20,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 @DisabledIfSystemProperty(named = "trivet.nopytorch", matches = ".*", disabledReason = "no PyTorch in this build")
 class FeaturesTest {
-    private static final VitConfig VIT = new VitConfig(8, 4, 1, 8, 2, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
+    private static final VitConfig VIT =
+            new VitConfig(8, 4, 1, 8, 2, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
 
     private static Tensor rows(int size, float... values) {
         Tensor tensor = zeros(values.length);
@@ -69,7 +70,8 @@ class FeaturesTest {
             recording.start();
             FloatBuffer recorded = Torch.floats(model.forward(images, Optional.empty()));
             for (int i = 0; i < plain.capacity(); i++) {
-                assertThat(recorded.get(i)).isCloseTo(plain.get(i), within(1e-4f * Math.max(1, Math.abs(plain.get(i)))));
+                assertThat(recorded.get(i))
+                        .isCloseTo(plain.get(i), within(1e-4f * Math.max(1, Math.abs(plain.get(i)))));
             }
             Features features = recording.take();
             int blocks = geometry instanceof VitConfig ? 2 : 3;

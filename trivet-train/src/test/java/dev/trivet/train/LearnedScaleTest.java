@@ -83,8 +83,7 @@ class LearnedScaleTest {
     @Test
     void ternaryRowsHaveAFactorEach() {
         try (ActivationRanges ranges = new ActivationRanges(MODEL)) {
-            ParameterLayout layout =
-                    LearnedScale.with(ParameterLayout.of(MODEL), MODEL, ranges, LearnedScales.WEIGHTS);
+            ParameterLayout layout = LearnedScale.with(ParameterLayout.of(MODEL), MODEL, ranges, LearnedScales.WEIGHTS);
             Preprocessing preprocessing = new Preprocessing(2, 2, Interpolation.BICUBIC, List.of(0.5f), List.of(0.2f));
             QuantizedWeights weights = new QuantizedWeights(
                     layout,
@@ -158,7 +157,8 @@ class LearnedScaleTest {
                 from += share;
             }
             model.passBack();
-            ParameterLayout.Slot slot = LearnedScale.ofActivations(model.parameters().layout()).orElseThrow();
+            ParameterLayout.Slot slot =
+                    LearnedScale.ofActivations(model.parameters().layout()).orElseThrow();
             float[] gradient = new float[slot.size()];
             Torch.floats(model.parameters().gradients()).get(slot.offset(), gradient);
             return gradient;

@@ -27,12 +27,14 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
 class QuantizedStartTest {
-    private static final VitConfig VIT = new VitConfig(4, 2, 1, 8, 1, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
+    private static final VitConfig VIT =
+            new VitConfig(4, 2, 1, 8, 1, 2, 16, 3, Pooling.TOKEN, true, false, true, 1e-6f);
     private static final Preprocessing PREPROCESSING = preprocessing(4);
     private static final ActivationQuantizer PIXELS = new ActivationQuantizer(1, 0, 0, 255);
 
@@ -142,12 +144,16 @@ class QuantizedStartTest {
                 .layers(values, biases, inputs);
         for (String name : file.linears().keySet()) {
             LinearLayer.Quantized wanted = (LinearLayer.Quantized) file.linear(name);
-            LinearLayer.Quantized found = (LinearLayer.Quantized) made.get(name);
-            assertThat(found.codes().toArray(JAVA_BYTE)).as(name).isEqualTo(wanted.codes().toArray(JAVA_BYTE));
+            LinearLayer.Quantized found = (LinearLayer.Quantized) Objects.requireNonNull(made.get(name));
+            assertThat(found.codes().toArray(JAVA_BYTE))
+                    .as(name)
+                    .isEqualTo(wanted.codes().toArray(JAVA_BYTE));
             for (int n = 0; n < wanted.outputs(); n++) {
                 // 8-bit scales come back through a division.
                 assertThat(found.scale(n)).as(name).isCloseTo(wanted.scale(n), within(1e-6f * wanted.scale(n)));
-                assertThat(!wanted.isTernary() || found.scale(n) == wanted.scale(n)).as(name).isTrue();
+                assertThat(!wanted.isTernary() || found.scale(n) == wanted.scale(n))
+                        .as(name)
+                        .isTrue();
                 assertThat(found.bias()[n]).as(name).isCloseTo(0.25f, within(0.05f));
             }
         }
@@ -178,16 +184,27 @@ class QuantizedStartTest {
                 .hasMessage("only recipe ternary starts from a ternary file");
         assertThatThrownBy(() -> QuantizedStart.of(
                         file,
-                        settings(Recipe.TERNARY, new Quantization(1, false, t.scale(), 2.5, false, Quantization.LearnedScales.NONE))))
+                        settings(
+                                Recipe.TERNARY,
+                                new Quantization(1, false, t.scale(), 2.5, false, Quantization.LearnedScales.NONE))))
                 .hasMessage("blocks.0.attn.qkv has a scale per channel");
         assertThatThrownBy(() -> QuantizedStart.of(
                         file,
                         settings(
                                 Recipe.TERNARY,
-                                new Quantization(1, true, TernaryWeights.Scale.ABSOLUTE_MEAN, 2.5, false, Quantization.LearnedScales.NONE))))
+                                new Quantization(
+                                        1,
+                                        true,
+                                        TernaryWeights.Scale.ABSOLUTE_MEAN,
+                                        2.5,
+                                        false,
+                                        Quantization.LearnedScales.NONE))))
                 .hasMessage("the scales of a ternary file are not those of absmean");
         assertThatThrownBy(() -> QuantizedStart.of(
-                        file, settings(Recipe.TERNARY, new Quantization(1, true, t.scale(), 2.5, true, Quantization.LearnedScales.NONE))))
+                        file,
+                        settings(
+                                Recipe.TERNARY,
+                                new Quantization(1, true, t.scale(), 2.5, true, Quantization.LearnedScales.NONE))))
                 .hasMessageEndingWith(" is not ternary");
         VitModel latent = QuantizedStart.of(file, ternary());
         assertThatThrownBy(() -> QuantizedStart.of(latent, ternary())).hasMessage("blocks.0.attn.qkv is not ternary");
@@ -199,6 +216,7 @@ class QuantizedStartTest {
         SwinConfig swin = ModelProbe.SMALL_SWIN;
         assertThatThrownBy(() -> QuantizedStart.of(quantized(swin, 0.5f), ternary()))
                 .hasMessageEndingWith("downsample.reduction has a bias, which training has no place for");
-        assertThat(QuantizedStart.of(quantized(swin, 0), ternary()).isQuantized()).isFalse();
+        assertThat(QuantizedStart.of(quantized(swin, 0), ternary()).isQuantized())
+                .isFalse();
     }
 }

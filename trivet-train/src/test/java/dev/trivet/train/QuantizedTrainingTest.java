@@ -243,7 +243,8 @@ class QuantizedTrainingTest {
                     TrainableModel.of(geometry, recorded, new Parameters(layout, Optional.of(weights)), 3)) {
                 ModelProbe.disturb(model, new java.util.Random(5));
                 for (ParameterLayout.Slot slot : layout.slots()) {
-                    // Steps a tenth narrower or wider; the value at a border that falls to the other side must not become two steps.
+                    // Steps a tenth narrower or wider; the value at a border that falls to the other side must not
+                    // become two steps.
                     for (int i = 0; slot.start() == ParameterLayout.Start.SCALE && i < slot.size(); i++) {
                         Torch.floats(model.parameters().values()).put(slot.offset() + i, i % 2 == 0 ? -0.1f : 0.1f);
                     }
@@ -361,13 +362,14 @@ class QuantizedTrainingTest {
                 7,
                 Precision.FP32,
                 1);
-        new Training(start, first, still, folder.resolve("second"))
-                .run(TRAIN, TEST, false, new TrainingListener() {});
+        new Training(start, first, still, folder.resolve("second")).run(TRAIN, TEST, false, new TrainingListener() {});
         VitModel second = read(folder.resolve("second"));
         for (String name : List.of("blocks.0.attn.qkv", "blocks.1.attn.proj", "blocks.1.mlp.fc2")) {
             LinearLayer.Quantized before = (LinearLayer.Quantized) first.linear(name);
             LinearLayer.Quantized after = (LinearLayer.Quantized) second.linear(name);
-            assertThat(after.codes().toArray(JAVA_BYTE)).as(name).isEqualTo(before.codes().toArray(JAVA_BYTE));
+            assertThat(after.codes().toArray(JAVA_BYTE))
+                    .as(name)
+                    .isEqualTo(before.codes().toArray(JAVA_BYTE));
             assertThat(after.scales()).as(name).isEqualTo(before.scales());
             assertThat(after.bias()).as(name).isEqualTo(before.bias());
         }
