@@ -23,7 +23,7 @@ import org.bytedeco.pytorch.Tensor;
  * </pre>
  *
  * with logits z, a teacher's logits t, and the weight a and temperature T of the {@link Distillation} (Hinton et al., 2015; hard targets as in
- * DeiT, but for the one head that there is). Safe to use from several threads.
+ * DeiT, but for the one head that there is). What {@link Features} add is asked for apart. Safe to use from several threads.
  */
 final class Objective implements AutoCloseable {
     private static final long SUM = 2;

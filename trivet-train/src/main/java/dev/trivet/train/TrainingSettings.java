@@ -146,7 +146,7 @@ public record TrainingSettings(
             double clip,
             boolean edges,
             LearnedScales learned) {
-        /** Scales that gradients move, see {@link LearnedScale}. */
+        /** Scales that gradients move, by the rule of LSQ (Esser et al., 2020). */
         public enum LearnedScales {
             /** None: activations' follow their ranges and ternary weights' the weights. */
             NONE,
