@@ -71,6 +71,14 @@ final class TrainCommand implements Callable<Integer> {
             description = "Model, log, curve and checkpoint.")
     Path output;
 
+    @Option(
+            names = "--start",
+            paramLabel = "FILE",
+            description =
+                    "With recipe ternary: begin with this ternary file, which quantize made of MODEL, not with MODEL's own weights.")
+    @Nullable
+    Path begin;
+
     @Option(names = "--resume", description = "Go on from the checkpoint in the output folder.")
     boolean resume;
 
@@ -85,6 +93,7 @@ final class TrainCommand implements Callable<Integer> {
     public Integer call() {
         boolean scratch = options.recipe == Recipe.FLOAT;
         checkCompareSteps();
+        checkStart();
         TrainingSettings settings = settings();
         boolean quantizes = options.recipe.quantizes();
         Optional<VitModel> start = scratch
@@ -98,8 +107,8 @@ final class TrainCommand implements Callable<Integer> {
         }
         Training training;
         try {
-            training = start.map(from -> new Training(from, settings, output))
-                    .orElseGet(() -> new Training(config, settings, output));
+            training =
+                    start.map(from -> training(from, settings)).orElseGet(() -> new Training(config, settings, output));
         } catch (IllegalArgumentException e) {
             throw new BadInputException(e.getMessage() + "; correct the option", e);
         }
@@ -146,6 +155,19 @@ final class TrainCommand implements Callable<Integer> {
                             100 * accuracy));
         });
         return 0;
+    }
+
+    private Training training(VitModel from, TrainingSettings settings) {
+        if (begin == null) {
+            return new Training(from, settings, output);
+        }
+        return new Training(from, ModelFile.read(begin, Optional.empty()).model(), settings, output);
+    }
+
+    private void checkStart() {
+        if (begin != null && options.recipe != Recipe.TERNARY) {
+            throw new BadInputException("--start is for --recipe ternary; leave it out");
+        }
     }
 
     private void checkCompareSteps() {

@@ -2,11 +2,13 @@ package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
 import dev.trivet.quant.TernaryWeights;
+import dev.trivet.train.Device;
 import dev.trivet.train.Precision;
 import dev.trivet.train.Recipe;
 import dev.trivet.train.TrainingSettings;
 import dev.trivet.train.TrainingSettings.Distillation;
 import dev.trivet.train.TrainingSettings.Distillation.Targets;
+import dev.trivet.train.TrainingSettings.Quantization.LearnedScales;
 import dev.trivet.train.UpdateRule;
 import picocli.CommandLine.Option;
 
@@ -125,6 +127,18 @@ final class TrainingOptions {
     double temperature = DEFAULTS.distillation().temperature();
 
     @Option(
+            names = "--distill-attention",
+            paramLabel = "X",
+            description = "Adds X times the distance of attention weights from the float model's. Default: 0, none.")
+    double distillAttention;
+
+    @Option(
+            names = "--distill-features",
+            paramLabel = "X",
+            description = "Adds X times the distance of what the blocks give. Default: 0, none.")
+    double distillFeatures;
+
+    @Option(
             names = "--ternary-granularity",
             description = "What has one threshold and scale: channel or layer. Default: ${DEFAULT-VALUE}.")
     Granularity granularity = Granularity.CHANNEL;
@@ -144,6 +158,12 @@ final class TrainingOptions {
     @Option(names = "--ternary-edges", description = "Quantize patch embedding and head like the rest, not to 8 bits.")
     boolean ternaryEdges;
 
+    @Option(
+            names = "--learn-scales",
+            description = "Scales that gradients move: none, activations, weights (ternary ones) or both. Default:"
+                    + " ${DEFAULT-VALUE}.")
+    LearnedScales learnScales = DEFAULTS.quantization().learned();
+
     @Option(names = "--seed", paramLabel = "N", description = "Default: ${DEFAULT-VALUE}.")
     long seed = DEFAULTS.seed();
 
@@ -153,9 +173,15 @@ final class TrainingOptions {
     @Option(names = "--precision", description = "fp32, bf16, or auto: the faster here. Default: ${DEFAULT-VALUE}.")
     Precision precision = DEFAULTS.precision();
 
+    @Option(
+            names = "--device",
+            description = "cpu, cuda, or auto: a GPU where PyTorch has CUDA and finds one. Default: ${DEFAULT-VALUE}.")
+    Device device = DEFAULTS.device();
+
     /** @throws IllegalArgumentException if an option is out of range */
     TrainingSettings settings(int threads) {
-        if (!recipe.quantizes() && distill != Targets.NONE) {
+        boolean distills = distill != Targets.NONE || distillAttention != 0 || distillFeatures != 0;
+        if (!recipe.quantizes() && distills) {
             throw new BadInputException("--distill needs a recipe that quantizes; leave it out");
         }
         return new TrainingSettings(
@@ -166,7 +192,9 @@ final class TrainingOptions {
                 new TrainingSettings.Variation(cropPadding, smallestCrop, !noFlip, mixup, cutmix, repeats),
                 labelSmoothing,
                 dropPath,
-                distill == Targets.NONE ? Distillation.NONE : new Distillation(distill, distillWeight, temperature),
+                distills
+                        ? new Distillation(distill, distillWeight, temperature, distillAttention, distillFeatures)
+                        : Distillation.NONE,
                 new TrainingSettings.Quantization(
                         eightBitEpochs == 0 ? Math.max(1, epochs / 3) : eightBitEpochs,
                         granularity == Granularity.CHANNEL,
@@ -174,9 +202,11 @@ final class TrainingOptions {
                                 ? TernaryWeights.Scale.SURVIVORS
                                 : TernaryWeights.Scale.ABSOLUTE_MEAN,
                         ternaryClip,
-                        ternaryEdges),
+                        ternaryEdges,
+                        learnScales),
                 seed,
                 precision,
+                device,
                 threads);
     }
 }

@@ -111,6 +111,15 @@ class BadOptionTest {
     }
 
     @Test
+    void trainStartsWithATernaryFileInRecipeTernaryOnly() {
+        Path absent = temp.resolve("absent");
+        Path output = temp.resolve("out");
+        CommandRun.of("train", absent, "--data", absent, "-o", output, "--recipe", "tervit", "--start", absent)
+                .refused("--start is for --recipe ternary", "leave it out");
+        assertThat(output).doesNotExist();
+    }
+
+    @Test
     void namesAnUnknownCommand() {
         CommandRun.of("evall").refused("'evall'", "'trivet --help'");
     }

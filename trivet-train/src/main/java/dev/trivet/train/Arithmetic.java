@@ -44,7 +44,7 @@ interface Arithmetic {
      */
     default Tensor attention(ModelUnit.Block unit, Tensor query, Tensor key, Tensor value, Optional<Tensor> bias) {
         if (torch.is_autocast_enabled(DeviceType.CPU)) {
-            return attentionWeights(unit, query, key, bias).matmul(value);
+            return mixed(unit, weights(unit, query, key, bias), value);
         }
         return scaled_dot_product_attention(
                 query,
@@ -58,15 +58,31 @@ interface Arithmetic {
     }
 
     /** The weights of attention, {@code softmax(query key^T / sqrt(headWidth) + bias)}, {@code [batch, groups * heads, groupTokens, groupTokens]}. */
-    static Tensor attentionWeights(ModelUnit.Block unit, Tensor query, Tensor key, Optional<Tensor> bias) {
+    default Tensor weights(ModelUnit.Block unit, Tensor query, Tensor key, Optional<Tensor> bias) {
         Tensor scores = query.mul(new Scalar(1 / Math.sqrt(unit.headWidth()))).matmul(key.transpose(-2, -1));
         return (bias.isPresent() ? scores.add(bias.get()) : scores).softmax(-1);
+    }
+
+    /** Attention's second product, {@code weights value}. */
+    default Tensor mixed(ModelUnit.Block unit, Tensor weights, Tensor value) {
+        return weights.matmul(value);
+    }
+
+    /** To be told what a block gives, {@code [batch, tokens, width]}. */
+    default void leaves(ModelUnit.Block unit, Tensor stream) {}
+
+    /** What records the features of a forward pass; empty where nothing does. */
+    default Optional<Features.Recording> recording() {
+        return Optional.empty();
     }
 
     /** Ranges of quantized activations; empty where nothing is quantized. */
     default Optional<ActivationRanges> ranges() {
         return Optional.empty();
     }
+
+    /** To be called behind each backward pass through what this computed, in the pointer scope of the forward pass. */
+    default void passBack() {}
 
     /** The same for another thread. */
     default Arithmetic replica() {

@@ -38,7 +38,7 @@ final class CodeRounding {
     static void apply(Tensor values, ActivationQuantizer quantizer) {
         boolean wide = values.scalar_type().value == ScalarType.Float.value;
         boolean known = wide || values.scalar_type().value == ScalarType.BFloat16.value;
-        if (VECTORS && known && values.is_non_overlapping_and_dense()) {
+        if (VECTORS && known && values.is_cpu() && values.is_non_overlapping_and_dense()) {
             MemorySegment memory = MemorySegment.ofAddress(values.data_ptr().address())
                     .reinterpret(values.numel() * (wide ? Float.BYTES : Short.BYTES));
             if (wide) {

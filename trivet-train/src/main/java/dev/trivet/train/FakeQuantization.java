@@ -4,6 +4,8 @@ import static org.bytedeco.pytorch.global.torch.hardtanh;
 
 import dev.trivet.model.ModelUnit;
 import dev.trivet.quant.ActivationQuantizer;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Optional;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -15,11 +17,16 @@ import org.bytedeco.pytorch.Tensor;
  * come quantized already ({@link QuantizedWeights}). Where the float model has one fused attention, this has two products with a softmax
  * between them, as the executor has.
  *
- * <p>Ranges are watched wherever a gradient is wanted, and while they are not known; then nothing is rounded.
+ * <p>Ranges are watched wherever a gradient is wanted, and while they are not known; then nothing is rounded. Ranges with learned scales are not
+ * watched once they are known: gradients move them ({@link LearnedScale}).
  */
 final class FakeQuantization implements Arithmetic {
     private final ActivationRanges ranges;
     private final ActivationRanges.Observer observer;
+    private final List<Rounded> rounded = new ArrayList<>();
+
+    /** An operand before and after rounding, kept until its gradient is there. */
+    private record Rounded(String name, Tensor x, Tensor y) {}
 
     FakeQuantization(ActivationRanges ranges) {
         this.ranges = ranges;
@@ -33,11 +40,20 @@ final class FakeQuantization implements Arithmetic {
 
     @Override
     public Tensor attention(ModelUnit.Block unit, Tensor query, Tensor key, Tensor value, Optional<Tensor> bias) {
+        return mixed(unit, weights(unit, query, key, bias), value);
+    }
+
+    @Override
+    public Tensor weights(ModelUnit.Block unit, Tensor query, Tensor key, Optional<Tensor> bias) {
         Tensor left = operand(ActivationRanges.left(unit.scores()), query);
         Tensor right = operand(ActivationRanges.right(unit.scores()), key);
-        Tensor weights = Arithmetic.attentionWeights(unit, left, right, bias);
-        Tensor mixed = operand(ActivationRanges.left(unit.mixing()), weights);
-        return mixed.matmul(operand(ActivationRanges.right(unit.mixing()), value));
+        return FLOAT.weights(unit, left, right, bias);
+    }
+
+    @Override
+    public Tensor mixed(ModelUnit.Block unit, Tensor weights, Tensor value) {
+        Tensor left = operand(ActivationRanges.left(unit.mixing()), weights);
+        return FLOAT.mixed(unit, left, operand(ActivationRanges.right(unit.mixing()), value));
     }
 
     private Tensor operand(String name, Tensor x) {
@@ -45,10 +61,40 @@ final class FakeQuantization implements Arithmetic {
             observer.see(name, x);
             return x;
         }
-        if (GradMode.is_enabled()) {
+        if (GradMode.is_enabled() && !ranges.learned()) {
             observer.see(name, x);
         }
-        return ranges.quantizer(name).map(quantizer -> round(x, quantizer)).orElse(x);
+        return ranges.quantizer(name)
+                .map(quantizer -> {
+                    Tensor y = round(x, quantizer);
+                    if (ranges.learned() && y.requires_grad()) {
+                        y.retain_grad();
+                        rounded.add(new Rounded(name, x.detach(), y));
+                    }
+                    return y;
+                })
+                .orElse(x);
+    }
+
+    @Override
+    public void passBack() {
+        try (NoGradGuard _ = new NoGradGuard()) {
+            for (Rounded operand : rounded) {
+                Tensor gradient = operand.y().grad();
+                if (!gradient.defined()) {
+                    continue; // nothing that was differentiated came of it
+                }
+                observer.learn(
+                        operand.name(),
+                        LearnedScale.slope(
+                                operand.x(),
+                                operand.y().detach(),
+                                gradient,
+                                ranges.quantizer(operand.name()).orElseThrow()),
+                        gradient.numel());
+            }
+        }
+        rounded.clear();
     }
 
     /**

@@ -23,7 +23,7 @@ import org.bytedeco.pytorch.Tensor;
  * </pre>
  *
  * with logits z, a teacher's logits t, and the weight a and temperature T of the {@link Distillation} (Hinton et al., 2015; hard targets as in
- * DeiT, but for the one head that there is). Safe to use from several threads.
+ * DeiT, but for the one head that there is). What {@link Features} add is asked for apart. Safe to use from several threads.
  */
 final class Objective implements AutoCloseable {
     private static final long SUM = 2;
@@ -56,6 +56,17 @@ final class Objective implements AutoCloseable {
         };
         double weight = distillation.weight();
         return ofLabels.mul(new Scalar(1 - weight)).add(ofTeacher.mul(new Scalar(weight)));
+    }
+
+    /**
+     * What is added to the loss for blocks that compute otherwise than the teacher's.
+     *
+     * @param own of some images
+     * @param teacher its of the same images
+     */
+    Tensor ofFeatures(Features own, Features teacher) {
+        Tensor ofAttention = own.attentionLoss(teacher).mul(new Scalar(distillation.attention()));
+        return ofAttention.add(own.streamLoss(teacher).mul(new Scalar(distillation.features())));
     }
 
     private static Tensor hard(Tensor logits, Tensor teacher) {

@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -29,6 +30,7 @@ final class Parameters implements AutoCloseable {
     private final Tensor used;
     private final Optional<QuantizedWeights> quantization;
     private final Tensor gradients;
+    private final Device device;
     private final Map<String, Tensor> views = new HashMap<>();
 
     /** All zero. */
@@ -43,11 +45,21 @@ final class Parameters implements AutoCloseable {
 
     private Parameters(
             ParameterLayout layout, Optional<QuantizedWeights> quantization, Tensor values, Optional<Tensor> shared) {
+        this(layout, quantization, values, shared, Device.CPU);
+    }
+
+    private Parameters(
+            ParameterLayout layout,
+            Optional<QuantizedWeights> quantization,
+            Tensor values,
+            Optional<Tensor> shared,
+            Device device) {
         this.layout = layout;
         this.quantization = quantization;
         this.values = values;
+        this.device = device;
         used = shared.orElseGet(() -> quantization.isPresent() ? zeros(layout.total()) : new Tensor(values));
-        gradients = zeros(layout.total());
+        gradients = device.place(zeros(layout.total()));
         for (ParameterLayout.Slot slot : layout.slots()) {
             Tensor parameter = view(used, slot).detach().requires_grad_(true);
             parameter.mutable_grad().put(view(gradients, slot));
@@ -58,6 +70,24 @@ final class Parameters implements AutoCloseable {
     /** The same values with gradients of its own, for another thread. */
     Parameters replica() {
         return new Parameters(layout, quantization, new Tensor(values), Optional.of(new Tensor(used)));
+    }
+
+    /** The same with a copy of what the model computes with in a device's memory, which {@link #fetch} brings up to date. */
+    Parameters on(Device device) {
+        Tensor copy = device.place(used.clone());
+        return new Parameters(layout, quantization, new Tensor(values), Optional.of(copy), device);
+    }
+
+    /** Copies what the model computes with from the parameters that this was made of. */
+    void fetch(Parameters from) {
+        try (NoGradGuard _ = new NoGradGuard()) {
+            used.copy_(from.used);
+        }
+    }
+
+    /** Where the model computes. */
+    Device device() {
+        return device;
     }
 
     private static Tensor view(Tensor flat, ParameterLayout.Slot slot) {
@@ -80,7 +110,8 @@ final class Parameters implements AutoCloseable {
 
     /** Makes the sum of the gradients of what was computed with those of {@link #values()}. */
     void passBack() {
-        quantization.ifPresent(weights -> weights.backward(Torch.floats(values), Torch.floats(gradients)));
+        quantization.ifPresent(
+                weights -> weights.backward(Torch.floats(values), Torch.floats(used), Torch.floats(gradients)));
     }
 
     Optional<QuantizedWeights> quantization() {
@@ -114,11 +145,18 @@ final class Parameters implements AutoCloseable {
         return Optional.ofNullable(views.get(name));
     }
 
+    /** What is the model's and not its quantizers'. */
+    private List<ParameterLayout.Slot> ofModel() {
+        return layout.slots().stream()
+                .filter(slot -> slot.start() != ParameterLayout.Start.SCALE)
+                .toList();
+    }
+
     /** The parameters under timm's names, copied. */
     List<dev.trivet.tensor.Tensor> weights() {
         FloatBuffer all = Torch.floats(values);
         List<dev.trivet.tensor.Tensor> weights = new ArrayList<>();
-        for (ParameterLayout.Slot slot : layout.slots()) {
+        for (ParameterLayout.Slot slot : ofModel()) {
             float[] copy = new float[slot.size()];
             all.get(slot.offset(), copy);
             weights.add(dev.trivet.tensor.Tensor.ofFloats(slot.name(), copy, slot.dimensions()));
@@ -133,7 +171,7 @@ final class Parameters implements AutoCloseable {
      */
     void load(TensorSource source) {
         FloatBuffer all = Torch.floats(values);
-        for (ParameterLayout.Slot slot : layout.slots()) {
+        for (ParameterLayout.Slot slot : ofModel()) {
             dev.trivet.tensor.Tensor weight = source.find(slot.name())
                     .orElseThrow(() -> new BadInputException(
                             source.file(), "has no tensor " + slot.name(), "give weights that fit the config"));
@@ -155,7 +193,7 @@ final class Parameters implements AutoCloseable {
      */
     void load(VitModel model) {
         FloatBuffer all = Torch.floats(values);
-        for (ParameterLayout.Slot slot : layout.slots()) {
+        for (ParameterLayout.Slot slot : ofModel()) {
             float[] found = found(model, slot.name());
             if (found.length != slot.size()) {
                 throw new IllegalArgumentException(slot.name() + " has " + found.length + " values");

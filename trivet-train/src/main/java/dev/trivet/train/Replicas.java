@@ -41,33 +41,60 @@ final class Replicas implements AutoCloseable {
             TrainableModel model, Optional<TrainableModel> teacher, ImageBatch batch, int first, int size) {}
 
     private final List<Worker> workers = new ArrayList<>();
+    private final TrainableModel model;
     private final Parameters parameters;
+    private final Optional<Device> remote;
     private final int batchSize;
     private final Varying varying;
     private final int side;
     private final Objective objective;
     private final ExecutorService threads;
 
-    /**
-     * @param model the model, whose gradients receive the sum; it serves as the first replica and stays the caller's
-     * @param teacher a float model to learn from, which stays the caller's
-     * @param batchSize images of a step
-     */
+    /** As the settings have it. */
     Replicas(
             TrainableModel model,
             Optional<TrainableModel> teacher,
             Preprocessing preprocessing,
             int batchSize,
             TrainingSettings settings) {
-        int count = Math.min(settings.threads(), batchSize);
+        this(
+                model,
+                teacher,
+                preprocessing,
+                batchSize,
+                settings,
+                Optional.of(settings.device().inUse()).filter(device -> device != Device.CPU));
+    }
+
+    /**
+     * @param model the model, whose gradients receive the sum; it serves as the first replica and stays the caller's
+     * @param teacher a float model to learn from, which stays the caller's
+     * @param batchSize images of a step
+     * @param remote the device of the one replica, which then has parameters of its own; empty for replicas that share the model's
+     */
+    Replicas(
+            TrainableModel model,
+            Optional<TrainableModel> teacher,
+            Preprocessing preprocessing,
+            int batchSize,
+            TrainingSettings settings,
+            Optional<Device> remote) {
+        this.remote = remote;
+        int count = remote.isPresent() ? 1 : Math.min(settings.threads(), batchSize);
         int accumulation = settings.steps().accumulation();
         for (int i = 0; i < count; i++) {
             int first = batchSize * i / count;
             int size = batchSize * (i + 1) / count - first;
-            TrainableModel replica = i == 0 ? model : model.replica();
+            TrainableModel replica = remote.map(model::on).orElseGet(() -> share(model));
             ImageBatch batch = new ImageBatch(model.geometry(), preprocessing, Math.ceilDiv(size, accumulation));
-            workers.add(new Worker(replica, teacher.map(TrainableModel::replica), batch, first, size));
+            workers.add(new Worker(
+                    replica,
+                    teacher.map(float32 -> remote.map(float32::on).orElseGet(float32::replica)),
+                    batch,
+                    first,
+                    size));
         }
+        this.model = model;
         parameters = model.parameters();
         varying = Varying.of(settings);
         side = model.geometry().imageSize();
@@ -77,13 +104,30 @@ final class Replicas implements AutoCloseable {
                 count, Thread.ofPlatform().name("trivet-train-", 0).daemon().factory());
     }
 
+    /** The model itself for the first worker, replicas of it for the others. */
+    private TrainableModel share(TrainableModel model) {
+        return workers.isEmpty() ? model : model.replica();
+    }
+
+    /** Brings all replicas up to date. */
+    private void refresh() {
+        model.refresh();
+        if (remote.isPresent()) {
+            workers.forEach(worker -> worker.model().parameters().fetch(parameters));
+        }
+    }
+
+    private Tensor place(Tensor tensor) {
+        return remote.map(device -> device.place(tensor)).orElse(tensor);
+    }
+
     /**
      * Puts the gradient of a batch of varied images into the model's gradients.
      *
      * @param draw the batch, of the size that this was made for
      */
     Outcome gradient(ImageSet images, Draw draw, Precision precision) {
-        parameters.refresh();
+        refresh();
         Mixing.Blend blend = varying.mixing().blend(draw, side);
         List<Outcome> shares = run(worker -> {
             worker.model().parameters().gradients().zero_();
@@ -104,19 +148,28 @@ final class Replicas implements AutoCloseable {
             total = total.plus(shares.get(i));
             parameters.gradients().add_(workers.get(i).model().parameters().gradients());
         }
-        parameters.passBack();
+        if (remote.isPresent()) {
+            parameters.gradients().copy_(workers.getFirst().model().parameters().gradients());
+        }
+        model.passBack();
         return total;
     }
 
     private Outcome part(Worker worker, int count, Precision precision) {
         ImageBatch batch = worker.batch();
-        Tensor patches = batch.patches().narrow(0, 0, count);
+        Tensor patches = place(batch.patches().narrow(0, 0, count));
         Optional<Tensor> kept =
-                varying.dropPath().rate() > 0 ? Optional.of(batch.kept().narrow(2, 0, count)) : Optional.empty();
+                varying.dropPath().rate() > 0 ? Optional.of(place(batch.kept().narrow(2, 0, count))) : Optional.empty();
         Tensor logits;
         Optional<Tensor> wanted;
-        torch.set_autocast_dtype(DeviceType.CPU, ScalarType.BFloat16);
-        torch.set_autocast_enabled(DeviceType.CPU, precision == Precision.BF16);
+        Optional<Features.Recording> recording = worker.model().arithmetic().recording();
+        Optional<Features.Recording> reference =
+                worker.teacher().flatMap(teacher -> teacher.arithmetic().recording());
+        recording.ifPresent(Features.Recording::start);
+        reference.ifPresent(Features.Recording::start);
+        DeviceType device = remote.orElse(Device.CPU).type();
+        torch.set_autocast_dtype(device, ScalarType.BFloat16);
+        torch.set_autocast_enabled(device, precision == Precision.BF16);
         try {
             wanted = worker.teacher().map(teacher -> {
                 try (NoGradGuard _ = new NoGradGuard()) {
@@ -125,14 +178,20 @@ final class Replicas implements AutoCloseable {
             });
             logits = worker.model().forward(patches, kept).to(ScalarType.Float);
         } finally {
-            torch.set_autocast_enabled(DeviceType.CPU, false);
+            torch.set_autocast_enabled(device, false);
             // It holds bfloat16 copies of the parameters, which are about to change.
             torch.clear_cache();
         }
-        Tensor labels = batch.labels().narrow(0, 0, count);
-        Tensor targets = varying.mixing().active() ? batch.targets().narrow(0, 0, count) : labels;
-        Tensor loss = objective.loss(logits, targets, wanted).mul(new Scalar((double) count / batchSize));
+        Tensor labels = place(batch.labels().narrow(0, 0, count));
+        Tensor targets = varying.mixing().active() ? place(batch.targets().narrow(0, 0, count)) : labels;
+        Tensor loss = objective.loss(logits, targets, wanted);
+        if (recording.isPresent() && reference.isPresent()) {
+            loss = loss.add(
+                    objective.ofFeatures(recording.get().take(), reference.get().take()));
+        }
+        loss = loss.mul(new Scalar((double) count / batchSize));
         loss.backward();
+        worker.model().arithmetic().passBack();
         return new Outcome(loss.item_double(), correct(logits, labels));
     }
 
@@ -142,14 +201,14 @@ final class Replicas implements AutoCloseable {
      * @param indices numbers of the images, at least one
      */
     void observe(ImageSet images, int[] indices) {
-        parameters.refresh();
+        refresh();
         run(worker -> {
             for (int at = workers.indexOf(worker); at < indices.length; at += workers.size()) {
                 worker.batch().put(0, images, indices[at]);
                 try (PointerScope _ = new PointerScope();
                         NoGradGuard _ = new NoGradGuard()) {
-                    Tensor ignored =
-                            worker.model().forward(worker.batch().patches().narrow(0, 0, 1), Optional.empty());
+                    Tensor ignored = worker.model()
+                            .forward(place(worker.batch().patches().narrow(0, 0, 1)), Optional.empty());
                 }
             }
             return worker;
@@ -160,13 +219,13 @@ final class Replicas implements AutoCloseable {
      * Where the last batch first gave what is no finite number: a layer, or a parameter whose gradient did, or nowhere that can be found again.
      */
     Optional<String> nonFinite() {
-        parameters.refresh();
+        refresh();
         for (Worker worker : workers) {
             NonFinite.Search search = new NonFinite.Search();
             try (PointerScope _ = new PointerScope();
                     NoGradGuard _ = new NoGradGuard();
                     TrainableModel searched = worker.model().replica(inner -> new NonFinite(inner, search))) {
-                Tensor ignored = searched.forward(worker.batch().patches(), Optional.empty());
+                Tensor ignored = searched.forward(place(worker.batch().patches()), Optional.empty());
             }
             if (search.found().isPresent()) {
                 return search.found();
@@ -177,7 +236,7 @@ final class Replicas implements AutoCloseable {
 
     /** Number of images of {@code test} that the model classifies correctly, in float32. */
     long correct(ImageSet test) {
-        parameters.refresh();
+        refresh();
         return run(worker -> {
                     int part = workers.indexOf(worker);
                     int from = (int) ((long) test.size() * part / workers.size());
@@ -194,14 +253,15 @@ final class Replicas implements AutoCloseable {
                 .sum();
     }
 
-    private static long correct(Worker worker, ImageSet test, int from, int count) {
+    private long correct(Worker worker, ImageSet test, int from, int count) {
         for (int i = 0; i < count; i++) {
             worker.batch().put(i, test, from + i);
         }
         try (PointerScope _ = new PointerScope();
                 NoGradGuard _ = new NoGradGuard()) {
-            Tensor logits = worker.model().forward(worker.batch().patches().narrow(0, 0, count), Optional.empty());
-            return correct(logits, worker.batch().labels().narrow(0, 0, count));
+            Tensor logits =
+                    worker.model().forward(place(worker.batch().patches().narrow(0, 0, count)), Optional.empty());
+            return correct(logits, place(worker.batch().labels().narrow(0, 0, count)));
         }
     }
 
@@ -239,7 +299,7 @@ final class Replicas implements AutoCloseable {
         for (int i = 0; i < workers.size(); i++) {
             workers.get(i).batch().close();
             workers.get(i).teacher().ifPresent(TrainableModel::close);
-            if (i > 0) {
+            if (i > 0 || remote.isPresent()) {
                 workers.get(i).model().close();
             }
         }

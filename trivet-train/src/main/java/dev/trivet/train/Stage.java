@@ -38,6 +38,12 @@ record Stage(Form form, int index, int before, int epochs) {
         };
     }
 
+    /** Ranges for the activations of {@link #model}, none seen yet. */
+    ActivationRanges ranges(ModelConfig config, TrainingSettings settings) {
+        return new ActivationRanges(
+                config.geometry(), settings.quantization().learned().activations());
+    }
+
     /**
      * The model that this stage trains, with the {@link InitialWeights} of the seed.
      *
@@ -58,6 +64,8 @@ record Stage(Form form, int index, int before, int epochs) {
                 inner,
                 asked.edges() ? inner : eightBit,
                 ranges,
+                asked.learned(),
+                settings.distillation().needsFeatures(),
                 settings.seed());
     }
 }

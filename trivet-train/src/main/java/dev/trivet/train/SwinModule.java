@@ -45,6 +45,16 @@ final class SwinModule implements TrainableModel {
     private record Block(
             ModelUnit.Block unit, int index, Tensor positions, Optional<WindowOrder> order, Optional<Tensor> mask)
             implements Step {
+        /** The same with constants in a device's memory. */
+        Block on(Device device) {
+            return new Block(
+                    unit,
+                    index,
+                    device.place(positions),
+                    order.map(o -> new WindowOrder(device.place(o.sources()), device.place(o.places()), o.padded())),
+                    mask.map(device::place));
+        }
+
         @Override
         public void close() {
             positions.close();
@@ -78,7 +88,8 @@ final class SwinModule implements TrainableModel {
             steps.add(
                     switch (unit) {
                         case ModelUnit.Embedding _ -> new Embedding();
-                        case ModelUnit.Block block -> step(block, blocks++);
+                        case ModelUnit.Block block ->
+                            step(block, blocks++).on(layers.parameters().device());
                         case ModelUnit.Merging merging -> new Merging(merging);
                         case ModelUnit.Head _ -> new Head();
                     });
@@ -119,8 +130,8 @@ final class SwinModule implements TrainableModel {
     }
 
     @Override
-    public Optional<ActivationRanges> ranges() {
-        return layers.arithmetic().ranges();
+    public Arithmetic arithmetic() {
+        return layers.arithmetic();
     }
 
     @Override
@@ -131,6 +142,11 @@ final class SwinModule implements TrainableModel {
     @Override
     public SwinModule replica(UnaryOperator<Arithmetic> change) {
         return new SwinModule(config, layers.replica(change));
+    }
+
+    @Override
+    public SwinModule on(Device device) {
+        return new SwinModule(config, layers.on(device));
     }
 
     @Override

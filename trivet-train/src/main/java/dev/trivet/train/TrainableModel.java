@@ -48,6 +48,8 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
      * @param inner quantizer of every matrix between patch embedding and heads
      * @param outer quantizer of those two
      * @param ranges of the activations; stay the caller's
+     * @param learned what has learned scales
+     * @param recorded whether its features can be recorded
      */
     static TrainableModel quantized(
             Geometry geometry,
@@ -55,16 +57,40 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
             WeightQuantizer inner,
             WeightQuantizer outer,
             ActivationRanges ranges,
+            TrainingSettings.Quantization.LearnedScales learned,
+            boolean recorded,
             long seed) {
-        ParameterLayout layout = ParameterLayout.of(geometry);
+        ParameterLayout layout = LearnedScale.with(ParameterLayout.of(geometry), geometry, ranges, learned);
         QuantizedWeights weights = new QuantizedWeights(layout, geometry, preprocessing, inner, outer);
-        return of(geometry, new FakeQuantization(ranges), new Parameters(layout, Optional.of(weights)), seed);
+        Arithmetic arithmetic = new FakeQuantization(ranges);
+        return of(
+                geometry,
+                recorded ? new Features.Recording(arithmetic) : arithmetic,
+                new Parameters(layout, Optional.of(weights)),
+                seed);
     }
 
     Geometry geometry();
 
+    /** How its linear layers and attention compute. */
+    Arithmetic arithmetic();
+
     /** Ranges of quantized activations; empty for a float model. */
-    Optional<ActivationRanges> ranges();
+    default Optional<ActivationRanges> ranges() {
+        return arithmetic().ranges();
+    }
+
+    /** Brings what the model computes with up to date; to be called when its parameters have changed, for all replicas at once. */
+    default void refresh() {
+        parameters().refresh();
+        ranges().ifPresent(ranges -> ranges.scale(parameters()));
+    }
+
+    /** Makes the sum of all replicas' gradients that of the parameters that are learned. */
+    default void passBack() {
+        parameters().passBack();
+        ranges().ifPresent(ranges -> ranges.passBack(parameters()));
+    }
 
     Parameters parameters();
 
@@ -75,6 +101,9 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
 
     /** The same with another arithmetic, made from a replica of its own. */
     TrainableModel replica(UnaryOperator<Arithmetic> change);
+
+    /** The same with parameters of its own in a device's memory, see {@link Parameters#on}; ranges are shared. */
+    TrainableModel on(Device device);
 
     /**
      * Logits {@code [batch, classes]}.

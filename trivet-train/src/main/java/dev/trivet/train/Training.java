@@ -24,6 +24,7 @@ public final class Training {
 
     private final ModelConfig config;
     private final Optional<VitModel> start;
+    private final Optional<VitModel> latent;
     private final TrainingSettings settings;
     private final Path output;
 
@@ -35,7 +36,7 @@ public final class Training {
      *     say: images that are padded or squashed, a LayerNorm with another epsilon, windows padded before the shift; if the recipe starts from a model
      */
     public Training(ModelConfig config, TrainingSettings settings, Path output) {
-        this(config, Optional.empty(), settings, output);
+        this(config, Optional.empty(), Optional.empty(), settings, output);
         if (settings.recipe() != Recipe.FLOAT) {
             throw new IllegalArgumentException("recipe "
                     + settings.recipe().name().toLowerCase(java.util.Locale.ROOT) + " starts from a float model");
@@ -51,7 +52,28 @@ public final class Training {
      *     where timm's config cannot describe the model
      */
     public Training(VitModel start, TrainingSettings settings, Path output) {
-        this(start.config(), Optional.of(start), settings, output);
+        this(start, Optional.empty(), settings, output);
+    }
+
+    /**
+     * A ternary training that begins with what a ternary file computes, for example one that post-training quantization made of the float
+     * model; from the float model itself it may learn. With {@link Recipe#TERNARY} only.
+     *
+     * @param begin the file's model
+     * @param output folder to write, created if missing
+     * @throws IllegalArgumentException as without it, and if the two models differ in geometry or preprocessing or the settings would not give back the file's codes
+     */
+    public Training(VitModel start, VitModel begin, TrainingSettings settings, Path output) {
+        this(start, Optional.of(begin), settings, output);
+    }
+
+    private Training(VitModel start, Optional<VitModel> begin, TrainingSettings settings, Path output) {
+        this(
+                start.config(),
+                Optional.of(start),
+                begin.map(model -> QuantizedStart.of(model, settings)),
+                settings,
+                output);
         if (settings.recipe() == Recipe.FLOAT) {
             throw new IllegalArgumentException("recipe float starts from a config");
         }
@@ -60,6 +82,9 @@ public final class Training {
         }
         if (!settings.recipe().quantizes()) {
             requireDescribable();
+        }
+        if (begin.isPresent() && !sameShape(start.config(), begin.get().config())) {
+            throw new IllegalArgumentException("the ternary file is not one of this model");
         }
     }
 
@@ -70,9 +95,19 @@ public final class Training {
         TrainingOutput.requireDescribable(config.geometry(), config.preprocessing());
     }
 
-    private Training(ModelConfig config, Optional<VitModel> start, TrainingSettings settings, Path output) {
+    private static boolean sameShape(ModelConfig one, ModelConfig other) {
+        return one.geometry().equals(other.geometry()) && one.preprocessing().equals(other.preprocessing());
+    }
+
+    private Training(
+            ModelConfig config,
+            Optional<VitModel> start,
+            Optional<VitModel> latent,
+            TrainingSettings settings,
+            Path output) {
         this.config = config;
         this.start = start;
+        this.latent = latent;
         this.settings = settings;
         this.output = output;
     }
@@ -98,6 +133,7 @@ public final class Training {
         ImageSet trainImages = ImageSet.of(train, config.geometry(), config.preprocessing());
         ImageSet testImages = ImageSet.of(test, config.geometry(), config.preprocessing());
         Torch.load();
+        settings.device().inUse();
         Run run = new Run(trainImages, testImages, train.classNames(), identity(trainImages), checkpointFile, listener);
         return run.all(resume ? Optional.of(Checkpoint.read(checkpointFile, run.identity())) : Optional.empty());
     }
@@ -131,6 +167,11 @@ public final class Training {
         identity.put("data", train.size() + " images, SHA-256 " + train.digest());
         identity.put("settings", settings.identity());
         start.ifPresent(model -> identity.put("float model", "SHA-256 " + ParameterDigest.of(model)));
+        if (settings.recipe() == Recipe.TERNARY) {
+            String file =
+                    latent.map(model -> "SHA-256 " + ParameterDigest.of(model)).orElse("none");
+            identity.put("ternary file", file);
+        }
         return identity;
     }
 
@@ -179,9 +220,9 @@ public final class Training {
                     if (checkpoint.isPresent() && checkpoint.get().stage() > stage.index()) {
                         continue;
                     }
-                    try (ActivationRanges ranges = new ActivationRanges(config.geometry());
+                    try (ActivationRanges ranges = stage.ranges(config, settings);
                             TrainableModel model = stage.model(config, settings, ranges)) {
-                        start.ifPresent(model.parameters()::load);
+                        latent.or(() -> start).ifPresent(model.parameters()::load);
                         legacy.ifPresent(former -> inherit(former, model));
                         try (Trainer trainer = new Trainer(
                                 model,
@@ -243,9 +284,11 @@ public final class Training {
 
         /** The float model, where something is learned from it. */
         private Optional<TrainableModel> teacher() {
-            boolean asked = settings.distillation().targets() != TrainingSettings.Distillation.Targets.NONE;
-            return start.filter(_ -> asked).map(weights -> {
-                TrainableModel teacher = TrainableModel.of(config.geometry(), Arithmetic.FLOAT, 0);
+            TrainingSettings.Distillation asked = settings.distillation();
+            return start.filter(_ -> asked.needsTeacher()).map(weights -> {
+                Arithmetic arithmetic =
+                        asked.needsFeatures() ? new Features.Recording(Arithmetic.FLOAT) : Arithmetic.FLOAT;
+                TrainableModel teacher = TrainableModel.of(config.geometry(), arithmetic, 0);
                 teacher.parameters().load(weights);
                 return teacher;
             });

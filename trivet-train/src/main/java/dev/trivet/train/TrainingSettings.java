@@ -12,6 +12,7 @@ import java.util.Locale;
  * @param dropPath share of the last block's residual branches that is left out, see {@link DropPath}, in [0, 1)
  * @param seed decides initial weights, order and augmentation
  * @param precision number format of the matrix products
+ * @param device what forward and backward passes run on
  * @param threads replicas of the model that share each batch, one CPU thread each, at least 1; results repeat bit for bit only with the same number
  */
 public record TrainingSettings(
@@ -25,6 +26,7 @@ public record TrainingSettings(
         Quantization quantization,
         long seed,
         Precision precision,
+        Device device,
         int threads) {
 
     /**
@@ -89,8 +91,10 @@ public record TrainingSettings(
      * @param targets what of it
      * @param weight share of the loss, in [0, 1]; the labels have the rest
      * @param temperature that both models' logits are divided by for {@link Targets#SOFT}, positive
+     * @param attention what the distance of attention weights is multiplied by before it is added to the loss, not negative; 0 for no such term
+     * @param features the same for what the blocks give
      */
-    public record Distillation(Targets targets, double weight, double temperature) {
+    public record Distillation(Targets targets, double weight, double temperature, double attention, double features) {
         /** What is learned from. */
         public enum Targets {
             /** Nothing. */
@@ -104,12 +108,24 @@ public record TrainingSettings(
         }
 
         /** Labels alone. */
-        public static final Distillation NONE = new Distillation(Targets.NONE, 0, 1);
+        public static final Distillation NONE = new Distillation(Targets.NONE, 0, 1, 0, 0);
 
         /** @throws IllegalArgumentException if a value is outside its range; the message says which */
         public Distillation {
             check(weight >= 0 && weight <= 1, "distillation weight", weight);
             check(temperature > 0 && temperature <= 100, "temperature", temperature);
+            check(attention >= 0 && attention <= 1e6, "weight of attention", attention);
+            check(features >= 0 && features <= 1e6, "weight of features", features);
+        }
+
+        /** Whether the float model is needed. */
+        boolean needsTeacher() {
+            return targets != Targets.NONE || needsFeatures();
+        }
+
+        /** Whether what its blocks compute is needed. */
+        boolean needsFeatures() {
+            return attention > 0 || features > 0;
         }
     }
 
@@ -121,9 +137,35 @@ public record TrainingSettings(
      * @param scale of ternary weights
      * @param clip latent weights of this magnitude or more get no gradient; infinity for all
      * @param edges whether patch embedding and heads are ternary too; otherwise they have 8 bits
+     * @param learned what has scales that are learned
      */
     public record Quantization(
-            int eightBitEpochs, boolean byChannel, TernaryWeights.Scale scale, double clip, boolean edges) {
+            int eightBitEpochs,
+            boolean byChannel,
+            TernaryWeights.Scale scale,
+            double clip,
+            boolean edges,
+            LearnedScales learned) {
+        /** Scales that gradients move, by the rule of LSQ (Esser et al., 2020). */
+        public enum LearnedScales {
+            /** None: activations' follow their ranges and ternary weights' the weights. */
+            NONE,
+            /** Those of 8-bit activations. */
+            ACTIVATIONS,
+            /** Those of ternary weights. */
+            WEIGHTS,
+            /** All of these. */
+            BOTH;
+
+            boolean activations() {
+                return this == ACTIVATIONS || this == BOTH;
+            }
+
+            boolean weights() {
+                return this == WEIGHTS || this == BOTH;
+            }
+        }
+
         /** @throws IllegalArgumentException if a value is outside its range; the message says which */
         public Quantization {
             check(eightBitEpochs >= 1, "epochs of the 8-bit stage", eightBitEpochs);
@@ -159,9 +201,10 @@ public record TrainingSettings(
                 0.1,
                 0,
                 Distillation.NONE,
-                new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false),
+                new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false, Quantization.LearnedScales.NONE),
                 1,
                 Precision.AUTO,
+                Device.AUTO,
                 Runtime.getRuntime().availableProcessors());
     }
 

@@ -23,6 +23,11 @@ record TransformerLayers(Parameters parameters, Arithmetic arithmetic) {
         return new TransformerLayers(parameters.replica(), change.apply(arithmetic.replica()));
     }
 
+    /** The same with a copy of the parameters in a device's memory. */
+    TransformerLayers on(Device device) {
+        return new TransformerLayers(parameters.on(device), arithmetic.replica());
+    }
+
     /** Patches {@code [batch, patches, patchLength]} to tokens {@code [batch, patches, width]}. */
     Tensor embedding(Tensor patches) {
         Tensor kernel = parameters.get(VitNames.PATCH_EMBEDDING + ".weight").flatten(1, -1);
@@ -47,7 +52,9 @@ record TransformerLayers(Parameters parameters, Arithmetic arithmetic) {
         Tensor mixed = attention.apply(norm(unit.attentionNorm(), x, epsilon));
         Tensor attended = x.add(kept(dense(unit.projection(), mixed), kept, index, 0));
         Tensor hidden = gelu(dense(unit.hidden(), norm(unit.mlpNorm(), attended, epsilon)));
-        return attended.add(kept(dense(unit.mlpOutput(), hidden), kept, index, 1));
+        Tensor stream = attended.add(kept(dense(unit.mlpOutput(), hidden), kept, index, 1));
+        arithmetic.leaves(unit, stream);
+        return stream;
     }
 
     private static Tensor kept(Tensor branch, Optional<Tensor> kept, int block, int which) {

@@ -40,8 +40,8 @@ final class VitModule implements TrainableModel {
     }
 
     @Override
-    public Optional<ActivationRanges> ranges() {
-        return layers.arithmetic().ranges();
+    public Arithmetic arithmetic() {
+        return layers.arithmetic();
     }
 
     @Override
@@ -52,6 +52,11 @@ final class VitModule implements TrainableModel {
     @Override
     public VitModule replica(UnaryOperator<Arithmetic> change) {
         return new VitModule(config, layers.replica(change));
+    }
+
+    @Override
+    public VitModule on(Device device) {
+        return new VitModule(config, layers.on(device));
     }
 
     @Override

@@ -48,7 +48,7 @@ class ObjectiveTest {
     @Test
     void takesTheTeachersAnswerAsLabel() {
         try (PointerScope _ = new PointerScope()) {
-            double found = loss(0, new Distillation(Targets.HARD, 0.25, 1), logits(LN3, 0), logits(0, 1), 0);
+            double found = loss(0, new Distillation(Targets.HARD, 0.25, 1, 0, 0), logits(LN3, 0), logits(0, 1), 0);
             assertThat(found).isCloseTo(-0.75 * Math.log(0.75) - 0.25 * Math.log(0.25), within(1e-6));
         }
     }
@@ -57,9 +57,9 @@ class ObjectiveTest {
     @Test
     void takesTheTeachersProbabilities() {
         try (PointerScope _ = new PointerScope()) {
-            assertThat(loss(0, new Distillation(Targets.SOFT, 1, 1), logits(LN3, 0), logits(0, LN3), 0))
+            assertThat(loss(0, new Distillation(Targets.SOFT, 1, 1, 0, 0), logits(LN3, 0), logits(0, LN3), 0))
                     .isCloseTo(LN3 / 2, within(1e-6));
-            assertThat(loss(0, new Distillation(Targets.SOFT, 1, 2), logits(2 * LN3, 0), logits(0, 2 * LN3), 0))
+            assertThat(loss(0, new Distillation(Targets.SOFT, 1, 2, 0, 0), logits(2 * LN3, 0), logits(0, 2 * LN3), 0))
                     .isCloseTo(2 * LN3, within(1e-6));
         }
     }
@@ -68,7 +68,7 @@ class ObjectiveTest {
     void takesHalfOfBoth() {
         try (PointerScope _ = new PointerScope()) {
             double hard = -Math.log(0.25);
-            assertThat(loss(0, new Distillation(Targets.BOTH, 1, 1), logits(LN3, 0), logits(0, LN3), 0))
+            assertThat(loss(0, new Distillation(Targets.BOTH, 1, 1, 0, 0), logits(LN3, 0), logits(0, LN3), 0))
                     .isCloseTo((hard + LN3 / 2) / 2, within(1e-6));
         }
     }
@@ -76,7 +76,7 @@ class ObjectiveTest {
     @Test
     void wantsNothingOfATeacherThatItEquals() {
         try (PointerScope _ = new PointerScope()) {
-            assertThat(loss(0, new Distillation(Targets.SOFT, 1, 3), logits(LN3, 0), logits(LN3, 0), 0))
+            assertThat(loss(0, new Distillation(Targets.SOFT, 1, 3, 0, 0), logits(LN3, 0), logits(LN3, 0), 0))
                     .isCloseTo(0, within(1e-6));
         }
     }

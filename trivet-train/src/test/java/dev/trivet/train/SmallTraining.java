@@ -8,7 +8,8 @@ import dev.trivet.train.TrainingSettings.Variation;
 
 /** Settings of trainings on {@link SyntheticImages}. */
 final class SmallTraining {
-    static final Quantization TERNARY = new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false);
+    static final Quantization TERNARY =
+            new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false, Quantization.LearnedScales.NONE);
 
     private SmallTraining() {}
 
@@ -32,6 +33,7 @@ final class SmallTraining {
                 TERNARY,
                 seed,
                 precision,
+                Device.CPU,
                 threads);
     }
 }
