@@ -15,6 +15,8 @@ import dev.trivet.cli.bench.SpeedReport;
 import dev.trivet.cli.bench.TestImages;
 import dev.trivet.cli.bench.TrivetCaller;
 import dev.trivet.format.ModelFile;
+import dev.trivet.format.Provenance;
+import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.image.ImageDecoder;
 import dev.trivet.image.ImagePreprocessor;
 import dev.trivet.image.RgbImage;
@@ -92,6 +94,13 @@ final class BenchCommand implements Callable<Integer> {
     @Mixin
     SourceOptions source;
 
+    @Option(
+            names = {"-o", "--output"},
+            paramLabel = "FILE",
+            description = "With --random, instead of measuring: write the quantized model, to be loaded by another run.")
+    @Nullable
+    Path written;
+
     @Option(names = "--against", paramLabel = "ENGINE", description = "Compare with this engine: " + ONNX_RUNTIME + ".")
     @Nullable
     String against;
@@ -141,6 +150,9 @@ final class BenchCommand implements Callable<Integer> {
         if (soak != null) {
             checkSoak(soak);
             return soak(soak);
+        }
+        if (written != null) {
+            return write(written);
         }
         KernelSelection.prepare(); // while the first model is read
         Optional<ModelFile> ahead = models.stream().findFirst().map(path -> ModelArgument.read(output, path, source));
@@ -199,6 +211,9 @@ final class BenchCommand implements Callable<Integer> {
         }
         if (random && source.imageSize().isPresent()) {
             throw new BadInputException("--random runs at the architecture's own size; leave --image-size out");
+        }
+        if (written != null && (!random || against != null)) {
+            throw new BadInputException("--output goes with --random and without --against; correct that");
         }
         if (random && image != null) {
             throw new BadInputException("--image needs a MODEL; add one or leave --image out");
@@ -280,16 +295,37 @@ final class BenchCommand implements Callable<Integer> {
         }
     }
 
-    private List<Lineup.Subject> random(Kernels kernels) {
-        String name = source.architecture().orElseThrow();
-        VitModel model = RandomModel.of(name, SEED);
+    /** The model that was asked for, in float32 and quantized. */
+    private List<VitModel> randomModels(Kernels kernels) {
+        VitModel model = RandomModel.of(source.architecture().orElseThrow(), SEED);
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment pixels = arena.allocateFrom(JAVA_FLOAT, TestImages.of(model.geometry(), 1, SEED));
-            VitModel quantized = RangeQuantization.of(model, kernels, pixels);
-            return Stream.of(model, quantized)
-                    .map(m -> new Lineup.Subject("random " + ModelArgument.describe(m), m, Optional.empty()))
-                    .toList();
+            return List.of(model, RangeQuantization.of(model, kernels, pixels));
         }
+    }
+
+    private List<Lineup.Subject> random(Kernels kernels) {
+        return randomModels(kernels).stream()
+                .map(m -> new Lineup.Subject("random " + ModelArgument.describe(m), m, Optional.empty()))
+                .toList();
+    }
+
+    private int write(Path file) {
+        VitModel quantized = randomModels(output.kernels()).getLast();
+        QuantizedModelFile.write(
+                file,
+                quantized,
+                new Provenance(Map.of("tool", "trivet " + TrivetCommand.VERSION, "method", "random weights, ranges")));
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("model", ModelArgument.describe(quantized));
+        fields.put("output", file.toString());
+        fields.put("bytes", file.toFile().length());
+        output.print(
+                fields,
+                () -> line(
+                        "%s with random weights: %,d bytes in %s",
+                        ModelArgument.describe(quantized), file.toFile().length(), file));
+        return 0;
     }
 
     private OnnxRuntime peer() {
