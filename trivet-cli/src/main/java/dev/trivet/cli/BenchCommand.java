@@ -14,13 +14,12 @@ import dev.trivet.cli.bench.SoakCaller;
 import dev.trivet.cli.bench.SpeedReport;
 import dev.trivet.cli.bench.TestImages;
 import dev.trivet.cli.bench.TrivetCaller;
-import dev.trivet.format.ModelFile;
+import dev.trivet.format.MappedModel;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.image.ImageDecoder;
 import dev.trivet.image.ImagePreprocessor;
 import dev.trivet.image.RgbImage;
-import dev.trivet.kernel.KernelSelection;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.RandomModel;
 import dev.trivet.model.VitModel;
@@ -154,23 +153,18 @@ final class BenchCommand implements Callable<Integer> {
         if (written != null) {
             return write(written);
         }
-        KernelSelection.prepare(); // while the first model is read
-        Optional<ModelFile> ahead = models.stream().findFirst().map(path -> ModelArgument.read(output, path, source));
+        Optional<MappedModel> ahead = models.stream().findFirst().map(path -> ModelArgument.map(output, path, source));
         Kernels kernels = output.kernels();
+        Optional<FirstImage> first = ahead.map(mapped -> first(mapped, kernels));
         List<Lineup.Subject> subjects = new ArrayList<>();
-        Optional<FirstImage> first = Optional.empty();
         Set<String> names = new HashSet<>();
         for (Path path : models) {
-            ModelFile file = subjects.isEmpty() ? ahead.orElseThrow() : ModelArgument.read(output, path, source);
-            String name = ModelArgument.describe(file.model());
+            VitModel model = ModelArgument.read(output, path, source).model();
+            String name = ModelArgument.describe(model);
             if (!names.add(name)) {
                 name += " (" + path + ")";
             }
-            Lineup.Subject subject = new Lineup.Subject(name, file.model(), Optional.empty());
-            if (first.isEmpty()) {
-                first = Optional.of(first(subject, kernels));
-            }
-            subjects.add(subject);
+            subjects.add(new Lineup.Subject(name, model, Optional.empty()));
         }
         if (random) {
             subjects.addAll(random(kernels));
@@ -279,19 +273,28 @@ final class BenchCommand implements Callable<Integer> {
         }
     }
 
-    private FirstImage first(Lineup.Subject subject, Kernels kernels) {
-        try (ModelExecutor executor = ModelExecutor.compile(subject.model(), kernels, 1);
+    private static ModelExecutor compile(MappedModel mapped, Kernels kernels) {
+        try (mapped) {
+            return ModelExecutor.compile(mapped.model(), kernels, 1);
+        }
+    }
+
+    /** Loads as a program does that has nothing else to do: what was read goes before the image comes. Closes the model. */
+    private FirstImage first(MappedModel mapped, Kernels kernels) {
+        VitModel model = mapped.model();
+        String name = ModelArgument.describe(model);
+        try (ModelExecutor executor = compile(mapped, kernels);
                 ModelSession session = executor.openSession()) {
-            MemorySegment pixels = session.allocateInput();
-            if (image == null) {
-                float[] made = TestImages.of(subject.model().geometry(), 1, SEED);
-                MemorySegment.copy(made, 0, pixels, JAVA_FLOAT, 0, made.length);
-            } else {
-                RgbImage decoded = ImageDecoder.decode(image);
-                new ImagePreprocessor(subject.model().config().preprocessing()).apply(decoded, pixels, 0);
-            }
-            session.run(pixels, 1, session.allocateLogits());
-            return new FirstImage(subject.name(), ProcessFigures.age(), ProcessFigures.residentBytes());
+                MemorySegment pixels = session.allocateInput();
+                if (image == null) {
+                    float[] made = TestImages.of(model.geometry(), 1, SEED);
+                    MemorySegment.copy(made, 0, pixels, JAVA_FLOAT, 0, made.length);
+                } else {
+                    RgbImage decoded = ImageDecoder.decode(image);
+                    new ImagePreprocessor(model.config().preprocessing()).apply(decoded, pixels, 0);
+                }
+                session.run(pixels, 1, session.allocateLogits());
+                return new FirstImage(name, ProcessFigures.age(), ProcessFigures.residentBytes());
         }
     }
 

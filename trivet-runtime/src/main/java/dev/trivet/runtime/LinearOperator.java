@@ -1,6 +1,5 @@
 package dev.trivet.runtime;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
@@ -44,25 +43,18 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
 
     private static LinearOperator compileQuantized(
             LinearLayer.Quantized layer, Kernels kernels, int typicalRows, Arena arena) {
-        MemorySegment correction = arena.allocate(JAVA_INT, layer.outputs());
-        MemorySegment scale = arena.allocate(JAVA_FLOAT, layer.outputs());
-        short[] row = new short[layer.inputs()];
-        for (int n = 0; n < layer.outputs(); n++) {
-            load(layer, n, row);
-            int sum = 0;
-            long magnitude = 0;
-            for (short code : row) {
-                sum += code;
-                magnitude += Math.abs(code);
-            }
-            if (magnitude * layer.input().highest() > Integer.MAX_VALUE) {
-                throw new IllegalArgumentException("sums of " + layer.name() + " do not fit 32 bits; lower its bits");
-            }
-            correction.setAtIndex(JAVA_INT, n, layer.input().zeroPoint() * sum);
-            scale.setAtIndex(JAVA_FLOAT, n, layer.input().scale() * layer.scale(n));
+        int[] correction = CodeSums.of(layer);
+        float[] scale = new float[layer.outputs()];
+        for (int n = 0; n < scale.length; n++) {
+            correction[n] *= layer.input().zeroPoint();
+            scale[n] = layer.input().scale() * layer.scale(n);
         }
-        Product product =
-                new Product(true, layer.outputs(), correction, scale, arena.allocateFrom(JAVA_FLOAT, layer.bias()));
+        Product product = new Product(
+                true,
+                layer.outputs(),
+                arena.allocateFrom(JAVA_INT, correction),
+                arena.allocateFrom(JAVA_FLOAT, scale),
+                arena.allocateFrom(JAVA_FLOAT, layer.bias()));
         return new LinearOperator(
                 layer.name(),
                 layer.equalization()
@@ -77,20 +69,6 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
                         typicalRows,
                         layer.input().wide()),
                 product);
-    }
-
-    /** The codes of one output channel; copied first, because a loop over an array is compiled sooner and runs faster. */
-    private static void load(LinearLayer.Quantized layer, int channel, short[] row) {
-        long first = (long) channel * row.length;
-        if (layer.wide()) {
-            MemorySegment.copy(layer.codes(), LinearLayer.Quantized.CODE, 2 * first, row, 0, row.length);
-            return;
-        }
-        byte[] bytes = new byte[row.length];
-        MemorySegment.copy(layer.codes(), JAVA_BYTE, first, bytes, 0, row.length);
-        for (int k = 0; k < row.length; k++) {
-            row[k] = bytes[k];
-        }
     }
 
     @Override
