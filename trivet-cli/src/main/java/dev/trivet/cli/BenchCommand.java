@@ -14,11 +14,12 @@ import dev.trivet.cli.bench.SoakCaller;
 import dev.trivet.cli.bench.SpeedReport;
 import dev.trivet.cli.bench.TestImages;
 import dev.trivet.cli.bench.TrivetCaller;
-import dev.trivet.format.ModelFile;
+import dev.trivet.format.MappedModel;
+import dev.trivet.format.Provenance;
+import dev.trivet.format.QuantizedModelFile;
 import dev.trivet.image.ImageDecoder;
 import dev.trivet.image.ImagePreprocessor;
 import dev.trivet.image.RgbImage;
-import dev.trivet.kernel.KernelSelection;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.RandomModel;
 import dev.trivet.model.VitModel;
@@ -92,6 +93,14 @@ final class BenchCommand implements Callable<Integer> {
     @Mixin
     SourceOptions source;
 
+    @Option(
+            names = {"-o", "--output"},
+            paramLabel = "FILE",
+            description =
+                    "With --random, instead of measuring: write the quantized model, to be loaded by another run.")
+    @Nullable
+    Path written;
+
     @Option(names = "--against", paramLabel = "ENGINE", description = "Compare with this engine: " + ONNX_RUNTIME + ".")
     @Nullable
     String against;
@@ -142,23 +151,21 @@ final class BenchCommand implements Callable<Integer> {
             checkSoak(soak);
             return soak(soak);
         }
-        KernelSelection.prepare(); // while the first model is read
-        Optional<ModelFile> ahead = models.stream().findFirst().map(path -> ModelArgument.read(output, path, source));
+        if (written != null) {
+            return write(written);
+        }
+        Optional<MappedModel> ahead = models.stream().findFirst().map(path -> ModelArgument.map(output, path, source));
         Kernels kernels = output.kernels();
+        Optional<FirstImage> first = ahead.map(mapped -> first(mapped, kernels));
         List<Lineup.Subject> subjects = new ArrayList<>();
-        Optional<FirstImage> first = Optional.empty();
         Set<String> names = new HashSet<>();
         for (Path path : models) {
-            ModelFile file = subjects.isEmpty() ? ahead.orElseThrow() : ModelArgument.read(output, path, source);
-            String name = ModelArgument.describe(file.model());
+            VitModel model = ModelArgument.read(output, path, source).model();
+            String name = ModelArgument.describe(model);
             if (!names.add(name)) {
                 name += " (" + path + ")";
             }
-            Lineup.Subject subject = new Lineup.Subject(name, file.model(), Optional.empty());
-            if (first.isEmpty()) {
-                first = Optional.of(first(subject, kernels));
-            }
-            subjects.add(subject);
+            subjects.add(new Lineup.Subject(name, model, Optional.empty()));
         }
         if (random) {
             subjects.addAll(random(kernels));
@@ -199,6 +206,9 @@ final class BenchCommand implements Callable<Integer> {
         }
         if (random && source.imageSize().isPresent()) {
             throw new BadInputException("--random runs at the architecture's own size; leave --image-size out");
+        }
+        if (written != null && (!random || against != null)) {
+            throw new BadInputException("--output goes with --random and without --against; correct that");
         }
         if (random && image != null) {
             throw new BadInputException("--image needs a MODEL; add one or leave --image out");
@@ -264,32 +274,62 @@ final class BenchCommand implements Callable<Integer> {
         }
     }
 
-    private FirstImage first(Lineup.Subject subject, Kernels kernels) {
-        try (ModelExecutor executor = ModelExecutor.compile(subject.model(), kernels, 1);
+    private static ModelExecutor compile(MappedModel mapped, Kernels kernels) {
+        try (mapped) {
+            return ModelExecutor.compile(mapped.model(), kernels, 1);
+        }
+    }
+
+    /** Loads as a program does that has nothing else to do: what was read goes before the image comes. Closes the model. */
+    private FirstImage first(MappedModel mapped, Kernels kernels) {
+        VitModel model = mapped.model();
+        String name = ModelArgument.describe(model);
+        try (ModelExecutor executor = compile(mapped, kernels);
                 ModelSession session = executor.openSession()) {
             MemorySegment pixels = session.allocateInput();
             if (image == null) {
-                float[] made = TestImages.of(subject.model().geometry(), 1, SEED);
+                float[] made = TestImages.of(model.geometry(), 1, SEED);
                 MemorySegment.copy(made, 0, pixels, JAVA_FLOAT, 0, made.length);
             } else {
                 RgbImage decoded = ImageDecoder.decode(image);
-                new ImagePreprocessor(subject.model().config().preprocessing()).apply(decoded, pixels, 0);
+                new ImagePreprocessor(model.config().preprocessing()).apply(decoded, pixels, 0);
             }
             session.run(pixels, 1, session.allocateLogits());
-            return new FirstImage(subject.name(), ProcessFigures.age(), ProcessFigures.residentBytes());
+            return new FirstImage(name, ProcessFigures.age(), ProcessFigures.residentBytes());
+        }
+    }
+
+    /** The model that was asked for, in float32 and quantized. */
+    private List<VitModel> randomModels(Kernels kernels) {
+        VitModel model = RandomModel.of(source.architecture().orElseThrow(), SEED);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment pixels = arena.allocateFrom(JAVA_FLOAT, TestImages.of(model.geometry(), 1, SEED));
+            return List.of(model, RangeQuantization.of(model, kernels, pixels));
         }
     }
 
     private List<Lineup.Subject> random(Kernels kernels) {
-        String name = source.architecture().orElseThrow();
-        VitModel model = RandomModel.of(name, SEED);
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment pixels = arena.allocateFrom(JAVA_FLOAT, TestImages.of(model.geometry(), 1, SEED));
-            VitModel quantized = RangeQuantization.of(model, kernels, pixels);
-            return Stream.of(model, quantized)
-                    .map(m -> new Lineup.Subject("random " + ModelArgument.describe(m), m, Optional.empty()))
-                    .toList();
-        }
+        return randomModels(kernels).stream()
+                .map(m -> new Lineup.Subject("random " + ModelArgument.describe(m), m, Optional.empty()))
+                .toList();
+    }
+
+    private int write(Path file) {
+        VitModel quantized = randomModels(output.kernels()).getLast();
+        QuantizedModelFile.write(
+                file,
+                quantized,
+                new Provenance(Map.of("tool", "trivet " + TrivetCommand.VERSION, "method", "random weights, ranges")));
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("model", ModelArgument.describe(quantized));
+        fields.put("output", file.toString());
+        fields.put("bytes", file.toFile().length());
+        output.print(
+                fields,
+                () -> line(
+                        "%s with random weights: %,d bytes in %s",
+                        ModelArgument.describe(quantized), file.toFile().length(), file));
+        return 0;
     }
 
     private OnnxRuntime peer() {

@@ -1,7 +1,7 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
-import dev.trivet.format.ModelFile;
+import dev.trivet.format.MappedModel;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.runtime.TrivetModel;
 import java.nio.file.Path;
@@ -45,11 +45,19 @@ final class ClassifyCommand implements Callable<Integer> {
         if (top < 1) {
             throw new BadInputException("--top " + top + ": give at least 1");
         }
-        ModelFile file = ModelArgument.read(common, model, source);
-        Kernels kernels = common.kernels();
+        Kernels kernels;
+        Path file;
+        String precision;
+        TrivetModel compiled;
+        try (MappedModel mapped = ModelArgument.map(common, model, source)) {
+            file = mapped.file();
+            precision = ModelArgument.precision(mapped.model());
+            kernels = common.kernels();
+            compiled = new TrivetModel(mapped.model(), kernels, 1);
+        }
         List<Result> results = new ArrayList<>();
         List<String> unreadable = new ArrayList<>();
-        try (TrivetModel loaded = new TrivetModel(file.model(), kernels, 1);
+        try (TrivetModel loaded = compiled;
                 Progress progress = new Progress(common.err())) {
             for (Path image : images) {
                 try {
@@ -64,8 +72,8 @@ final class ClassifyCommand implements Callable<Integer> {
             }
         }
         Map<String, Object> fields = new LinkedHashMap<>();
-        fields.put("model", file.file().toString());
-        fields.put("precision", ModelArgument.precision(file.model()));
+        fields.put("model", file.toString());
+        fields.put("precision", precision);
         fields.put("kernels", kernels.description());
         fields.put("images", results);
         fields.put("unreadable", unreadable);

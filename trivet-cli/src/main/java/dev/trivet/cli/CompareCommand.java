@@ -65,7 +65,7 @@ final class CompareCommand implements Callable<Integer> {
                 TrivetModel modelB = new TrivetModel(b.model(), kernels, EvalCommand.BATCH)) {
             Evaluation result = data.evaluate(common, List.of(modelA, modelB), images);
             Noise noise = a.model().geometry().equals(b.model().geometry())
-                    ? Noise.measure(modelA, modelB, kernels, images)
+                    ? Noise.measure(a, b, modelA, modelB, kernels, images)
                     : new Noise(List.of(), List.of(), "");
             print(a, b, kernels, result, noise);
         }
@@ -78,10 +78,16 @@ final class CompareCommand implements Callable<Integer> {
      * @param basis how the two models' tokens are related; empty if they are not comparable at all
      */
     private record Noise(List<LayerNoise.Entry> layers, List<ModuleAdvice> modules, String basis) {
-        static Noise measure(TrivetModel a, TrivetModel b, Kernels kernels, LabelledImages images) {
+        static Noise measure(
+                ModelFile fileA,
+                ModelFile fileB,
+                TrivetModel a,
+                TrivetModel b,
+                Kernels kernels,
+                LabelledImages images) {
             ModuleNoise modules = ModuleNoise.measure(
-                    a.model(),
-                    b.model(),
+                    fileA.model(),
+                    fileB.model(),
                     kernels,
                     ReadableImages.of(images, a.preprocessor(), NOISE_IMAGES),
                     NOISE_IMAGES);
@@ -89,7 +95,7 @@ final class CompareCommand implements Callable<Integer> {
             boolean related = basis.relation() != StreamBasis.Relation.UNRELATED;
             return new Noise(
                     related ? LayerNoise.measure(a, b, images, NOISE_IMAGES, basis::map) : List.of(),
-                    ModuleAdvice.of(modules, b.model()),
+                    ModuleAdvice.of(modules, fileB.model()),
                     basis.description());
         }
     }

@@ -1,10 +1,12 @@
 package dev.trivet.cli;
 
+import dev.trivet.format.MappedModel;
 import dev.trivet.format.ModelFile;
 import dev.trivet.hub.HubModel;
 import dev.trivet.hub.HubSettings;
 import dev.trivet.hub.HubSnapshot;
 import dev.trivet.hub.ModelHub;
+import dev.trivet.kernel.KernelSelection;
 import dev.trivet.model.ImageNetClasses;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.ModelConfig;
@@ -37,6 +39,12 @@ final class ModelArgument {
 
     static ModelFile read(OutputOptions common, Path model, Optional<String> architecture, OptionalInt imageSize) {
         return ModelFile.read(resolve(common, model), architecture, imageSize);
+    }
+
+    /** To be compiled and then closed; kernels load while it is read. */
+    static MappedModel map(OutputOptions common, Path model, SourceOptions source) {
+        KernelSelection.prepare();
+        return MappedModel.open(resolve(common, model), source.architecture(), source.imageSize());
     }
 
     /** The path itself, or the folder of the model that it names. */

@@ -78,14 +78,11 @@ class OutputOptions {
     Kernels kernels() {
         KernelSelection selection = KernelSelection.get();
         err().println("kernels: " + selection.sentence());
-        if (!packedWeights) {
-            return selection.kernels();
-        }
-        Kernels packing = selection.kernels().packingWeights();
-        if (packing == selection.kernels()) {
+        Kernels chosen = packedWeights ? selection.kernels().packingWeights() : selection.kernels();
+        if (packedWeights && chosen == selection.kernels()) {
             err().println("--packed-weights changes nothing: these kernels have no packed form");
         }
-        return packing;
+        return chosen;
     }
 
     static String json(Map<String, ?> fields) {

@@ -65,6 +65,14 @@ class BenchTest {
     }
 
     @Test
+    void writesAModelOfRandomWeights(@TempDir Path folder) {
+        Path file = folder.resolve("random.safetensors");
+        bench("--random", "--architecture", "deit_tiny_patch16_32", "-o", file).good();
+        CommandRun run = bench(file, "--threads", "1", "--batch", "1", "--json").good();
+        assertThat(run.json().path("first_image").path("model").asString()).isEqualTo("deit_tiny_patch16_32, W8A8");
+    }
+
+    @Test
     void soakRepeatsTheFirstResult() {
         CommandRun run = CommandRun.of(
                 "bench", Fixtures.golden("vit_micro"), "--soak", "0.02", "--threads", "2", "--batch", "3", "--json");
@@ -89,6 +97,7 @@ class BenchTest {
         bench(Fixtures.golden("vit_micro"), "--batch", "0").refused("--batch 0");
         bench(Fixtures.golden("vit_micro"), "--soak", "0").refused("--soak 0");
         bench(Fixtures.golden("vit_micro"), "--soak", "1", "--threads", "1,2").refused("--soak", "--threads");
+        bench(Fixtures.golden("vit_micro"), "-o", "m.safetensors").refused("--output", "--random");
         bench("--soak", "1").refused("--soak", "MODEL");
         bench("--random", "--architecture", "resnet50").refused("resnet50");
         bench(Fixtures.golden("vit_micro"), Fixtures.golden("vit_micro")).refused("is given twice");

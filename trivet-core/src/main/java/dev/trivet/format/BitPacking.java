@@ -71,31 +71,37 @@ public final class BitPacking {
      * @throws IllegalArgumentException if the size is not that of the matrix, or a bit behind a row's last code is set
      */
     public static MemorySegment unpack(MemorySegment packed, int rows, int columns, int bits) {
+        MemorySegment codes = MemorySegment.ofArray(new byte[arraySize((long) rows * columns * codeBytes(bits))]);
+        unpack(packed, rows, columns, bits, codes);
+        return codes;
+    }
+
+    /** The same into memory that is there, of exactly the codes' size. */
+    static void unpack(MemorySegment packed, int rows, int columns, int bits, MemorySegment codes) {
         int rowBytes = bytesPerRow(columns, bits);
         if (packed.byteSize() != (long) rows * rowBytes) {
             throw new IllegalArgumentException(
                     packed.byteSize() + " bytes for " + rows + " rows of " + columns + " codes of " + bits + " bits");
         }
-        int codeBytes = codeBytes(bits);
-        byte[] codes = new byte[arraySize((long) rows * columns * codeBytes)];
-        MemorySegment out = MemorySegment.ofArray(codes);
+        boolean wide = codeBytes(bits) == 2;
         byte[] bytes = new byte[rowBytes];
         short[] row = new short[columns];
+        byte[] narrow = new byte[wide ? 0 : columns];
         for (int r = 0; r < rows; r++) {
             MemorySegment.copy(packed, JAVA_BYTE, (long) r * rowBytes, bytes, 0, rowBytes);
             if (unpackRow(bytes, row, bits) != 0) {
                 throw new IllegalArgumentException("row " + r + " has bits behind its last code");
             }
-            int first = r * columns;
-            if (codeBytes == 2) {
-                MemorySegment.copy(row, 0, out, LinearLayer.Quantized.CODE, 2L * first, columns);
+            long first = (long) r * columns;
+            if (wide) {
+                MemorySegment.copy(row, 0, codes, LinearLayer.Quantized.CODE, 2 * first, columns);
             } else {
                 for (int c = 0; c < columns; c++) {
-                    codes[first + c] = (byte) row[c];
+                    narrow[c] = (byte) row[c];
                 }
+                MemorySegment.copy(narrow, 0, codes, JAVA_BYTE, first, columns);
             }
         }
-        return out;
     }
 
     /** Fills {@code row} and returns the bits that are left over. */
@@ -116,7 +122,8 @@ public final class BitPacking {
         return waiting;
     }
 
-    private static int codeBytes(int bits) {
+    /** Bytes that a code of so many bits takes when it is not packed. */
+    static int codeBytes(int bits) {
         return bits > 8 ? 2 : 1;
     }
 

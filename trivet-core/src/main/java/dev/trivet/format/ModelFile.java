@@ -44,20 +44,12 @@ public record ModelFile(
      * @throws BadInputException also if a quantized file is for images of another size
      */
     public static ModelFile read(Path path, Optional<String> architecture, OptionalInt imageSize) {
-        if (!Files.exists(path)) {
-            throw new BadInputException(path, "no such model", "check the path");
-        }
+        checkExists(path);
         if (!Files.isDirectory(path)) {
             try (TensorFile file = TensorFile.open(path)) {
                 if (file instanceof SafetensorsFile single && QuantizedModelFile.isQuantized(single)) {
                     QuantizedModelFile.Contents contents = QuantizedModelFile.read(single);
-                    int own = contents.model().geometry().imageSize();
-                    if (imageSize.orElse(own) != own) {
-                        throw new BadInputException(
-                                path,
-                                "is quantized for images of " + own + ", not " + imageSize.getAsInt(),
-                                "quantize the float model with --image-size " + imageSize.getAsInt());
-                    }
+                    checkImageSize(path, contents.model(), imageSize);
                     return new ModelFile(
                             file.files(),
                             file.fileBytes(),
@@ -74,6 +66,23 @@ public record ModelFile(
                     OptionalInt.empty(),
                     VitModel.read(checkpoint),
                     Optional.empty());
+        }
+    }
+
+    static void checkExists(Path path) {
+        if (!Files.exists(path)) {
+            throw new BadInputException(path, "no such model", "check the path");
+        }
+    }
+
+    /** A quantized model runs at its own size alone. */
+    static void checkImageSize(Path path, VitModel model, OptionalInt wanted) {
+        int own = model.geometry().imageSize();
+        if (wanted.orElse(own) != own) {
+            throw new BadInputException(
+                    path,
+                    "is quantized for images of " + own + ", not " + wanted.getAsInt(),
+                    "quantize the float model with --image-size " + wanted.getAsInt());
         }
     }
 

@@ -13,6 +13,7 @@ import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.SafetensorsWriter;
 import dev.trivet.tensor.Tensor;
+import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -203,6 +204,16 @@ public final class QuantizedModelFile {
      * @throws BadInputException if the file is of another version, contradicts itself, or lacks or adds anything
      */
     public static Contents read(SafetensorsFile file) {
+        return read(file, Optional.empty());
+    }
+
+    /**
+     * Reads a quantized model without copying what need not be copied.
+     *
+     * @param memory owns codes that the file holds in another form; the others are the file's own bytes, so the model is for as long as both
+     *     file and memory are open. Without it codes are copied to the heap
+     */
+    static Contents read(SafetensorsFile file, Optional<Arena> memory) {
         Path path = file.file();
         int version = version(file);
         try {
@@ -218,7 +229,7 @@ public final class QuantizedModelFile {
                     Optional.ofNullable(file.metadata().get(ASKED_KEY)),
                     Optional.ofNullable(file.metadata().get(REPORT_KEY)));
             VitModel model = new QuantizedModelReader(
-                            file, version, config, JSON.treeToValue(plans, OperatorPlans.class))
+                            file, version, config, JSON.treeToValue(plans, OperatorPlans.class), memory)
                     .model();
             return new Contents(version, model, provenance);
         } catch (JacksonException e) {

@@ -10,6 +10,7 @@ import dev.trivet.quant.WeightCoding;
 import dev.trivet.tensor.DType;
 import dev.trivet.tensor.SafetensorsFile;
 import dev.trivet.tensor.Tensor;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.HashSet;
@@ -24,14 +25,21 @@ import java.util.Set;
  * {@link IllegalArgumentException} that says what.
  */
 final class QuantizedModelReader {
+    /** Of expanded codes, a cache line. */
+    private static final int ALIGNMENT = 64;
+
     private final SafetensorsFile file;
     private final int version;
     private final ModelConfig config;
     private final Map<String, OperatorPlans.Linear> linearPlans = new LinkedHashMap<>();
     private final Map<String, MatmulQuantizers> matmuls = new LinkedHashMap<>();
     private final Set<String> used = new HashSet<>();
+    private final Optional<Arena> memory;
 
-    QuantizedModelReader(SafetensorsFile file, int version, ModelConfig config, OperatorPlans plans) {
+    /** @param memory of codes that the file holds in another form; without it all codes are copied to the heap */
+    QuantizedModelReader(
+            SafetensorsFile file, int version, ModelConfig config, OperatorPlans plans, Optional<Arena> memory) {
+        this.memory = memory;
         this.file = file;
         this.version = version;
         this.config = config;
@@ -127,28 +135,46 @@ final class QuantizedModelReader {
 
     private MemorySegment codes(VitTensors.Linear spec, WeightCoding coding) {
         int outputs = spec.outputs();
-        if (QuantizedModelFile.isPacked(version, coding)) {
-            List<Long> shape = List.of((long) outputs, (long) QuantizedModelFile.bytesPerRow(spec.inputs(), coding));
-            Tensor packed = tensor(spec.weight(), DType.U8, Optional.of(shape));
-            try {
-                return coding == WeightCoding.TERNARY
-                        ? TernaryPacking.unpack(packed.data(), outputs, spec.inputs())
-                        : BitPacking.unpack(packed.data(), outputs, spec.inputs(), coding.bits());
-            } catch (IllegalArgumentException e) {
-                throw new IllegalArgumentException("tensor " + packed.name() + ": " + e.getMessage(), e);
-            }
+        int inputs = spec.inputs();
+        if (!QuantizedModelFile.isPacked(version, coding)) {
+            Tensor tensor = tensor(spec.weight(), DType.I8, Optional.of(List.of((long) outputs, (long) inputs)));
+            checkRange(tensor, coding);
+            return memory.isPresent()
+                    ? tensor.data()
+                    : MemorySegment.ofArray(tensor.data().toArray(ValueLayout.JAVA_BYTE));
         }
-        Tensor tensor = tensor(spec.weight(), DType.I8, Optional.of(List.of((long) outputs, (long) spec.inputs())));
-        byte[] codes = tensor.data().toArray(ValueLayout.JAVA_BYTE);
-        boolean anyByte = coding.lowest() == Byte.MIN_VALUE && coding.highest() == Byte.MAX_VALUE;
-        for (int i = anyByte ? codes.length : 0; i < codes.length; i++) {
-            byte code = codes[i];
+        List<Long> shape = List.of((long) outputs, (long) QuantizedModelFile.bytesPerRow(inputs, coding));
+        Tensor packed = tensor(spec.weight(), DType.U8, Optional.of(shape));
+        try {
+            boolean ternary = coding == WeightCoding.TERNARY;
+            if (memory.isEmpty()) {
+                return ternary
+                        ? TernaryPacking.unpack(packed.data(), outputs, inputs)
+                        : BitPacking.unpack(packed.data(), outputs, inputs, coding.bits());
+            }
+            int width = BitPacking.codeBytes(coding.bits());
+            MemorySegment codes = memory.get().allocate((long) outputs * inputs * width, ALIGNMENT);
+            if (ternary) {
+                TernaryPacking.unpack(packed.data(), outputs, inputs, codes);
+            } else {
+                BitPacking.unpack(packed.data(), outputs, inputs, coding.bits(), codes);
+            }
+            return codes;
+        } catch (IllegalArgumentException e) {
+            throw new IllegalArgumentException("tensor " + packed.name() + ": " + e.getMessage(), e);
+        }
+    }
+
+    private static void checkRange(Tensor tensor, WeightCoding coding) {
+        if (coding.lowest() == Byte.MIN_VALUE && coding.highest() == Byte.MAX_VALUE) {
+            return;
+        }
+        for (byte code : tensor.data().toArray(ValueLayout.JAVA_BYTE)) {
             if (code < coding.lowest() || code > coding.highest()) {
                 throw new IllegalArgumentException("tensor " + tensor.name() + " holds the code " + code + ", which "
                         + coding.bits() + " bits cannot");
             }
         }
-        return MemorySegment.ofArray(codes);
     }
 
     private static float[] positive(Tensor scales) {

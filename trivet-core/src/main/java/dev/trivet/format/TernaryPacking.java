@@ -79,29 +79,38 @@ public final class TernaryPacking {
      *     code is not zero
      */
     public static MemorySegment unpack(MemorySegment packed, int rows, int columns) {
+        MemorySegment codes = MemorySegment.ofArray(new byte[Math.multiplyExact(rows, columns)]);
+        unpack(packed, rows, columns, codes);
+        return codes;
+    }
+
+    /** The same into memory that is there, of exactly the codes' size. */
+    static void unpack(MemorySegment packed, int rows, int columns, MemorySegment codes) {
         int rowBytes = bytesPerRow(columns);
         if (packed.byteSize() != (long) rows * rowBytes) {
             throw new IllegalArgumentException(
                     packed.byteSize() + " bytes for " + rows + " rows of " + columns + " ternary codes");
         }
-        byte[] codes = new byte[Math.multiplyExact(rows, columns)];
+        byte[] bytes = new byte[rowBytes];
+        byte[] row = new byte[columns];
         for (int r = 0; r < rows; r++) {
+            MemorySegment.copy(packed, JAVA_BYTE, (long) r * rowBytes, bytes, 0, rowBytes);
             for (int b = 0; b < rowBytes; b++) {
-                int value = packed.get(JAVA_BYTE, (long) r * rowBytes + b) & 0xff;
+                int value = bytes[b] & 0xff;
                 if (value >= VALUES) {
                     throw new IllegalArgumentException(
                             "row " + r + " holds the byte " + value + ", which is no five ternary codes");
                 }
                 int first = b * CODES;
                 int count = Math.min(CODES, columns - first);
-                System.arraycopy(EXPANDED, value * CODES, codes, r * columns + first, count);
+                System.arraycopy(EXPANDED, value * CODES, row, first, count);
                 for (int i = count; i < CODES; i++) {
                     if (EXPANDED[value * CODES + i] != 0) {
                         throw new IllegalArgumentException("row " + r + " has codes behind its last");
                     }
                 }
             }
+            MemorySegment.copy(row, 0, codes, JAVA_BYTE, (long) r * columns, columns);
         }
-        return MemorySegment.ofArray(codes);
     }
 }

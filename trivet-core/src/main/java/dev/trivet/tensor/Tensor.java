@@ -107,6 +107,10 @@ public record Tensor(String name, DType dtype, List<Long> shape, MemorySegment d
     /** All elements as floats, in a new array. */
     public float[] toFloats() {
         float[] out = new float[Math.toIntExact(elements())];
+        if (dtype == DType.F32) {
+            MemorySegment.copy(data, F32, 0, out, 0, out.length);
+            return out;
+        }
         for (int i = 0; i < out.length; i++) {
             out[i] = read(i);
         }

@@ -4,10 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.data.LabelledImages;
 import dev.trivet.image.RgbImage;
-import dev.trivet.model.VitConfig;
-import dev.trivet.model.VitNames;
 import java.lang.foreign.MemorySegment;
-import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -39,7 +36,7 @@ public final class LayerNoise {
      */
     public static List<Entry> measure(
             TrivetModel first, TrivetModel second, LabelledImages images, int count, UnaryOperator<float[]> basis) {
-        boolean sameNorm = finalNorms(first).equals(finalNorms(second));
+        boolean sameNorm = finalNorm(first.executor()).matches(finalNorm(second.executor()));
         Map<String, double[]> sums = new LinkedHashMap<>();
         try (ModelSession a = first.executor().openSession();
                 ModelSession b = second.executor().openSession()) {
@@ -68,11 +65,11 @@ public final class LayerNoise {
         return entries;
     }
 
-    private static List<FloatBuffer> finalNorms(TrivetModel model) {
-        String norm = model.config().geometry() instanceof VitConfig vit ? VitNames.finalNorm(vit) : NORM;
-        return List.of(
-                FloatBuffer.wrap(model.model().floats(norm + ".weight")),
-                FloatBuffer.wrap(model.model().floats(norm + ".bias")));
+    private static NormParameters finalNorm(ModelExecutor executor) {
+        return switch (executor) {
+            case VitExecutor vit -> vit.finalNorm;
+            case SwinExecutor swin -> swin.finalNorm();
+        };
     }
 
     private static LayerObserver keep(Map<String, float[]> kept, UnaryOperator<float[]> basis, boolean sameNorm) {

@@ -1,6 +1,5 @@
 package dev.trivet.runtime;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.kernel.DigitProducts;
@@ -38,24 +37,11 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
 
     private static LinearOperator compileQuantized(
             LinearLayer.Quantized layer, Kernels kernels, int typicalRows, Arena arena) {
-        int[] sums = new int[layer.outputs()];
         float[] scale = new float[layer.outputs()];
-        short[] row = new short[layer.inputs()];
-        for (int n = 0; n < layer.outputs(); n++) {
-            load(layer, n, row);
-            int sum = 0;
-            long magnitude = 0;
-            for (short code : row) {
-                sum += code;
-                magnitude += Math.abs(code);
-            }
-            if (magnitude * layer.input().highest() > Integer.MAX_VALUE) {
-                throw new IllegalArgumentException("sums of " + layer.name() + " do not fit 32 bits; lower its bits");
-            }
-            sums[n] = sum;
+        for (int n = 0; n < scale.length; n++) {
             scale[n] = layer.input().scale() * layer.scale(n);
         }
-        Product product = Product.ofIntegers(layer.input().zeroPoint(), sums, scale, layer.bias(), arena);
+        Product product = Product.ofIntegers(layer.input().zeroPoint(), CodeSums.of(layer), scale, layer.bias(), arena);
         return new LinearOperator(
                 layer.name(),
                 layer.equalization()
@@ -70,20 +56,6 @@ record LinearOperator(String name, Operand input, Linear linear, Product product
                         typicalRows,
                         layer.input().wide()),
                 product);
-    }
-
-    /** The codes of one output channel; copied first, because a loop over an array is compiled sooner and runs faster. */
-    private static void load(LinearLayer.Quantized layer, int channel, short[] row) {
-        long first = (long) channel * row.length;
-        if (layer.wide()) {
-            MemorySegment.copy(layer.codes(), LinearLayer.Quantized.CODE, 2 * first, row, 0, row.length);
-            return;
-        }
-        byte[] bytes = new byte[row.length];
-        MemorySegment.copy(layer.codes(), JAVA_BYTE, first, bytes, 0, row.length);
-        for (int k = 0; k < row.length; k++) {
-            row[k] = bytes[k];
-        }
     }
 
     @Override

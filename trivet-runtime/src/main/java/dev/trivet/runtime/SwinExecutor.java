@@ -41,7 +41,7 @@ public final class SwinExecutor implements ModelExecutor {
     final int firstUnit;
     final List<Step> steps;
 
-    private final OperatorArena operators;
+    private final OperatorArena operators = new OperatorArena();
 
     /**
      * Packs the weights.
@@ -61,43 +61,40 @@ public final class SwinExecutor implements ModelExecutor {
         this.kernels = kernels;
         this.batch = batch;
         this.firstUnit = firstUnit;
-        operators = new OperatorArena(model, kernels);
+        OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
         List<ModelUnit> wanted = config.units().subList(firstUnit, endUnit);
-        Iterator<BlockOperators> blocks = operators.blocks(wanted, batch).iterator();
+        Iterator<BlockOperators> blocks = compiler.blocks(wanted, batch).iterator();
         List<Step> compiled = new ArrayList<>();
         for (ModelUnit unit : wanted) {
             compiled.add(
                     switch (unit) {
-                        case ModelUnit.Embedding embedding -> embedding(model, embedding);
+                        case ModelUnit.Embedding embedding -> embedding(model, compiler, embedding);
                         case ModelUnit.Block _ -> new Block(blocks.next());
                         case ModelUnit.Merging merging ->
                             new Merging(
                                     merging,
-                                    operators.norm(merging.norm()),
-                                    operators.linear(
+                                    compiler.norm(merging.norm()),
+                                    compiler.linear(
                                             merging.reduction(),
                                             batch * merging.output().tokens()));
                         case ModelUnit.Head head ->
-                            new Head(
-                                    head,
-                                    operators.norm(SwinNames.FINAL_NORM),
-                                    operators.linear(SwinNames.HEAD, batch));
+                            new Head(head, compiler.norm(SwinNames.FINAL_NORM), compiler.linear(SwinNames.HEAD, batch));
                     });
         }
         steps = List.copyOf(compiled);
     }
 
-    private Embedding embedding(VitModel model, ModelUnit.Embedding unit) {
+    private Embedding embedding(VitModel model, OperatorCompiler compiler, ModelUnit.Embedding unit) {
         Optional<Positions> positions = Optional.empty();
         if (config.absolutePositions()) {
-            MemorySegment none = operators.constant(new float[config.width()]);
+            MemorySegment none = compiler.constant(new float[config.width()]);
             positions = Optional.of(new Positions(
-                    operators.constant(model.floats(SwinNames.POSITIONS)), Product.ofFloats(config.width(), none)));
+                    compiler.constant(model.floats(SwinNames.POSITIONS)), Product.ofFloats(config.width(), none)));
         }
         return new Embedding(
                 unit,
-                operators.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()),
-                operators.norm(SwinNames.PATCH_EMBEDDING_NORM),
+                compiler.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()),
+                compiler.norm(SwinNames.PATCH_EMBEDDING_NORM),
                 positions);
     }
 
@@ -112,6 +109,18 @@ public final class SwinExecutor implements ModelExecutor {
             throw new IllegalStateException("the executor was compiled without unit " + unit);
         }
         return step;
+    }
+
+    /**
+     * Parameters of the LayerNorm before the head.
+     *
+     * @throws IllegalStateException if the head was not compiled
+     */
+    NormParameters finalNorm() {
+        if (steps.getLast() instanceof Head head) {
+            return head.norm();
+        }
+        throw new IllegalStateException("the executor was compiled without the head");
     }
 
     @Override

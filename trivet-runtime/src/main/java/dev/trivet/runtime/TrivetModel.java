@@ -2,7 +2,7 @@ package dev.trivet.runtime;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import dev.trivet.format.ModelFile;
+import dev.trivet.format.MappedModel;
 import dev.trivet.image.ImageDecoder;
 import dev.trivet.image.ImagePreprocessor;
 import dev.trivet.image.RgbImage;
@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -35,10 +36,11 @@ import org.jspecify.annotations.Nullable;
  * <p>Safe to share: any number of threads may classify at the same time; each call borrows a set of buffers, and sets are kept
  * for the next call. A call that is alone is spread over as many threads as the model was given, by default one per processor; calls at
  * the same time take one thread each, which is what gives the most images a second. Logits are the same bits either way. The model's own
- * threads are daemons, start with the first call and sleep between calls. Owns off-heap memory until closed.
+ * threads are daemons, start with the first call and sleep between calls. Owns off-heap memory until closed; of the parameters it holds
+ * the compiled form alone.
  */
 public final class TrivetModel implements AutoCloseable {
-    private final VitModel model;
+    private final ModelConfig config;
     private final ImagePreprocessor preprocessor;
     private final ModelExecutor executor;
     private final List<String> labels;
@@ -72,7 +74,7 @@ public final class TrivetModel implements AutoCloseable {
     }
 
     /**
-     * Compiles a model for the given kernels, with one thread per processor for a call that is alone.
+     * Compiles a model for the given kernels, with one thread per processor for a call that is alone. The model itself is not kept.
      *
      * @param batch most images that one run takes
      */
@@ -81,7 +83,7 @@ public final class TrivetModel implements AutoCloseable {
     }
 
     /**
-     * Compiles a model for the given kernels.
+     * Compiles a model for the given kernels. The model itself is not kept.
      *
      * @param batch most images that one run takes
      * @param threads over which a call that is alone is spread, the caller's included; sessions of the {@link #executor} have their own
@@ -90,11 +92,11 @@ public final class TrivetModel implements AutoCloseable {
         if (threads < 1) {
             throw new IllegalArgumentException(threads + " threads");
         }
-        this.model = model;
         this.threads = threads;
-        preprocessor = new ImagePreprocessor(model.config().preprocessing());
+        config = model.config();
+        preprocessor = new ImagePreprocessor(config.preprocessing());
         executor = ModelExecutor.compile(model, kernels, batch);
-        labels = labels(model.config());
+        labels = labels(config);
     }
 
     private static List<String> labels(ModelConfig config) {
@@ -130,18 +132,14 @@ public final class TrivetModel implements AutoCloseable {
      */
     public static TrivetModel load(Path path, int threads) {
         KernelSelection.prepare();
-        ModelFile file = ModelFile.read(path, Optional.empty());
-        return new TrivetModel(file.model(), KernelSelection.get().kernels(), 1, threads);
+        try (MappedModel mapped = MappedModel.open(path, Optional.empty(), OptionalInt.empty())) {
+            return new TrivetModel(mapped.model(), KernelSelection.get().kernels(), 1, threads);
+        }
     }
 
     /** Geometry, preprocessing and class names. */
     public ModelConfig config() {
-        return model.config();
-    }
-
-    /** The parameters that were compiled. */
-    public VitModel model() {
-        return model;
+        return config;
     }
 
     /** One readable name per class. */

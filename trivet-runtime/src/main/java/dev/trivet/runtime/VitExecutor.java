@@ -57,7 +57,7 @@ public final class VitExecutor implements ModelExecutor {
     /** Float32 {@code [tokens, width]}: positions, with the prefix tokens added to their rows. */
     final MemorySegment start;
 
-    private final OperatorArena operators;
+    private final OperatorArena operators = new OperatorArena();
 
     /**
      * Packs the weights.
@@ -77,15 +77,15 @@ public final class VitExecutor implements ModelExecutor {
         this.kernels = kernels;
         this.batch = batch;
         this.part = part;
-        operators = new OperatorArena(model, kernels);
-        patchEmbedding = part.embedding() ? operators.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()) : null;
-        blocks = operators.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), batch);
-        finalNorm = operators.norm(VitNames.finalNorm(config));
-        head = part.head() ? operators.linear(VitNames.HEAD, batch) : null;
-        preLogits = part.head() && config.preLogits() > 0 ? operators.linear(VitNames.PRE_LOGITS, batch) : null;
+        OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
+        patchEmbedding = part.embedding() ? compiler.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()) : null;
+        blocks = compiler.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), batch);
+        finalNorm = compiler.norm(VitNames.finalNorm(config));
+        head = part.head() ? compiler.linear(VitNames.HEAD, batch) : null;
+        preLogits = part.head() && config.preLogits() > 0 ? compiler.linear(VitNames.PRE_LOGITS, batch) : null;
         distillationHead =
-                part.head() && config.distilled() ? operators.linear(VitNames.DISTILLATION_HEAD, batch) : null;
-        start = operators.constant(startTokens(model));
+                part.head() && config.distilled() ? compiler.linear(VitNames.DISTILLATION_HEAD, batch) : null;
+        start = compiler.constant(startTokens(model));
     }
 
     /**

@@ -1,0 +1,94 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.trivet.kernel.AttentionOperands;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.MatmulShape;
+import dev.trivet.kernel.Requantization;
+import dev.trivet.model.ModelUnit;
+import dev.trivet.model.VitModel;
+import dev.trivet.model.WindowPartition;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Makes a model's operators ready to run. Several threads may make operators at the same time. The operators keep nothing of the model, so
+ * it may go once they are made: whoever compiled holds the {@link OperatorArena} alone.
+ */
+final class OperatorCompiler {
+    private final VitModel model;
+    private final Kernels kernels;
+    private final OperatorArena operators;
+    private final Map<WindowPartition, AttentionLayout.Mask> masks = new ConcurrentHashMap<>();
+
+    /** @param operators owns what is made */
+    OperatorCompiler(VitModel model, Kernels kernels, OperatorArena operators) {
+        this.model = model;
+        this.kernels = kernels;
+        this.operators = operators;
+    }
+
+    LinearOperator linear(String name, int typicalRows) {
+        return operators.own(LinearOperator.compile(model.linear(name), kernels, typicalRows, operators.arena()));
+    }
+
+    /** @param name without {@code .weight} and {@code .bias} */
+    NormParameters norm(String name) {
+        return new NormParameters(constant(model.floats(name + ".weight")), constant(model.floats(name + ".bias")));
+    }
+
+    MemorySegment constant(float[] values) {
+        return operators.arena().allocateFrom(JAVA_FLOAT, values);
+    }
+
+    /**
+     * Blocks in their order, packed by all processors.
+     *
+     * @param batch most images that one run takes
+     */
+    List<BlockOperators> blocks(List<ModelUnit> units, int batch) {
+        return units.parallelStream()
+                .filter(ModelUnit.Block.class::isInstance)
+                .map(unit -> block((ModelUnit.Block) unit, batch))
+                .toList();
+    }
+
+    private BlockOperators block(ModelUnit.Block unit, int batch) {
+        int rows = batch * unit.shape().tokens();
+        int n = unit.groupTokens();
+        MatmulOperator scores = matmul(unit.scores(), new MatmulShape(n, n, unit.headWidth(), true), (float)
+                (1 / Math.sqrt(unit.headWidth())));
+        MatmulOperator mixing = matmul(unit.mixing(), new MatmulShape(n, unit.headWidth(), n, false), 1f);
+        LinearOperator qkv = linear(unit.qkv(), rows);
+        AttentionOperands attention = new AttentionOperands(scores.left(), scores.right(), mixing.right());
+        return new BlockOperators(
+                unit,
+                layout(unit, batch),
+                norm(unit.attentionNorm()),
+                qkv,
+                Requantization.of(qkv.product(), attention, operators.arena()),
+                scores,
+                mixing,
+                attention,
+                linear(unit.projection(), rows),
+                norm(unit.mlpNorm()),
+                linear(unit.hidden(), rows),
+                linear(unit.mlpOutput(), rows));
+    }
+
+    /** Blocks that are cut alike share a mask. */
+    private AttentionLayout layout(ModelUnit.Block unit, int batch) {
+        return unit.windows()
+                .map(windows -> masks.computeIfAbsent(windows, w -> AttentionLayout.Mask.of(w, operators.arena())))
+                .map(mask -> AttentionLayout.of(model, unit, batch, operators.arena(), mask))
+                .orElseGet(() -> AttentionLayout.of(model, unit, batch, operators.arena()));
+    }
+
+    private MatmulOperator matmul(String name, MatmulShape shape, float factor) {
+        return MatmulOperator.compile(name, Optional.ofNullable(model.matmuls().get(name)), shape, factor, kernels);
+    }
+}
