@@ -147,10 +147,9 @@ class QuantizedTrainingTest {
             names = {"W8A8", "TERVIT", "TERNARY"})
     void theFileOfEveryRecipeIsAsGoodAsTheTrainingSaid(Recipe recipe) throws IOException {
         VitModel start = trainedFloat(VIT);
-        double simulated = new Training(start, settings(recipe, 6, false, 2), folder.resolve("out"))
+        double simulated = new Training(start, settings(recipe, 9, false, 2), folder.resolve("out"))
                 .run(TRAIN, TEST, false, new TrainingListener() {});
-        // That it learned; how well depends on the processor's sums (0.94 seen).
-        assertThat(simulated).isGreaterThan(0.9);
+        assertThat(simulated).isGreaterThan(0.95);
         VitModel packed = read(folder.resolve("out"));
         float[][] logits = execute(packed, new LayerObserver() {});
         int right = 0;
