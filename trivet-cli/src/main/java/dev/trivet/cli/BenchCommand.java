@@ -96,7 +96,8 @@ final class BenchCommand implements Callable<Integer> {
     @Option(
             names = {"-o", "--output"},
             paramLabel = "FILE",
-            description = "With --random, instead of measuring: write the quantized model, to be loaded by another run.")
+            description =
+                    "With --random, instead of measuring: write the quantized model, to be loaded by another run.")
     @Nullable
     Path written;
 
@@ -285,16 +286,16 @@ final class BenchCommand implements Callable<Integer> {
         String name = ModelArgument.describe(model);
         try (ModelExecutor executor = compile(mapped, kernels);
                 ModelSession session = executor.openSession()) {
-                MemorySegment pixels = session.allocateInput();
-                if (image == null) {
-                    float[] made = TestImages.of(model.geometry(), 1, SEED);
-                    MemorySegment.copy(made, 0, pixels, JAVA_FLOAT, 0, made.length);
-                } else {
-                    RgbImage decoded = ImageDecoder.decode(image);
-                    new ImagePreprocessor(model.config().preprocessing()).apply(decoded, pixels, 0);
-                }
-                session.run(pixels, 1, session.allocateLogits());
-                return new FirstImage(name, ProcessFigures.age(), ProcessFigures.residentBytes());
+            MemorySegment pixels = session.allocateInput();
+            if (image == null) {
+                float[] made = TestImages.of(model.geometry(), 1, SEED);
+                MemorySegment.copy(made, 0, pixels, JAVA_FLOAT, 0, made.length);
+            } else {
+                RgbImage decoded = ImageDecoder.decode(image);
+                new ImagePreprocessor(model.config().preprocessing()).apply(decoded, pixels, 0);
+            }
+            session.run(pixels, 1, session.allocateLogits());
+            return new FirstImage(name, ProcessFigures.age(), ProcessFigures.residentBytes());
         }
     }
 

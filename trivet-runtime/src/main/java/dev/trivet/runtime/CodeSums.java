@@ -32,15 +32,13 @@ final class CodeSums {
             int count = Math.min(rows, sums.length - first);
             long from = (long) first * inputs;
             if (layer.wide()) {
-                MemorySegment.copy(
-                        layer.codes(), LinearLayer.Quantized.CODE, 2 * from, shorts, 0, count * inputs);
+                MemorySegment.copy(layer.codes(), LinearLayer.Quantized.CODE, 2 * from, shorts, 0, count * inputs);
             } else {
                 MemorySegment.copy(layer.codes(), JAVA_BYTE, from, bytes, 0, count * inputs);
             }
             for (int r = 0; r < count; r++) {
                 int begin = r * inputs;
-                sums[first + r] =
-                        layer.wide() ? sum(shorts, begin, begin + inputs) : sum(bytes, begin, begin + inputs);
+                sums[first + r] = layer.wide() ? sum(shorts, begin, begin + inputs) : sum(bytes, begin, begin + inputs);
                 if (!fits) {
                     check(
                             layer,

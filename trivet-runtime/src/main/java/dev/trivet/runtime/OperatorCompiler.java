@@ -32,8 +32,7 @@ final class OperatorCompiler {
     }
 
     LinearOperator linear(String name, int typicalRows) {
-        return operators.own(
-                LinearOperator.compile(model.linear(name), kernels, typicalRows, operators.arena()));
+        return operators.own(LinearOperator.compile(model.linear(name), kernels, typicalRows, operators.arena()));
     }
 
     /** @param name without {@code .weight} and {@code .bias} */

@@ -78,10 +78,7 @@ public final class SwinExecutor implements ModelExecutor {
                                             merging.reduction(),
                                             batch * merging.output().tokens()));
                         case ModelUnit.Head head ->
-                            new Head(
-                                    head,
-                                    compiler.norm(SwinNames.FINAL_NORM),
-                                    compiler.linear(SwinNames.HEAD, batch));
+                            new Head(head, compiler.norm(SwinNames.FINAL_NORM), compiler.linear(SwinNames.HEAD, batch));
                     });
         }
         steps = List.copyOf(compiled);
