@@ -68,7 +68,8 @@ class BenchTest {
     void writesAModelOfRandomWeights(@TempDir Path folder) {
         Path file = folder.resolve("random.safetensors");
         bench("--random", "--architecture", "deit_tiny_patch16_32", "-o", file).good();
-        CommandRun run = bench(file, "--threads", "1", "--batch", "1", "--json").good();
+        CommandRun run = bench(file, "--threads", "1", "--batch", "1", "--json");
+        assertThat(run.exit()).as(run.err()).isZero();
         assertThat(run.json().path("first_image").path("model").asString()).isEqualTo("deit_tiny_patch16_32, W8A8");
     }
 

@@ -5,13 +5,17 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.trivet.BadInputException;
+import dev.trivet.format.ModelFile;
 import dev.trivet.image.RgbImage;
 import dev.trivet.kernel.VectorKernels;
+import dev.trivet.model.VitModel;
 import java.awt.image.BufferedImage;
 import java.io.IOException;
+import java.lang.ref.WeakReference;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -53,6 +57,27 @@ class TrivetModelTest {
             assertThat(model.classify(image, 50)).isEqualTo(all);
             assertThat(model.classify(image)).isEqualTo(all.getFirst());
         }
+    }
+
+    /** The codes of a large model take as much memory as all that is computed with. */
+    @Test
+    void theParametersMayGoOnceTheyAreCompiled() {
+        List<WeakReference<VitModel>> seen = new ArrayList<>();
+        try (TrivetModel model = compiled(seen)) {
+            WeakReference<VitModel> parameters = seen.getFirst();
+            for (int i = 0; i < 50 && parameters.get() != null; i++) {
+                System.gc();
+            }
+            assertThat(parameters.get()).isNull();
+            assertThat(model.classify(noise(1)).probability()).isPositive();
+        }
+    }
+
+    private static TrivetModel compiled(List<WeakReference<VitModel>> seen) {
+        VitModel parameters =
+                ModelFile.read(Fixtures.golden("vit_micro"), Optional.empty()).model();
+        seen.add(new WeakReference<>(parameters));
+        return new TrivetModel(parameters, new VectorKernels(), 1);
     }
 
     @Test
