@@ -165,15 +165,9 @@ final class FloatRow {
         return integers(raw, at).mul(floats(scale, column)).add(floats(offset, column));
     }
 
-    /** {@code this[i] = gelu(this[i])}, as exactly as the operand needs it. */
-    void gelu(int count, Operand operand) {
+    /** {@code this[i] = gelu(this[i])}. */
+    void gelu(int count) {
         float[] row = values;
-        if (operand.coarse) {
-            for (int i = 0; i < count; i += L) {
-                VectorMath.coarseGelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
-            }
-            return;
-        }
         for (int i = 0; i < count; i += L) {
             VectorMath.gelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
         }

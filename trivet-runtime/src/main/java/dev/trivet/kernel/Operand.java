@@ -13,9 +13,6 @@ public final class Operand {
     /** Plain float32. */
     public static final Operand FLOAT = new Operand(null, null);
 
-    /** Steps from which on {@link ScalarMath#coarseGelu} is as good as the exact one. */
-    static final float COARSE_STEP = 1f / 256;
-
     private final @Nullable ActivationQuantizer quantizer;
     final boolean integer;
     final float inverseScale;
@@ -26,8 +23,6 @@ public final class Operand {
     final int zeroPoint;
     /** Whether a code takes two bytes. */
     final boolean wide;
-    /** Whether an element is a byte that stands for a step of at least {@link #COARSE_STEP}. */
-    final boolean coarse;
     /** Null where every code is in use. */
     final @Nullable LevelTable levels;
 
@@ -46,7 +41,6 @@ public final class Operand {
         high = quantizer == null ? 0 : quantizer.highest() - quantizer.zeroPoint();
         zeroPoint = quantizer == null ? 0 : quantizer.zeroPoint();
         wide = quantizer != null && quantizer.wide();
-        coarse = quantizer != null && !wide && quantizer.scale() >= COARSE_STEP;
         levels = quantizer == null || quantizer.levels().isEmpty() ? null : levels(quantizer);
     }
 

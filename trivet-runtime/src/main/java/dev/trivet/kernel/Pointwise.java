@@ -54,7 +54,7 @@ public interface Pointwise {
     void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual);
 
     /**
-     * {@code out = GELU(value)}, the exact (erf) form; where a step of the operand is 1/256 or more, within 1.3e-4 of it.
+     * {@code out = GELU(value)}, the exact (erf) form.
      *
      * @param raw {@code [rows, columns]} of a linear
      * @param out {@code [rows, columns]}
@@ -62,7 +62,7 @@ public interface Pointwise {
     void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out);
 
     /**
-     * {@code out = GELU(values)}, as exactly as the other form.
+     * {@code out = GELU(values)}.
      *
      * @param values float32 {@code [count]}
      * @param out {@code [count]}

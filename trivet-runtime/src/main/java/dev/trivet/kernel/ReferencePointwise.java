@@ -90,7 +90,7 @@ final class ReferencePointwise implements Pointwise {
             for (int c = 0; c < product.columns(); c++) {
                 long i = (long) r * product.columns() + c;
                 float x = value(raw, i, c, product);
-                store(out, i, operand.coarse ? ScalarMath.coarseGelu(x) : ScalarMath.gelu(x), operand);
+                store(out, i, ScalarMath.gelu(x), operand);
             }
         }
     }
@@ -99,7 +99,7 @@ final class ReferencePointwise implements Pointwise {
     public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
         for (int i = 0; i < count; i++) {
             float x = values.getAtIndex(JAVA_FLOAT, i);
-            store(out, i, operand.coarse ? ScalarMath.coarseGelu(x) : ScalarMath.gelu(x), operand);
+            store(out, i, ScalarMath.gelu(x), operand);
         }
     }
 

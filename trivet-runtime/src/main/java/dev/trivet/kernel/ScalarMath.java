@@ -30,17 +30,6 @@ final class ScalarMath {
     static final float A4 = -1.453152027f;
     static final float A5 = 1.061405429f;
 
-    // max(x, 0) - coarseGelu(x) for x = |x| at most 4: minimax polynomial without a constant, absolute error 1.3e-4.
-    static final float COARSE_END = 4f;
-    static final float C1 = 0.49667856f;
-    static final float C2 = -0.37062746f;
-    static final float C3 = -0.081383534f;
-    static final float C4 = 0.17617972f;
-    static final float C5 = -0.076147325f;
-    static final float C6 = 0.015238320f;
-    static final float C7 = -0.0014392949f;
-    static final float C8 = 4.8675200e-5f;
-
     // 2^r for |r| at most 1/2: minimax polynomial with 2^0 = 1, relative error 2.9e-6 before rounding.
     static final float DECAY_END = 20f;
     static final float D1 = 0.69312418f;
@@ -80,23 +69,6 @@ final class ScalarMath {
         float q = p * t * exp(-(z * z));
         float half = 0.5f * magnitude * q;
         return Math.max(x, 0f) - half;
-    }
-
-    /**
-     * GELU for a result that is rounded to steps of {@link Operand#COARSE_STEP} or more: absolute error at most 1.3e-4, a thirtieth of such
-     * a step. {@code max(x, 0) - e(|x|)}, where {@code e(a) = a Phi(-a)} is a polynomial up to 4 and keeps its value (1e-4) beyond;
-     * neither a division nor an exponential, so it takes a third of the operations of {@link #gelu}.
-     */
-    static float coarseGelu(float x) {
-        float a = Math.min(Math.abs(x), COARSE_END);
-        float e = Math.fma(C8, a, C7);
-        e = Math.fma(e, a, C6);
-        e = Math.fma(e, a, C5);
-        e = Math.fma(e, a, C4);
-        e = Math.fma(e, a, C3);
-        e = Math.fma(e, a, C2);
-        e = Math.fma(e, a, C1);
-        return Math.max(x, 0f) - e * a;
     }
 
     /** e^-x for x at least 0 and a result that becomes a byte: relative error at most 3.5e-6; values above 20 give e^-20. */

@@ -15,7 +15,6 @@ final class VectorMath {
 
     private static final int ROUND_BITS = Float.floatToRawIntBits(ScalarMath.ROUND);
 
-    private static final int COARSE_END_BITS = Float.floatToRawIntBits(ScalarMath.COARSE_END);
     private static final int DECAY_END_BITS = Float.floatToRawIntBits(ScalarMath.DECAY_END);
 
     private VectorMath() {}
@@ -47,21 +46,6 @@ final class VectorMath {
     static IntVector code(FloatVector v, float inverseScale, int low, int high, int zeroPoint) {
         IntVector bits = v.mul(inverseScale).add(ScalarMath.ROUND).reinterpretAsInts();
         return bits.max(ROUND_BITS + low).min(ROUND_BITS + high).add(zeroPoint - ROUND_BITS);
-    }
-
-    /** {@link ScalarMath#coarseGelu} on each lane; magnitudes and positive parts are kept by their bits, which order as they do. */
-    static FloatVector coarseGelu(FloatVector x) {
-        IntVector bits = x.reinterpretAsInts();
-        FloatVector a = bits.and(Integer.MAX_VALUE).min(COARSE_END_BITS).reinterpretAsFloats();
-        FloatVector e = FloatVector.broadcast(F, ScalarMath.C8);
-        e = e.fma(a, FloatVector.broadcast(F, ScalarMath.C7));
-        e = e.fma(a, FloatVector.broadcast(F, ScalarMath.C6));
-        e = e.fma(a, FloatVector.broadcast(F, ScalarMath.C5));
-        e = e.fma(a, FloatVector.broadcast(F, ScalarMath.C4));
-        e = e.fma(a, FloatVector.broadcast(F, ScalarMath.C3));
-        e = e.fma(a, FloatVector.broadcast(F, ScalarMath.C2));
-        e = e.fma(a, FloatVector.broadcast(F, ScalarMath.C1));
-        return bits.max(0).reinterpretAsFloats().sub(e.mul(a));
     }
 
     /** {@link ScalarMath#decay} on each lane. */

@@ -20,7 +20,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 class ProductEndingTest {
     private static final Operand SIGNED = Operand.of(new ActivationQuantizer(0.02f, 0, -128, 127));
     private static final Operand HIDDEN = Operand.of(new ActivationQuantizer(0.013f, 17, 0, 255));
-    /** Too fine for the coarse GELU. */
     private static final Operand FINE = Operand.of(new ActivationQuantizer(0.002f, 117, 0, 255));
 
     @ParameterizedTest

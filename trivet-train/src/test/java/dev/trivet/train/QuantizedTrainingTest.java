@@ -161,9 +161,9 @@ class QuantizedTrainingTest {
         assertThat(inner.isTernary()).isEqualTo(recipe != Recipe.W8A8);
         assertThat(((LinearLayer.Quantized) packed.linear("head")).bits()).isEqualTo(8);
         List<String> log = Files.readAllLines(folder.resolve("out/log.csv"));
-        assertThat(log).hasSize(7);
+        assertThat(log).hasSize(10);
         assertThat(log.get(1)).startsWith(recipe == Recipe.TERNARY ? "ternary,1," : "w8a8,1,");
-        assertThat(log.get(6)).startsWith(recipe == Recipe.W8A8 ? "w8a8,6," : "ternary,6,");
+        assertThat(log.get(9)).startsWith(recipe == Recipe.W8A8 ? "w8a8,9," : "ternary,9,");
         assertThat(folder.resolve("out/curve.svg"))
                 .content()
                 .contains("<polyline")
