@@ -173,6 +173,14 @@ final class FloatRow {
         }
     }
 
+    /** {@code this[i] = gelu(this[i])}, for results that become bytes. */
+    void byteGelu(int count) {
+        float[] row = values;
+        for (int i = 0; i < count; i += L) {
+            VectorMath.byteGelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
+        }
+    }
+
     /** {@code this[i] = this[i] * factor[i] + offset[i]}, one fused multiply-add. */
     void equalize(float[] factor, float[] offset) {
         float[] row = values;

@@ -81,6 +81,43 @@ final class IntegerPasses {
         }
     }
 
+    /** {@link Pointwise#gelu(MemorySegment, int, Product, Operand, MemorySegment)} of int32 sums. */
+    static void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
+        MemorySegment scale = product.scale();
+        MemorySegment offset = product.offset();
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        int columns = product.columns();
+        int last = columns - L;
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            for (int c = 0; c < columns; c += L) {
+                int at = Math.min(c, last);
+                FloatVector x = FloatRow.value(raw, base + at, scale, offset, at);
+                IntVector code = VectorMath.code(VectorMath.byteGelu(x), steps, low, high, zero);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+            }
+            LevelTable.replace(operand, out, base, columns);
+        }
+    }
+
+    /** {@link Pointwise#gelu(MemorySegment, int, Operand, MemorySegment)} for a register at least. */
+    static void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+        float steps = operand.inverseScale;
+        int low = (int) operand.low;
+        int high = (int) operand.high;
+        int zero = operand.zeroPoint;
+        int last = count - L;
+        for (int i = 0; i < count; i += L) {
+            int at = Math.min(i, last);
+            IntVector code = VectorMath.code(VectorMath.byteGelu(FloatRow.floats(values, at)), steps, low, high, zero);
+            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, at, ORDER);
+        }
+        LevelTable.replace(operand, out, 0, count);
+    }
+
     /** {@link Pointwise#softmaxNumerators} of int32 scores. */
     static void softmaxNumerators(
             MemorySegment raw,

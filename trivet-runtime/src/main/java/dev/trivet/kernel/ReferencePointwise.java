@@ -90,7 +90,7 @@ final class ReferencePointwise implements Pointwise {
             for (int c = 0; c < product.columns(); c++) {
                 long i = (long) r * product.columns() + c;
                 float x = value(raw, i, c, product);
-                store(out, i, ScalarMath.gelu(x), operand);
+                store(out, i, gelu(x, operand), operand);
             }
         }
     }
@@ -99,8 +99,12 @@ final class ReferencePointwise implements Pointwise {
     public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
         for (int i = 0; i < count; i++) {
             float x = values.getAtIndex(JAVA_FLOAT, i);
-            store(out, i, ScalarMath.gelu(x), operand);
+            store(out, i, gelu(x, operand), operand);
         }
+    }
+
+    private static float gelu(float x, Operand operand) {
+        return operand.integer && !operand.wide ? ScalarMath.byteGelu(x) : ScalarMath.gelu(x);
     }
 
     @Override

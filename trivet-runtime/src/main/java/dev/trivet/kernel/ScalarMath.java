@@ -37,6 +37,23 @@ final class ScalarMath {
     static final float D3 = 0.055906426f;
     static final float D4 = 0.0095828529f;
 
+    // -Phi(-a) for a from 0 to 5, in t = a - 5/2, which keeps the terms small: minimax polynomial for a * Phi(-a).
+    static final float TAIL_END = 5f;
+    static final float TAIL_MIDDLE = 2.5f;
+    static final float G0 = -0.0062101115f;
+    static final float G1 = 0.01752728f;
+    static final float G2 = -0.02190232f;
+    static final float G3 = 0.015340826f;
+    static final float G4 = -0.0059570055f;
+    static final float G5 = 0.00066457374f;
+    static final float G6 = 0.00053736946f;
+    static final float G7 = -0.00026441546f;
+    static final float G8 = 1.5542086e-05f;
+    static final float G9 = 1.9825802e-05f;
+    static final float G10 = -4.090249e-06f;
+    static final float G11 = -5.3010604e-07f;
+    static final float G12 = 1.6560791e-07f;
+
     private ScalarMath() {}
 
     /** e^x for x at most 0; values below -87 give e^-87. */
@@ -69,6 +86,25 @@ final class ScalarMath {
         float q = p * t * exp(-(z * z));
         float half = 0.5f * magnitude * q;
         return Math.max(x, 0f) - half;
+    }
+
+    /** x * Phi(x) = max(x, 0) - |x| Phi(-|x|) for a result that becomes a byte: absolute error at most 1.6e-6. */
+    static float byteGelu(float x) {
+        float end = Math.min(Math.abs(x), TAIL_END);
+        float t = end - TAIL_MIDDLE;
+        float p = Math.fma(G12, t, G11);
+        p = Math.fma(p, t, G10);
+        p = Math.fma(p, t, G9);
+        p = Math.fma(p, t, G8);
+        p = Math.fma(p, t, G7);
+        p = Math.fma(p, t, G6);
+        p = Math.fma(p, t, G5);
+        p = Math.fma(p, t, G4);
+        p = Math.fma(p, t, G3);
+        p = Math.fma(p, t, G2);
+        p = Math.fma(p, t, G1);
+        p = Math.fma(p, t, G0);
+        return Math.fma(p, end, Math.max(x, 0f));
     }
 
     /** e^-x for x at least 0 and a result that becomes a byte: relative error at most 3.5e-6; values above 20 give e^-20. */

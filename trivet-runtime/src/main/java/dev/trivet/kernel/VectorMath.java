@@ -17,6 +17,8 @@ final class VectorMath {
 
     private static final int DECAY_END_BITS = Float.floatToRawIntBits(ScalarMath.DECAY_END);
 
+    private static final int TAIL_END_BITS = Float.floatToRawIntBits(ScalarMath.TAIL_END);
+
     private VectorMath() {}
 
     /** {@link ScalarMath#exp} on each lane. */
@@ -77,5 +79,26 @@ final class VectorMath {
         FloatVector q = p.mul(t).mul(exp(z.mul(z).neg()));
         FloatVector half = magnitude.mul(0.5f).mul(q);
         return x.add(magnitude).mul(0.5f).sub(half);
+    }
+
+    /** {@link ScalarMath#byteGelu} on each lane. */
+    static FloatVector byteGelu(FloatVector x) {
+        FloatVector end = x.abs().reinterpretAsInts().min(TAIL_END_BITS).reinterpretAsFloats();
+        FloatVector t = end.sub(ScalarMath.TAIL_MIDDLE);
+        FloatVector p = FloatVector.broadcast(F, ScalarMath.G12);
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G11));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G10));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G9));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G8));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G7));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G6));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G5));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G4));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G3));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G2));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G1));
+        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G0));
+        FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
+        return p.fma(end, positive);
     }
 }

@@ -112,23 +112,39 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
         int columns = product.columns();
+        if (product.integer() && IntegerPasses.write(operand, columns)) {
+            IntegerPasses.gelu(raw, rows, product, operand, out);
+            return;
+        }
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             row.loadValues(raw, base, product);
-            row.gelu(columns);
+            gelu(columns, operand);
             row.encode(0, columns, 1f, operand, out, base);
         }
     }
 
     @Override
     public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+        if (IntegerPasses.write(operand, count)) {
+            IntegerPasses.gelu(values, count, operand, out);
+            return;
+        }
         row.reserve(CHUNK);
         for (int base = 0; base < count; base += CHUNK) {
             int n = Math.min(CHUNK, count - base);
             row.load(values, base, n);
-            row.gelu(n);
+            gelu(n, operand);
             row.encode(0, n, 1f, operand, out, base);
+        }
+    }
+
+    private void gelu(int count, Operand operand) {
+        if (operand.integer && !operand.wide) {
+            row.byteGelu(count);
+        } else {
+            row.gelu(count);
         }
     }
 

@@ -59,10 +59,13 @@ class QuantizedTrainingTest {
     private Path folder;
 
     private static List<Arguments> models() {
-        return List.of(
-                Arguments.of(VIT, LearnedScales.NONE),
-                Arguments.of(ModelProbe.SMALL_SWIN, LearnedScales.NONE),
-                Arguments.of(VIT, LearnedScales.BOTH));
+        List<Arguments> models = new ArrayList<>();
+        for (int seed = 1; seed <= 6; seed++) {
+            models.add(Arguments.of(VIT, LearnedScales.NONE, seed));
+            models.add(Arguments.of(ModelProbe.SMALL_SWIN, LearnedScales.NONE, seed));
+            models.add(Arguments.of(VIT, LearnedScales.BOTH, seed));
+        }
+        return models;
     }
 
     private static TrainingSettings with(TrainingSettings settings, LearnedScales learned) {
@@ -228,7 +231,7 @@ class QuantizedTrainingTest {
      */
     @ParameterizedTest
     @MethodSource("models")
-    void simulationAndExecutorAgree(Geometry geometry, LearnedScales learned) {
+    void simulationAndExecutorAgree(Geometry geometry, LearnedScales learned, int seed) {
         WeightQuantizer ternary = new WeightQuantizer.Ternary(true, SmallTraining.TERNARY.scale(), 2.5f);
         ImageSet images = ImageSet.of(TEST, geometry, PREPROCESSING);
         try (PointerScope _ = new PointerScope();
@@ -240,7 +243,7 @@ class QuantizedTrainingTest {
             Recorded recorded = new Recorded(new FakeQuantization(ranges));
             try (TrainableModel model =
                     TrainableModel.of(geometry, recorded, new Parameters(layout, Optional.of(weights)), 3)) {
-                ModelProbe.disturb(model, new java.util.Random(5));
+                ModelProbe.disturb(model, new java.util.Random(seed));
                 for (ParameterLayout.Slot slot : layout.slots()) {
                     // Steps a tenth narrower or wider; the value at a border that falls to the other side must not
                     // become two steps.
@@ -277,21 +280,27 @@ class QuantizedTrainingTest {
                     // behind them.
                     assertThat(comparison.operands).isEqualTo((9 + 6) * images.size());
                     assertThat(comparison.largest).isLessThanOrEqualTo(1);
-                    assertThat(comparison.different).isLessThan(comparison.codes / 1000);
+                    assertThat(comparison.different).isLessThan(comparison.codes / 10_000);
                 }
                 batch.close();
             }
         }
     }
 
-    /** Compares the executor's codes, image by image, with those of the simulation's values. */
+    /**
+     * Compares the executor's codes, image by image, with those of the simulation's values. What an image's first different code
+     * does to its later layers is the model's doing, so gaps are looked at up to the first layer with one.
+     */
     private static final class CodeComparison implements LayerObserver {
         private final Map<String, float[]> expected;
         private final ActivationRanges ranges;
         private final int images;
         private final Map<String, Integer> done = new HashMap<>();
         private int operands;
+        /** Of the first layers with different codes. */
         private int largest;
+
+        private final boolean[] differs;
         private long different;
         private long codes;
 
@@ -299,6 +308,7 @@ class QuantizedTrainingTest {
             this.expected = expected;
             this.ranges = ranges;
             this.images = images;
+            differs = new boolean[images];
         }
 
         @Override
@@ -323,13 +333,17 @@ class QuantizedTrainingTest {
             float[] all = java.util.Objects.requireNonNull(expected.get(name));
             int each = all.length / images;
             int from = done.merge(name, each, Integer::sum) - each;
+            boolean follows = differs[from / each];
             for (int i = 0; i < each; i++) {
                 int code = found.get(JAVA_BYTE, i);
                 int executed = quantizer.get().signed() ? code : code & 0xff;
                 int gap = Math.abs(executed - quantizer.get().quantize(all[from + i]));
-                largest = Math.max(largest, gap);
-                different += gap == 0 ? 0 : 1;
-                codes++;
+                differs[from / each] |= gap > 0;
+                if (!follows) {
+                    codes++;
+                    largest = Math.max(largest, gap);
+                    different += gap == 0 ? 0 : 1;
+                }
             }
         }
     }
