@@ -9,8 +9,15 @@ import java.lang.foreign.MemorySegment;
  *
  * <p>What follows a product is a pass of {@link Pointwise} over its raw sums, or part of the product where a provider can do that with the same bits:
  * {@link #addTo}, {@link #gelu} and {@link #requantize} leave the choice to it.
+ *
+ * <p>Whole tiles of rows are fastest ({@link #ROW_TILE}). Where {@code in} and the segment that is written both reach further than the given rows, a
+ * provider may compute the rest of the last tile from whatever stands there: nothing that is needed may follow the given rows in a segment that
+ * is written.
  */
 public interface Linear extends AutoCloseable {
+    /** Rows of a tile of AMX; buffers with room for so many rows less one behind the last are used best. */
+    int ROW_TILE = 16;
+
     /**
      * @param in {@code [rows, inputs]}
      * @param out {@code [rows, outputs]}, overwritten

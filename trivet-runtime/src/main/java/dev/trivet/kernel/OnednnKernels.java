@@ -52,10 +52,15 @@ public final class OnednnKernels implements Kernels {
         }
     }
 
+    /** Bits of an instruction set that has tiles of bytes. */
+    private static final int AMX = 0xfef;
+
     /** Whether byte products do not saturate. */
     private final boolean exactBytes;
     /** Whether products end as the passes over their sums would, bit for bit. */
     final boolean exactEndings;
+    /** Whether byte products run on tiles of rows. */
+    final boolean hasTiles;
     /** Whether integer weights of fewer than 8 bits stay packed. */
     private final boolean packing;
 
@@ -66,6 +71,7 @@ public final class OnednnKernels implements Kernels {
     public OnednnKernels() {
         VectorPointwise.requireSupported();
         library = OnednnLibrary.load();
+        hasTiles = (library.isa() & AMX) == AMX;
         packing = false;
         exactBytes = bytesAreExact();
         exactEndings = exactBytes && endingsAreExact();
@@ -75,6 +81,7 @@ public final class OnednnKernels implements Kernels {
         library = other.library;
         exactBytes = other.exactBytes;
         exactEndings = other.exactEndings;
+        hasTiles = other.hasTiles;
         packing = true;
     }
 
@@ -174,7 +181,7 @@ public final class OnednnKernels implements Kernels {
 
     private String isaName() {
         int isa = library.isa();
-        if ((isa & 0xfef) == 0xfef) {
+        if ((isa & AMX) == AMX) {
             return "AMX";
         }
         if ((isa & 103) == 103) {

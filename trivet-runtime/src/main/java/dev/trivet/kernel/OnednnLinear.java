@@ -59,6 +59,14 @@ final class OnednnLinear implements Linear {
                 : arena.allocate(segment.byteSize(), 64).copyFrom(segment);
     }
 
+    /** The given rows, or whole tiles of them: a ragged last tile costs a product a fifth of its speed (AMX, 197 rows). */
+    private int tiled(int rows, OnednnMatmul.Ending ending, MemorySegment in, MemorySegment out) {
+        int whole = Math.ceilDiv(rows, ROW_TILE) * ROW_TILE;
+        boolean room = (long) whole * typical.inputs() <= in.byteSize()
+                && (long) whole * typical.outputs() * ending.bytes <= out.byteSize();
+        return kernels.hasTiles && rows > ROW_TILE && room ? whole : rows;
+    }
+
     private OnednnMatmul forRows(int rows, OnednnMatmul.Ending ending) {
         if (rows == typicalMatmul.size && ending == OnednnMatmul.Ending.SUM) {
             return typicalMatmul;
@@ -110,7 +118,7 @@ final class OnednnLinear implements Linear {
         }
         ((OnednnWorkspace) workspace)
                 .run(
-                        forRows(rows, ending),
+                        forRows(typical.weightType() == OnednnLibrary.S8 ? tiled(rows, ending, in, out) : rows, ending),
                         in.address(),
                         weights.address(),
                         out.address(),

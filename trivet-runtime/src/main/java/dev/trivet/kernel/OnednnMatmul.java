@@ -25,19 +25,23 @@ final class OnednnMatmul implements AutoCloseable {
     /** What becomes of a sum before it is stored. */
     enum Ending {
         /** Nothing. */
-        SUM(OnednnLibrary.S32),
+        SUM(OnednnLibrary.S32, Integer.BYTES),
         /** The value, {@link Product}. */
-        VALUE(OnednnLibrary.F32),
+        VALUE(OnednnLibrary.F32, Float.BYTES),
         /** The value is added to what is there. */
-        ADDED(OnednnLibrary.F32),
+        ADDED(OnednnLibrary.F32, Float.BYTES),
         /** The code, {@link Requantization}. */
-        CODE(OnednnLibrary.S8);
+        CODE(OnednnLibrary.S8, Byte.BYTES);
 
         /** Of an integer product's destination. */
         final int type;
 
-        Ending(int type) {
+        /** Of one element. */
+        final int bytes;
+
+        Ending(int type, int bytes) {
             this.type = type;
+            this.bytes = bytes;
         }
     }
 

@@ -9,6 +9,18 @@ record Share(int first, int end) {
                 Math.toIntExact((long) total * (member + 1) / members));
     }
 
+    /** The same with parts that begin with whole tiles, where parts are of so many tiles that they stay nearly even. */
+    static Share ofTiles(int total, int member, int members, int tile) {
+        if (total < 4 * tile * members) {
+            return of(total, member, members);
+        }
+        return new Share(tileStart(total, member, members, tile), tileStart(total, member + 1, members, tile));
+    }
+
+    private static int tileStart(int total, int member, int members, int tile) {
+        return member == members ? total : Math.round((float) total * member / members / tile) * tile;
+    }
+
     int count() {
         return end - first;
     }

@@ -1,5 +1,6 @@
 package dev.trivet.runtime;
 
+import dev.trivet.kernel.Linear;
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Pointwise;
 import dev.trivet.kernel.Workspace;
@@ -118,10 +119,10 @@ public final class SwinSession implements ModelSession {
         pointwise = workspace.pointwise();
         sizes = Sizes.of(config, 1);
         Sizes share = Sizes.of(config, members);
-        stream = floats(sizes.stream);
+        stream = roomyFloats(sizes.stream, 0);
         gathered = floats(sizes.gathered, share.gathered);
-        operand = floats(sizes.operand, share.operand);
-        raw = floats(sizes.raw, share.raw);
+        operand = roomyFloats(sizes.operand, share.operand);
+        raw = roomyFloats(sizes.raw, share.raw);
         attention = new AttentionBuffers(
                 floats(sizes.heads), floats(sizes.heads), floats(sizes.heads), raw, floats(sizes.rows));
         blocks = new BlockRun(
@@ -140,6 +141,22 @@ public final class SwinSession implements ModelSession {
     /** @param least values, however few images there are */
     private MemorySegment floats(long perImage, long least) {
         return arena.allocate(4 * Math.max(perImage * batch, least), ALIGNMENT);
+    }
+
+    /** With room for a tile's rows behind the last. */
+    private MemorySegment roomyFloats(long perImage, long least) {
+        long row = units.stream()
+                .mapToLong(unit -> switch (unit) {
+                    case ModelUnit.Block block ->
+                        Math.max(block.hiddenWidth(), 3L * block.shape().width());
+                    case ModelUnit.Merging merging -> 4L * merging.input().width();
+                    case ModelUnit.Embedding embedding ->
+                        Math.max(embedding.output().width(), config.patchLength());
+                    case ModelUnit.Head head -> head.input().width();
+                })
+                .max()
+                .orElseThrow();
+        return floats(0, Math.max(perImage * batch, least) + (Linear.ROW_TILE - 1) * row);
     }
 
     private MemorySegment[] slices(MemorySegment buffer, TokenShape shape) {

@@ -49,7 +49,11 @@ public final class TeamSession implements ModelSession {
         switch (executor) {
             case VitExecutor vit -> {
                 int tokens = vit.config.tokens();
-                int rows = Math.ceilDiv(tokens, threads);
+                int rows = IntStream.range(0, threads)
+                        .map(member ->
+                                VitPart.share(vit.config, member, threads).count())
+                        .max()
+                        .orElseThrow();
                 List<VitSession> sessions = batches.stream()
                         .map(batch -> new VitSession(vit, batch, Math.max(rows, batch * tokens)))
                         .toList();

@@ -1,5 +1,6 @@
 package dev.trivet.runtime;
 
+import dev.trivet.kernel.Linear;
 import dev.trivet.model.VitConfig;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -19,6 +20,8 @@ final class VitPart implements ModelPart {
     private final Share patches;
     /** This member's rows of what the team shares. */
     private final MemorySegment stream;
+    /** The same, and what follows it where that is nobody's. */
+    private final MemorySegment roomyStream;
 
     private final MemorySegment patchRows;
     private final List<Block> blocks = new ArrayList<>();
@@ -31,15 +34,21 @@ final class VitPart implements ModelPart {
         config = own.executor.config;
         this.team = team;
         this.member = member;
-        rows = Share.of(config.tokens(), member, team.size());
+        rows = share(config, member, team.size());
         int prefix = config.prefixTokens();
         patches = new Share(Math.max(0, rows.first() - prefix), Math.max(0, rows.end() - prefix));
         stream = all.getFirst().stream.asSlice(rowBytes() * rows.first(), rowBytes() * rows.count());
+        roomyStream = rows.end() == config.tokens() ? all.getFirst().stream.asSlice(rowBytes() * rows.first()) : stream;
         patchRows =
                 all.getFirst().stream.asSlice(rowBytes() * (prefix + patches.first()), rowBytes() * patches.count());
         for (BlockOperators block : own.executor.blocks) {
             blocks.add(block(block, all.get(blocks.size() % 2).attention));
         }
+    }
+
+    /** The tokens that a member works on. */
+    static Share share(VitConfig config, int member, int members) {
+        return Share.ofTiles(config.tokens(), member, members, Linear.ROW_TILE);
     }
 
     private Block block(BlockOperators block, AttentionBuffers shared) {
@@ -52,7 +61,15 @@ final class VitPart implements ModelPart {
                 products.mixed(),
                 products.factors());
         BlockRun run = new BlockRun(
-                own.workspace, team, member, stream, own.operand, own.raw, tokens, products, config.layerNormEpsilon());
+                own.workspace,
+                team,
+                member,
+                roomyStream,
+                own.operand,
+                own.raw,
+                tokens,
+                products,
+                config.layerNormEpsilon());
         AttentionLayout.Extent extent = block.layout().extent(rows, new Share(0, 0));
         return new Block(block.withQueries(rows.count(), own.executor.kernels), extent, run);
     }

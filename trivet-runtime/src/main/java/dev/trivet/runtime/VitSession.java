@@ -2,6 +2,7 @@ package dev.trivet.runtime;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
+import dev.trivet.kernel.Linear;
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Pointwise;
 import dev.trivet.kernel.Workspace;
@@ -28,7 +29,7 @@ public final class VitSession implements ModelSession {
 
     /** Float32 {@code [batch * patches, patchLength]}. */
     private final MemorySegment patches;
-    /** Float32 {@code [batch * tokens, width]}: the residual stream. */
+    /** Float32 {@code [batch * tokens, width]}: the residual stream, and behind it room for a tile's rows. */
     final MemorySegment stream;
     /** The operand of the next product. */
     final MemorySegment operand;
@@ -53,7 +54,7 @@ public final class VitSession implements ModelSession {
      * Opens a session that may be a member of a team.
      *
      * @param batch images that it runs by itself; what it shares with the others has room for as many
-     * @param rows token rows that it works on at once
+     * @param rows token rows that it works on at once; its buffers have room for whole tiles of them
      */
     VitSession(VitExecutor executor, int batch, int rows) {
         this.executor = executor;
@@ -65,13 +66,14 @@ public final class VitSession implements ModelSession {
         long shared = batch * config.tokens() * width;
         long widest = Math.max(config.mlpWidth(), width);
         long scores = (long) rows * config.heads() * config.tokens();
-        long patchValues = (long) rows * config.patchLength();
+        long whole = rows + Linear.ROW_TILE - 1;
+        long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
-        stream = floats(shared);
+        stream = floats(shared + (Linear.ROW_TILE - 1) * width);
         long head = (long) batch * config.preLogits();
-        operand = floats(Math.max(Math.max(rows * widest, scores), Math.max(patchValues, head)));
+        operand = floats(Math.max(Math.max(whole * widest, scores), Math.max(patchValues, head)));
         raw = floats(Math.max(
-                Math.max(rows * Math.max(3 * width, widest), scores),
+                Math.max(whole * Math.max(3 * width, widest), scores),
                 (long) batch * Math.max(config.classes(), config.preLogits())));
         pooled = floats(batch * Math.max(width, config.preLogits()));
         secondLogits = floats((long) batch * config.classes());

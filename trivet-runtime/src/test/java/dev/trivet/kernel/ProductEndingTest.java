@@ -43,33 +43,37 @@ class ProductEndingTest {
                 }
             }
             Product product = Product.ofIntegers(117, sums, scale, bias, arena);
-            List<byte[]> expected = ended(reference, product, codes, input, rows, outputs, inputs);
+            List<byte[]> expected = ended(reference, product, codes, input, rows, 0, outputs, inputs);
             for (Kernels kernels : KernelParityTest.providers().toList()) {
                 for (Kernels form : List.of(kernels, kernels.packingWeights())) {
-                    List<byte[]> actual = ended(form, product, codes, input, rows, outputs, inputs);
-                    for (int i = 0; i < expected.size(); i++) {
-                        assertThat(actual.get(i))
-                                .as(form.description() + ", ending " + i)
-                                .isEqualTo(expected.get(i));
+                    for (int room : new int[] {0, Linear.ROW_TILE - 1}) {
+                        List<byte[]> actual = ended(form, product, codes, input, rows, room, outputs, inputs);
+                        for (int i = 0; i < expected.size(); i++) {
+                            assertThat(actual.get(i))
+                                    .as(form.description() + ", room for " + room + " rows more, ending " + i)
+                                    .isEqualTo(expected.get(i));
+                        }
                     }
                 }
             }
         }
     }
 
+    /** @param room rows for which there is memory behind those that are computed */
     private static List<byte[]> ended(
-            Kernels kernels, Product product, byte[] codes, byte[] input, int rows, int outputs, int inputs) {
+            Kernels kernels, Product product, byte[] codes, byte[] input, int rows, int room, int outputs, int inputs) {
         try (Arena arena = Arena.ofConfined();
                 Workspace workspace = kernels.openWorkspace();
                 Linear linear = kernels.integerLinear(arena.allocateFrom(JAVA_BYTE, codes), outputs, inputs, rows)) {
             workspace.enter();
             int count = rows * outputs;
-            MemorySegment raw = arena.allocate(4L * count, 64);
-            MemorySegment residual = arena.allocate(4L * count, 64);
+            long more = (long) room * Math.max(inputs, outputs);
+            MemorySegment raw = arena.allocate(4 * (count + more), 64);
+            MemorySegment residual = arena.allocate(4 * (count + more), 64);
             for (int i = 0; i < count; i++) {
                 residual.setAtIndex(JAVA_FLOAT, i, i % 13 - 6.3f);
             }
-            MemorySegment in = arena.allocate(input.length, 64);
+            MemorySegment in = arena.allocate(input.length + more, 64);
             in.copyFrom(MemorySegment.ofArray(input));
             linear.addTo(workspace, in, rows, product, raw, residual);
             MemorySegment hidden = arena.allocate(count, 64);
@@ -85,7 +89,11 @@ class ProductEndingTest {
                         .asSlice(0, count)
                         .toArray(JAVA_BYTE);
             }
-            return List.of(residual.toArray(JAVA_BYTE), hidden.toArray(JAVA_BYTE), fine.toArray(JAVA_BYTE), split);
+            return List.of(
+                    residual.asSlice(0, 4L * count).toArray(JAVA_BYTE),
+                    hidden.toArray(JAVA_BYTE),
+                    fine.toArray(JAVA_BYTE),
+                    split);
         }
     }
 
