@@ -81,28 +81,6 @@ final class IntegerPasses {
         }
     }
 
-    /** {@link Pointwise#gelu(MemorySegment, int, Product, Operand, MemorySegment)} of int32 sums. */
-    static void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
-        MemorySegment scale = product.scale();
-        MemorySegment offset = product.offset();
-        float steps = operand.inverseScale;
-        int low = (int) operand.low;
-        int high = (int) operand.high;
-        int zero = operand.zeroPoint;
-        int columns = product.columns();
-        int last = columns - L;
-        for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
-            for (int c = 0; c < columns; c += L) {
-                int at = Math.min(c, last);
-                FloatVector x = FloatRow.value(raw, base + at, scale, offset, at);
-                IntVector code = VectorMath.code(VectorMath.byteGelu(x), steps, low, high, zero);
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
-            }
-            LevelTable.replace(operand, out, base, columns);
-        }
-    }
-
     /** {@link Pointwise#gelu(MemorySegment, int, Operand, MemorySegment)} for a register at least. */
     static void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
         float steps = operand.inverseScale;
@@ -112,7 +90,26 @@ final class IntegerPasses {
         int last = count - L;
         for (int i = 0; i < count; i += L) {
             int at = Math.min(i, last);
-            IntVector code = VectorMath.code(VectorMath.byteGelu(FloatRow.floats(values, at)), steps, low, high, zero);
+            // VectorMath.byteGelu, which compiled by itself may be too large to be inlined.
+            FloatVector x = FloatRow.floats(values, at);
+            FloatVector end =
+                    x.abs().reinterpretAsInts().min(VectorMath.TAIL_END_BITS).reinterpretAsFloats();
+            FloatVector t = end.sub(ScalarMath.TAIL_MIDDLE);
+            FloatVector p = FloatVector.broadcast(F, ScalarMath.G12);
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G11));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G10));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G9));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G8));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G7));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G6));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G5));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G4));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G3));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G2));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G1));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G0));
+            FloatVector gelu = p.fma(end, x.reinterpretAsInts().max(0).reinterpretAsFloats());
+            IntVector code = VectorMath.code(gelu, steps, low, high, zero);
             ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, at, ORDER);
         }
         LevelTable.replace(operand, out, 0, count);

@@ -17,7 +17,7 @@ final class VectorMath {
 
     private static final int DECAY_END_BITS = Float.floatToRawIntBits(ScalarMath.DECAY_END);
 
-    private static final int TAIL_END_BITS = Float.floatToRawIntBits(ScalarMath.TAIL_END);
+    static final int TAIL_END_BITS = Float.floatToRawIntBits(ScalarMath.TAIL_END);
 
     private VectorMath() {}
 

@@ -112,10 +112,6 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
         int columns = product.columns();
-        if (product.integer() && IntegerPasses.write(operand, columns)) {
-            IntegerPasses.gelu(raw, rows, product, operand, out);
-            return;
-        }
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
