@@ -59,7 +59,7 @@ final class OnednnLinear implements Linear {
                 : arena.allocate(segment.byteSize(), 64).copyFrom(segment);
     }
 
-    /** The given rows, or whole tiles of them: a ragged last tile costs a product a fifth of its speed (AMX, 197 rows). */
+    /** The given rows, or whole tiles of them: a ragged last tile costs a product a sixth of its speed (AMX, 197 rows). */
     private int tiled(int rows, OnednnMatmul.Ending ending, MemorySegment in, MemorySegment out) {
         int whole = Math.ceilDiv(rows, ROW_TILE) * ROW_TILE;
         boolean room = (long) whole * typical.inputs() <= in.byteSize()
