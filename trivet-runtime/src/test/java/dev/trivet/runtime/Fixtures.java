@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 import org.junit.jupiter.api.Assumptions;
 
 /** Where test data lies and which kernels this machine can test. */
@@ -30,7 +31,12 @@ final class Fixtures {
     }
 
     static VitModel load(Path folder) {
-        try (FloatCheckpoint checkpoint = FloatCheckpoint.open(folder, Optional.empty())) {
+        return load(folder, OptionalInt.empty());
+    }
+
+    /** @param imageSize in place of the checkpoint's */
+    static VitModel load(Path folder, OptionalInt imageSize) {
+        try (FloatCheckpoint checkpoint = FloatCheckpoint.open(folder, Optional.empty(), imageSize)) {
             return VitModel.read(checkpoint);
         }
     }

@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -37,7 +38,10 @@ class TeamSessionTest {
     }
 
     private static VitModel quantized(String name, int bits) {
-        VitModel model = Fixtures.load(Fixtures.golden(name));
+        return quantized(Fixtures.load(Fixtures.golden(name)), bits);
+    }
+
+    private static VitModel quantized(VitModel model, int bits) {
         return MaxScaling.quantize(model, noise(model.geometry(), 1, 1), bits, bits < 8, bits != 10);
     }
 
@@ -104,6 +108,15 @@ class TeamSessionTest {
     void everyUnitIsThatOfOneThread(String name) {
         compare(quantized(name, 8), 2, 3, 19);
         compare(Fixtures.load(Fixtures.golden(name)), 2, 5);
+    }
+
+    /** 145 tokens: two members begin at tiles of rows, and the last works on rows behind the image's; four members' parts are too small for that. */
+    @Test
+    void membersBeginAtTiles() {
+        VitModel model = Fixtures.load(Fixtures.golden("vit_micro"), OptionalInt.of(192));
+        assertThat(VitPart.share(model.vit(), 1, 2)).isEqualTo(new Share(80, 145));
+        compare(quantized(model, 8), 2, 4);
+        compare(model, 2);
     }
 
     /** Codes of two bytes, and activations that use some codes only. */
