@@ -12,8 +12,8 @@ import java.util.concurrent.ConcurrentHashMap;
  * into the layout its implementation prefers. What happens between products is {@link VectorPointwise}.
  *
  * <p>Before VNNI, x86 multiplies u8 by s8 into saturating 16-bit pairs, so sums can be wrong without a sign of it. The
- * constructor multiplies the worst case, and where the sum is not exact all integer products are {@link FloatCodes}; nothing is
- * assumed from CPU names.
+ * constructor multiplies the worst case; where the sum is not exact, products with weights are {@link WindowedLinear} and those of two activations
+ * {@link FloatCodes}. Nothing is assumed from CPU names.
  */
 public final class OnednnKernels implements Kernels {
     private final OnednnLibrary library;
@@ -57,6 +57,8 @@ public final class OnednnKernels implements Kernels {
 
     /** Whether byte products do not saturate. */
     private final boolean exactBytes;
+    /** Whether they do so only in pairs of neighbouring inputs that leave 16 bits, which {@link WindowedLinear} counts on. */
+    private final boolean exactPairs;
     /** Whether products end as the passes over their sums would, bit for bit. */
     final boolean exactEndings;
     /** Whether byte products run on tiles of rows. */
@@ -74,12 +76,14 @@ public final class OnednnKernels implements Kernels {
         hasTiles = (library.isa() & AMX) == AMX;
         packing = false;
         exactBytes = bytesAreExact();
+        exactPairs = !exactBytes && pairsAreExact();
         exactEndings = exactBytes && endingsAreExact();
     }
 
     private OnednnKernels(OnednnKernels other) {
         library = other.library;
         exactBytes = other.exactBytes;
+        exactPairs = other.exactPairs;
         exactEndings = other.exactEndings;
         hasTiles = other.hasTiles;
         packing = true;
@@ -88,7 +92,7 @@ public final class OnednnKernels implements Kernels {
     /** Weights that are multiplied as floats, see {@link FloatCodes}, are not packed. */
     @Override
     public Kernels packingWeights() {
-        return exactBytes && !packing ? new OnednnKernels(this) : this;
+        return (exactBytes || exactPairs) && !packing ? new OnednnKernels(this) : this;
     }
 
     private boolean bytesAreExact() {
@@ -110,6 +114,32 @@ public final class OnednnKernels implements Kernels {
             left.fill((byte) -128);
             byteMatmul(new MatmulShape(4, 16, k, true), true).run(workspace, left, right, 1, out);
             return holds(out, -128 * 127 * k, 128 * 128 * k);
+        }
+    }
+
+    /** Weights whose pairs just stay within 16 bits, but not if inputs were paired otherwise. */
+    private boolean pairsAreExact() {
+        int[][] pairs = {{127, 1}, {1, 127}, {-128, 0}, {0, -128}, {64, 64}, {-64, -64}, {127, -128}, {-128, 127}};
+        int k = 256;
+        int columns = 2 * pairs.length;
+        try (Arena arena = Arena.ofConfined();
+                Workspace workspace = openWorkspace()) {
+            MemorySegment left = arena.allocate(4L * k, 64).fill((byte) 255);
+            MemorySegment right = arena.allocate((long) columns * k, 64);
+            for (int i = 0; i < columns * k; i++) {
+                right.set(JAVA_BYTE, i, (byte) pairs[i / k % pairs.length][i % 2]);
+            }
+            MemorySegment out = arena.allocate(4L * columns * Integer.BYTES, 64);
+            try (Linear linear = byteLinear(right, columns, k, 4)) {
+                linear.run(workspace, left, 4, out);
+            }
+            for (int i = 0; i < 4 * columns; i++) {
+                int[] pair = pairs[i % pairs.length];
+                if (out.getAtIndex(JAVA_INT, i) != 255 * (pair[0] + pair[1]) * k / 2) {
+                    return false;
+                }
+            }
+            return true;
         }
     }
 
@@ -175,8 +205,14 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public String description() {
-        String note = packing ? ", weights packed" : exactBytes ? "" : ", bytes as float32: its int8 sums saturate";
-        return "onednn (" + isaName() + note + ")";
+        String note = packing
+                ? ", weights packed"
+                : exactBytes
+                        ? ""
+                        : exactPairs
+                                ? ", windows of bytes: its int8 sums saturate"
+                                : ", bytes as float32: its int8 sums saturate";
+        return "onednn (" + isaName() + note + (packing ? ", weights packed" : "") + ")";
     }
 
     private String isaName() {
@@ -214,14 +250,17 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public Linear integerLinear(MemorySegment codes, int outputs, int inputs, int typicalRows) {
-        return exactBytes
-                ? byteLinear(codes, outputs, inputs, typicalRows)
+        if (exactBytes) {
+            return byteLinear(codes, outputs, inputs, typicalRows);
+        }
+        return exactPairs
+                ? WindowedLinear.of(byteLinear(codes, outputs, inputs, typicalRows), codes, outputs, inputs)
                 : FloatCodes.linear(this, codes, outputs, inputs, typicalRows);
     }
 
     @Override
     public long packedBytes(int outputs, int inputs) {
-        return (exactBytes ? 1L : Float.BYTES) * outputs * inputs;
+        return (exactBytes ? 1L : exactPairs ? 2 : Float.BYTES) * outputs * inputs;
     }
 
     private OnednnLinear byteLinear(MemorySegment codes, int outputs, int inputs, int typicalRows) {
