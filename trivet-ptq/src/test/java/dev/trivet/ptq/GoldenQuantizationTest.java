@@ -31,12 +31,19 @@ class GoldenQuantizationTest {
     @TempDir
     Path folder;
 
-    private static MethodSettings method(String name, long seed) {
-        return name.equals("trivet") ? TrivetSettings.defaults(seed, 2) : LiuSettings.defaults(seed, 2);
+    /** The paper's method with fewer candidates and rounds than its defaults, which take a Swin's many windows a minute. */
+    private static MethodSettings method(String name, long seed, int threads) {
+        return name.equals("trivet")
+                ? TrivetSettings.defaults(seed, threads)
+                : new LiuSettings(true, true, RankReduction.MEAN, false, false, false, 11, 3, seed, threads);
     }
 
     private static Quantization quantization(VitModel model, MethodSettings settings, int bits) {
-        CalibrationImages images = new Fixtures.Noise(model.geometry(), 8, 1);
+        return quantization(model, settings, bits, 8);
+    }
+
+    private static Quantization quantization(VitModel model, MethodSettings settings, int bits, int count) {
+        CalibrationImages images = new Fixtures.Noise(model.geometry(), count, 1);
         QuantizationPlan plan = QuantizationPlan.uniform(model.geometry(), bits, bits, 8);
         return new Quantization(model, new VectorKernels(), images, plan, settings);
     }
@@ -107,7 +114,7 @@ class GoldenQuantizationTest {
     void eightBitsKeepTheLogitsOnEveryProvider(String name, String method) {
         VitModel model = Fixtures.micro(name);
         VitModel quantized =
-                throughAFile(quantization(model, method(method, 0), 8).run(SearchListener.SILENT));
+                throughAFile(quantization(model, method(method, 0, 2), 8).run(SearchListener.SILENT));
         CalibrationImages unseen = new Fixtures.Noise(model.geometry(), 6, 99);
         Map<String, float[]> logits = new LinkedHashMap<>();
         onEach(kernels -> logits.put(kernels.name(), Logits.of(quantized, kernels, unseen)));
@@ -128,14 +135,15 @@ class GoldenQuantizationTest {
     })
     void aSwinThatIsTakenUpAgainHasTheSameBytes(String name, String method, int bits) throws IOException {
         VitModel model = Fixtures.micro(name);
-        Quantization quantization = quantization(model, method(method, 3), bits);
+        int images = 3;
+        Quantization quantization = quantization(model, method(method, 3, 2), bits, images);
         List<VitModel> reached = new ArrayList<>();
         VitModel expected = quantization.run(
                 quantization.start(), SearchListener.SILENT, choice -> {}, (units, state) -> reached.add(state));
         assertThat(reached).hasSize(model.geometry().units().size());
         byte[] bytes = Files.readAllBytes(write(expected));
-        MethodSettings one = method.equals("trivet") ? TrivetSettings.defaults(3, 1) : LiuSettings.defaults(3, 1);
-        assertThat(Files.readAllBytes(write(quantization(model, one, bits).run(SearchListener.SILENT))))
+        Quantization oneThread = quantization(model, method(method, 3, 1), bits, images);
+        assertThat(Files.readAllBytes(write(oneThread.run(SearchListener.SILENT))))
                 .isEqualTo(bytes);
         for (int units : new int[] {1, 3, reached.size() - 1}) {
             VitModel left = throughAFile(reached.get(units - 1));
@@ -152,7 +160,7 @@ class GoldenQuantizationTest {
     @CsvSource({"swin_micro_window4, trivet", "swin_micro_window4, liu2021"})
     void noiseIsNamedByModule(String name, String method) {
         VitModel model = Fixtures.micro(name);
-        Quantization quantization = quantization(model, method(method, 0), 8);
+        Quantization quantization = quantization(model, method(method, 0, 2), 8);
         VitModel quantized = quantization.run(SearchListener.SILENT);
         assertThat(quantized.linears().keySet()).contains("layers.1.downsample.reduction");
         assertThat(quantization.plan().operator("layers.1.downsample.reduction").weightBits())

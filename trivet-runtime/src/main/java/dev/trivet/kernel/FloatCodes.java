@@ -20,7 +20,7 @@ import jdk.incubator.vector.VectorSpecies;
  * number up to 2^24, and a product of two bytes is at most {@code 255 * 128}, so sums over {@value #BLOCK} of them are exact in
  * whatever order they are added; longer sums are cut into blocks, which are added as integers. Weights take four bytes each.
  *
- * <p>On AVX2 this is not slower than keeping to bytes: {@code vpmaddubsw} needs each matrix twice to stay within 16 bits.
+ * <p>With constant weights {@link WindowedLinear} is faster where its product is at hand.
  */
 final class FloatCodes {
     static final int BLOCK = VectorKernels.EXACT_BLOCK;

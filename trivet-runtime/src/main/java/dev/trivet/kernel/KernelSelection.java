@@ -7,8 +7,8 @@ import java.util.Locale;
 import java.util.function.Supplier;
 
 /**
- * Which kernels run, decided once per process: oneDNN if it loads (where its byte products saturate it multiplies bytes as
- * floats), else the Vector API, else the scalar reference. {@code -Dtrivet.kernels=reference|vector|onednn} forces one; a forced choice that cannot load is an
+ * Which kernels run, decided once per process: oneDNN if it loads (whose byte products are used so that they cannot saturate),
+ * else the Vector API, else the scalar reference. {@code -Dtrivet.kernels=reference|vector|onednn} forces one; a forced choice that cannot load is an
  * error, never a silent fallback.
  *
  * @param kernels the chosen provider

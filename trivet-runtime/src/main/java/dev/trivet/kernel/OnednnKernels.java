@@ -117,25 +117,41 @@ public final class OnednnKernels implements Kernels {
         }
     }
 
-    /** Weights whose pairs just stay within 16 bits, but not if inputs were paired otherwise. */
+    /** Weights whose pairs (first and second, third and fourth) just stay within 16 bits, but would not if inputs were paired otherwise. */
     private boolean pairsAreExact() {
-        int[][] pairs = {{127, 1}, {1, 127}, {-128, 0}, {0, -128}, {64, 64}, {-64, -64}, {127, -128}, {-128, 127}};
-        int k = 256;
-        int columns = 2 * pairs.length;
+        int[][] narrow = {{127, 1, 1, 127}, {1, 127, 127, 1}, {-128, 0, 0, -128}, {0, -128, -128, 0}, {64, 64, 64, 64}};
+        int[][] wide = {{-128, -128, -128, -128}, {127, 127, 127, 127}, {127, -128, -128, 127}};
+        for (int inputs : new int[] {256, 255, 64, 3}) {
+            for (int rows : new int[] {1, 4, 21}) {
+                if (!isExact(rows, inputs, 255, narrow) || !isExact(rows, inputs, 128, wide)) {
+                    return false;
+                }
+            }
+        }
+        return true;
+    }
+
+    /** Whether a product of equal codes has the right sums; each output's weights repeat four numbers. */
+    private boolean isExact(int rows, int inputs, int code, int[][] weights) {
+        int outputs = 4 * weights.length;
         try (Arena arena = Arena.ofConfined();
                 Workspace workspace = openWorkspace()) {
-            MemorySegment left = arena.allocate(4L * k, 64).fill((byte) 255);
-            MemorySegment right = arena.allocate((long) columns * k, 64);
-            for (int i = 0; i < columns * k; i++) {
-                right.set(JAVA_BYTE, i, (byte) pairs[i / k % pairs.length][i % 2]);
+            MemorySegment left = arena.allocate((long) rows * inputs, 64).fill((byte) code);
+            MemorySegment right = arena.allocate((long) outputs * inputs, 64);
+            int[] sums = new int[outputs];
+            for (int n = 0; n < outputs; n++) {
+                for (int k = 0; k < inputs; k++) {
+                    int weight = weights[n % weights.length][k % 4];
+                    right.set(JAVA_BYTE, (long) n * inputs + k, (byte) weight);
+                    sums[n] += code * weight;
+                }
             }
-            MemorySegment out = arena.allocate(4L * columns * Integer.BYTES, 64);
-            try (Linear linear = byteLinear(right, columns, k, 4)) {
-                linear.run(workspace, left, 4, out);
+            MemorySegment out = arena.allocate(4L * rows * outputs, 64);
+            try (Linear linear = byteLinear(right, outputs, inputs, rows)) {
+                linear.run(workspace, left, rows, out);
             }
-            for (int i = 0; i < 4 * columns; i++) {
-                int[] pair = pairs[i % pairs.length];
-                if (out.getAtIndex(JAVA_INT, i) != 255 * (pair[0] + pair[1]) * k / 2) {
+            for (int i = 0; i < rows * outputs; i++) {
+                if (out.getAtIndex(JAVA_INT, i) != sums[i % outputs]) {
                     return false;
                 }
             }
@@ -205,13 +221,8 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public String description() {
-        String note = packing
-                ? ", weights packed"
-                : exactBytes
-                        ? ""
-                        : exactPairs
-                                ? ", windows of bytes: its int8 sums saturate"
-                                : ", bytes as float32: its int8 sums saturate";
+        String way = exactPairs ? "windows of bytes" : "bytes as float32";
+        String note = exactBytes ? "" : ", " + way + ": its int8 sums saturate";
         return "onednn (" + isaName() + note + (packing ? ", weights packed" : "") + ")";
     }
 

@@ -23,7 +23,7 @@ final class OnednnLinear implements Linear {
     /** For each ending the compiled matmuls but the typical one. */
     private final EnumMap<OnednnMatmul.Ending, CompiledSizes> others = new EnumMap<>(OnednnMatmul.Ending.class);
 
-    private static final int EXPANDED = 8; // slots below belong to DigitProducts and FloatCodes
+    private static final int EXPANDED = 8; // slots below belong to DigitProducts, FloatCodes and WindowedLinear
 
     /** @param compress whether weights of fewer than 8 bits are kept packed */
     OnednnLinear(

@@ -32,7 +32,8 @@ import jdk.incubator.vector.VectorSpecies;
  * nothing there ({@code docs/decisions.md}, "Bytes on AVX2").
  */
 final class WindowedLinear implements Linear {
-    // Slots below belong to DigitProducts, 8 to OnednnLinear. FloatCodes has 5 to 7, too, but neither runs within the
+    // Slots below belong to DigitProducts, 8 to OnednnLinear (weights that are kept packed). FloatCodes has 5 to 7,
+    // too, but neither runs within the
     // other.
     private static final int WINDOWED = 5;
     private static final int OUTSIDE = 6;
@@ -149,8 +150,10 @@ final class WindowedLinear implements Linear {
         for (int level = 0; level < LEVELS; level++) {
             histogram.setAtIndex(JAVA_INT, level, 0);
         }
-        // An odd distance, so that all channels and rows have their turn.
-        long distance = codes / SAMPLES | 1;
+        long distance = codes / SAMPLES + 1;
+        while (commonFactor(distance, inputs)) {
+            distance++; // so that all channels have their turn
+        }
         int samples = 0;
         for (long i = 0; i < codes; i += distance) {
             int code = in.get(JAVA_BYTE, i) & 0xff;
@@ -171,6 +174,15 @@ final class WindowedLinear implements Linear {
             }
         }
         return samples - best > MOST_OUTSIDE * samples ? -1 : bottom;
+    }
+
+    private static boolean commonFactor(long a, long b) {
+        while (b != 0) {
+            long rest = a % b;
+            a = b;
+            b = rest;
+        }
+        return a > 1;
     }
 
     /** {@code out = clamp(in - bottom, 0, most)}. */

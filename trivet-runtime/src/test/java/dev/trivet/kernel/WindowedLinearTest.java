@@ -143,6 +143,27 @@ class WindowedLinearTest {
         }
     }
 
+    /** Both products at the very end of 16 bits: T is 127, what is cut is 128, and 128 * -128 twice is -32,768. */
+    @Test
+    void theSecondProductJustFits() {
+        try (Arena arena = Arena.ofConfined();
+                Workspace workspace = new ReferenceKernels().openWorkspace()) {
+            MemorySegment in = arena.allocate(64);
+            for (int i = 0; i < 64; i++) {
+                in.set(JAVA_BYTE, i, i < 32 ? (byte) 0 : (byte) 255);
+            }
+            MemorySegment weight = arena.allocate(64).fill((byte) -128);
+            MemorySegment out = arena.allocate(4, 4);
+            SaturatingLinear saturating = new SaturatingLinear(weight, 1, 64);
+            try (Linear windowed = WindowedLinear.of(saturating, weight, 1, 64)) {
+                windowed.run(workspace, in, 1, out);
+            }
+            assertThat(out.get(JAVA_INT, 0)).isEqualTo(32 * 255 * -128);
+            assertThat(saturating.runs).isEqualTo(2);
+            assertThat(saturating.saturated).isFalse();
+        }
+    }
+
     /** Codes of 7 bits cannot saturate, so nothing is put before the product and nothing kept. */
     @Test
     void narrowWeightsNeedNothing() {
