@@ -8,7 +8,6 @@ import dev.trivet.train.Recipe;
 import dev.trivet.train.TrainingSettings;
 import dev.trivet.train.TrainingSettings.Distillation;
 import dev.trivet.train.TrainingSettings.Distillation.Targets;
-import dev.trivet.train.TrainingSettings.Quantization.LearnedScales;
 import dev.trivet.train.UpdateRule;
 import picocli.CommandLine.Option;
 
@@ -158,12 +157,6 @@ final class TrainingOptions {
     @Option(names = "--ternary-edges", description = "Quantize patch embedding and head like the rest, not to 8 bits.")
     boolean ternaryEdges;
 
-    @Option(
-            names = "--learn-scales",
-            description = "Scales that gradients move: none, activations, weights (ternary ones) or both. Default:"
-                    + " ${DEFAULT-VALUE}.")
-    LearnedScales learnScales = DEFAULTS.quantization().learned();
-
     @Option(names = "--seed", paramLabel = "N", description = "Default: ${DEFAULT-VALUE}.")
     long seed = DEFAULTS.seed();
 
@@ -202,8 +195,7 @@ final class TrainingOptions {
                                 ? TernaryWeights.Scale.SURVIVORS
                                 : TernaryWeights.Scale.ABSOLUTE_MEAN,
                         ternaryClip,
-                        ternaryEdges,
-                        learnScales),
+                        ternaryEdges),
                 seed,
                 precision,
                 device,

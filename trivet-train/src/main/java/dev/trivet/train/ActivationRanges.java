@@ -54,25 +54,12 @@ final class ActivationRanges implements AutoCloseable {
     private final Tensor values;
 
     private final FloatBuffer ranges;
-    private final boolean learned;
-    /** Logarithms of factors on the steps; zero unless they are learned. */
-    private final float[] factors;
 
     private final List<Observer> observers = new ArrayList<>();
     private List<ActivationQuantizer> quantizers = List.of();
 
-    /** Ranges of all activations of a model, none seen yet, which follow what is seen. */
+    /** Ranges of all activations of a model, none seen yet. */
     ActivationRanges(Geometry geometry) {
-        this(geometry, false);
-    }
-
-    /**
-     * The same.
-     *
-     * @param learned whether, once known, they stand still but for a {@link LearnedScale} each
-     */
-    ActivationRanges(Geometry geometry, boolean learned) {
-        this.learned = learned;
         for (ModelUnit unit : geometry.units()) {
             switch (unit) {
                 case ModelUnit.Embedding _ -> {}
@@ -90,7 +77,6 @@ final class ActivationRanges implements AutoCloseable {
                 case ModelUnit.Head head -> head.linears().forEach(name -> add(name, Form.SYMMETRIC));
             }
         }
-        factors = new float[forms.size()];
         values = zeros(2, forms.size());
         ranges = Torch.floats(values);
         for (int i = 0; i < ranges.capacity(); i++) {
@@ -118,42 +104,6 @@ final class ActivationRanges implements AutoCloseable {
         return !quantizers.isEmpty();
     }
 
-    /** Whether scales are learned. */
-    boolean learned() {
-        return learned;
-    }
-
-    /** Number of operands that have a range. */
-    int size() {
-        return forms.size();
-    }
-
-    /** Takes the learned scales, if there are any, from the parameters. */
-    void scale(Parameters parameters) {
-        LearnedScale.ofActivations(parameters.layout()).ifPresent(slot -> {
-            Torch.floats(parameters.values()).get(slot.offset(), factors);
-            refresh();
-        });
-    }
-
-    /** Puts what all observers learned since the last time into the gradient of the learned scales. */
-    void passBack(Parameters parameters) {
-        LearnedScale.ofActivations(parameters.layout()).ifPresent(slot -> {
-            FloatBuffer gradients = Torch.floats(parameters.gradients());
-            for (int i = 0; i < forms.size(); i++) {
-                double slope = 0;
-                long count = 0;
-                for (Observer observer : observers) {
-                    slope += observer.slopes[i];
-                    count += observer.counts[i];
-                }
-                gradients.put(slot.offset() + i, (float)
-                        LearnedScale.balanced(slope, count, quantizers.get(i).highest()));
-            }
-            observers.forEach(Observer::unlearn);
-        });
-    }
-
     /** The quantizer of an operand; empty for pixels. For {@link #known} ranges. */
     Optional<ActivationQuantizer> quantizer(String operand) {
         return Optional.ofNullable(places.get(operand)).map(quantizers::get);
@@ -174,7 +124,7 @@ final class ActivationRanges implements AutoCloseable {
                 quantizers = List.of();
                 return;
             }
-            made.add(LearnedScale.apply(quantizer(forms.get(i), low, high), factors[i]));
+            made.add(quantizer(forms.get(i), low, high));
         }
         quantizers = List.copyOf(made);
     }
@@ -227,8 +177,6 @@ final class ActivationRanges implements AutoCloseable {
     final class Observer {
         private final float[] lows = new float[forms.size()];
         private final float[] highs = new float[forms.size()];
-        private final double[] slopes = new double[forms.size()];
-        private final long[] counts = new long[forms.size()];
 
         private Observer() {
             reset();
@@ -242,22 +190,6 @@ final class ActivationRanges implements AutoCloseable {
             T_TensorTensor_T both = aminmax(x.detach());
             lows[place] = Math.min(lows[place], both.get0().item_float());
             highs[place] = Math.max(highs[place], both.get1().item_float());
-        }
-
-        /**
-         * Learns how the loss changes with the logarithm of an operand's scale.
-         *
-         * @param count number of values that the slope is a sum over
-         */
-        void learn(String operand, double slope, long count) {
-            int place = Objects.requireNonNull(places.get(operand), operand);
-            slopes[place] += slope;
-            counts[place] += count;
-        }
-
-        private void unlearn() {
-            Arrays.fill(slopes, 0);
-            Arrays.fill(counts, 0);
         }
 
         private void reset() {
@@ -279,9 +211,6 @@ final class ActivationRanges implements AutoCloseable {
      * @param steps steps done before
      */
     void update(long steps) {
-        if (learned && known()) {
-            return;
-        }
         double decay = Math.min(DECAY, (1.0 + steps) / (10.0 + steps));
         int count = forms.size();
         for (int i = 0; i < count; i++) {

@@ -81,9 +81,6 @@ interface Arithmetic {
         return Optional.empty();
     }
 
-    /** To be called behind each backward pass through what this computed, in the pointer scope of the forward pass. */
-    default void passBack() {}
-
     /** The same for another thread. */
     default Arithmetic replica() {
         return this;

@@ -4,8 +4,6 @@ import static org.bytedeco.pytorch.global.torch.hardtanh;
 
 import dev.trivet.model.ModelUnit;
 import dev.trivet.quant.ActivationQuantizer;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Optional;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -17,16 +15,11 @@ import org.bytedeco.pytorch.Tensor;
  * come quantized already ({@link QuantizedWeights}). Where the float model has one fused attention, this has two products with a softmax
  * between them, as the executor has.
  *
- * <p>Ranges are watched wherever a gradient is wanted, and while they are not known; then nothing is rounded. Ranges with learned scales are not
- * watched once they are known: gradients move them ({@link LearnedScale}).
+ * <p>Ranges are watched wherever a gradient is wanted, and while they are not known; then nothing is rounded.
  */
 final class FakeQuantization implements Arithmetic {
     private final ActivationRanges ranges;
     private final ActivationRanges.Observer observer;
-    private final List<Rounded> rounded = new ArrayList<>();
-
-    /** An operand before and after rounding, kept until its gradient is there. */
-    private record Rounded(String name, Tensor x, Tensor y) {}
 
     FakeQuantization(ActivationRanges ranges) {
         this.ranges = ranges;
@@ -61,40 +54,10 @@ final class FakeQuantization implements Arithmetic {
             observer.see(name, x);
             return x;
         }
-        if (GradMode.is_enabled() && !ranges.learned()) {
+        if (GradMode.is_enabled()) {
             observer.see(name, x);
         }
-        return ranges.quantizer(name)
-                .map(quantizer -> {
-                    Tensor y = round(x, quantizer);
-                    if (ranges.learned() && y.requires_grad()) {
-                        y.retain_grad();
-                        rounded.add(new Rounded(name, x.detach(), y));
-                    }
-                    return y;
-                })
-                .orElse(x);
-    }
-
-    @Override
-    public void passBack() {
-        try (NoGradGuard _ = new NoGradGuard()) {
-            for (Rounded operand : rounded) {
-                Tensor gradient = operand.y().grad();
-                if (!gradient.defined()) {
-                    continue; // nothing that was differentiated came of it
-                }
-                observer.learn(
-                        operand.name(),
-                        LearnedScale.slope(
-                                operand.x(),
-                                operand.y().detach(),
-                                gradient,
-                                ranges.quantizer(operand.name()).orElseThrow()),
-                        gradient.numel());
-            }
-        }
-        rounded.clear();
+        return ranges.quantizer(name).map(quantizer -> round(x, quantizer)).orElse(x);
     }
 
     /**

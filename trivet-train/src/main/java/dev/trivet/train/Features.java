@@ -121,11 +121,6 @@ record Features(List<Tensor> attention, List<Tensor> streams) {
         }
 
         @Override
-        public void passBack() {
-            inner.passBack();
-        }
-
-        @Override
         public Arithmetic replica() {
             return new Recording(inner.replica());
         }

@@ -30,7 +30,7 @@ final class InitialWeights {
 
     private static double value(PatchGrid grid, ParameterLayout.Slot slot, int index, Random random) {
         return switch (slot.start()) {
-            case ZERO, SCALE -> 0;
+            case ZERO -> 0;
             case ONE -> 1;
             case TOKEN -> 0.02 * random.nextGaussian();
             case LECUN -> random.nextGaussian() / Math.sqrt(grid.patchLength());

@@ -14,7 +14,6 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.regex.Pattern;
 
 /**
@@ -36,9 +35,7 @@ record ParameterLayout(List<Slot> slots, int total) {
         /** Uniform within sqrt(6 / (inputs + outputs)): the matrices of blocks and patch mergings. */
         XAVIER,
         /** Sines and cosines of the patch's row and column. */
-        SINUSOID,
-        /** Zero, and no parameter of the model but of its quantizers: a {@link LearnedScale}. */
-        SCALE
+        SINUSOID
     }
 
     /**
@@ -88,18 +85,6 @@ record ParameterLayout(List<Slot> slots, int total) {
         int stride = matrices.size() == 1 ? 1 : matrices.get(1).offset() - first.offset();
         return new MatrixGroup(
                 name, matrices.size(), first.shape().get(0), first.shape().get(1), first.offset(), stride);
-    }
-
-    /** The same with scales that are learned behind all else. */
-    ParameterLayout with(String name, int scales) {
-        List<Slot> more = new ArrayList<>(slots);
-        more.add(new Slot(name, List.of((long) scales), total, false, Start.SCALE));
-        return new ParameterLayout(more, Math.addExact(total, scales));
-    }
-
-    /** A parameter by name. */
-    Optional<Slot> find(String name) {
-        return slots.stream().filter(slot -> slot.name().equals(name)).findFirst();
     }
 
     /** 1 at every value that weight decay applies to, 0 elsewhere: {@code [total]}. */

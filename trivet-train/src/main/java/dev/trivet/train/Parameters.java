@@ -110,8 +110,7 @@ final class Parameters implements AutoCloseable {
 
     /** Makes the sum of the gradients of what was computed with those of {@link #values()}. */
     void passBack() {
-        quantization.ifPresent(
-                weights -> weights.backward(Torch.floats(values), Torch.floats(used), Torch.floats(gradients)));
+        quantization.ifPresent(weights -> weights.backward(Torch.floats(values), Torch.floats(gradients)));
     }
 
     Optional<QuantizedWeights> quantization() {
@@ -145,18 +144,11 @@ final class Parameters implements AutoCloseable {
         return Optional.ofNullable(views.get(name));
     }
 
-    /** What is the model's and not its quantizers'. */
-    private List<ParameterLayout.Slot> ofModel() {
-        return layout.slots().stream()
-                .filter(slot -> slot.start() != ParameterLayout.Start.SCALE)
-                .toList();
-    }
-
     /** The parameters under timm's names, copied. */
     List<dev.trivet.tensor.Tensor> weights() {
         FloatBuffer all = Torch.floats(values);
         List<dev.trivet.tensor.Tensor> weights = new ArrayList<>();
-        for (ParameterLayout.Slot slot : ofModel()) {
+        for (ParameterLayout.Slot slot : layout.slots()) {
             float[] copy = new float[slot.size()];
             all.get(slot.offset(), copy);
             weights.add(dev.trivet.tensor.Tensor.ofFloats(slot.name(), copy, slot.dimensions()));
@@ -171,7 +163,7 @@ final class Parameters implements AutoCloseable {
      */
     void load(TensorSource source) {
         FloatBuffer all = Torch.floats(values);
-        for (ParameterLayout.Slot slot : ofModel()) {
+        for (ParameterLayout.Slot slot : layout.slots()) {
             dev.trivet.tensor.Tensor weight = source.find(slot.name())
                     .orElseThrow(() -> new BadInputException(
                             source.file(), "has no tensor " + slot.name(), "give weights that fit the config"));
@@ -193,7 +185,7 @@ final class Parameters implements AutoCloseable {
      */
     void load(VitModel model) {
         FloatBuffer all = Torch.floats(values);
-        for (ParameterLayout.Slot slot : ofModel()) {
+        for (ParameterLayout.Slot slot : layout.slots()) {
             float[] found = found(model, slot.name());
             if (found.length != slot.size()) {
                 throw new IllegalArgumentException(slot.name() + " has " + found.length + " values");

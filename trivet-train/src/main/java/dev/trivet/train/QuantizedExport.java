@@ -17,7 +17,6 @@ final class QuantizedExport {
 
     /** The packed model: codes and scales that training computed with, and the ranges of activations as they are. */
     static VitModel model(ModelConfig config, TrainableModel trained) {
-        trained.refresh();
         ActivationRanges ranges = trained.ranges().orElseThrow();
         Parameters parameters = trained.parameters();
         Map<String, float[]> values = new HashMap<>();

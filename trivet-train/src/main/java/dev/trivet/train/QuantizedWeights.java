@@ -8,7 +8,6 @@ import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.quant.ChannelAffine;
-import dev.trivet.quant.WeightCoding;
 import java.lang.foreign.MemorySegment;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
@@ -42,7 +41,6 @@ final class QuantizedWeights {
      *
      * @param offset of its first value in the flat vector
      * @param input what changes the input before the weights see it; empty for nothing
-     * @param learned where the learned scales of its rows are, or -1
      * @param values scratch, {@code [outputs, inputs]}
      */
     @SuppressWarnings("ArrayRecordComponent") // scratch, never compared
@@ -51,7 +49,6 @@ final class QuantizedWeights {
             int offset,
             WeightQuantizer quantizer,
             Optional<ChannelAffine> input,
-            int learned,
             float[] values) {
         boolean isFinite(FloatBuffer latent) {
             for (int i = offset; i < offset + values.length; i++) {
@@ -69,11 +66,7 @@ final class QuantizedWeights {
                     values[i] /= change.factor()[i % layer.inputs()];
                 }
             });
-            WeightQuantizer.Codes codes = quantizer.quantize(values, layer.outputs(), layer.inputs());
-            for (int n = 0; learned >= 0 && n < codes.scales().length; n++) {
-                codes.scales()[n] = LearnedScale.ofWeights(codes.scales()[n], latent.get(learned + n));
-            }
-            return codes;
+            return quantizer.quantize(values, layer.outputs(), layer.inputs());
         }
     }
 
@@ -102,14 +95,11 @@ final class QuantizedWeights {
                     ? Optional.of(pixels(preprocessing, layer.inputs()))
                     : Optional.empty();
             WeightQuantizer quantizer = edges.contains(layer.name()) ? outer : inner;
-            // Eight-bit rows have no learned scale; before ternary ones come, its place stays zero.
-            boolean learns = quantizer.coding() == WeightCoding.TERNARY;
             matrices.add(new Matrix(
                     layer,
                     Objects.requireNonNull(offsets.get(layer.weight()), layer.weight()),
                     quantizer,
                     input,
-                    learns ? offsets.getOrDefault(LearnedScale.nameOf(layer), -1) : -1,
                     new float[layer.outputs() * layer.inputs()]));
         }
     }
@@ -157,12 +147,9 @@ final class QuantizedWeights {
         }
     }
 
-    /** Turns the gradient of the used weights into that of the latent ones and of learned scales, in place. */
-    void backward(FloatBuffer latent, FloatBuffer used, FloatBuffer gradients) {
+    /** Turns the gradient of the used weights into that of the latent ones, in place. */
+    void backward(FloatBuffer latent, FloatBuffer gradients) {
         for (Matrix matrix : matrices) {
-            if (matrix.learned() >= 0) {
-                learn(matrix, used, gradients);
-            }
             float clip = matrix.quantizer().clip();
             int end = matrix.offset() + matrix.values().length;
             for (int i = matrix.offset(); clip < Float.POSITIVE_INFINITY && i < end; i++) {
@@ -170,20 +157,6 @@ final class QuantizedWeights {
                     gradients.put(i, 0);
                 }
             }
-        }
-    }
-
-    /** {@code dL/dlog s = sum of dL/dw' w'} over the weights {@code w' = s t} that share s. */
-    private static void learn(Matrix matrix, FloatBuffer used, FloatBuffer gradients) {
-        boolean byChannel = matrix.quantizer() instanceof WeightQuantizer.Ternary ternary && ternary.byChannel();
-        int groups = byChannel ? matrix.layer().outputs() : 1;
-        int count = matrix.values().length / groups;
-        for (int g = 0; g < groups; g++) {
-            double slope = 0;
-            for (int i = matrix.offset() + g * count; i < matrix.offset() + (g + 1) * count; i++) {
-                slope += (double) gradients.get(i) * used.get(i);
-            }
-            gradients.put(matrix.learned() + g, (float) LearnedScale.balanced(slope, count, 1));
         }
     }
 

@@ -41,7 +41,6 @@ final class Replicas implements AutoCloseable {
             TrainableModel model, Optional<TrainableModel> teacher, ImageBatch batch, int first, int size) {}
 
     private final List<Worker> workers = new ArrayList<>();
-    private final TrainableModel model;
     private final Parameters parameters;
     private final Optional<Device> remote;
     private final int batchSize;
@@ -94,7 +93,6 @@ final class Replicas implements AutoCloseable {
                     first,
                     size));
         }
-        this.model = model;
         parameters = model.parameters();
         varying = Varying.of(settings);
         side = model.geometry().imageSize();
@@ -111,7 +109,7 @@ final class Replicas implements AutoCloseable {
 
     /** Brings all replicas up to date. */
     private void refresh() {
-        model.refresh();
+        parameters.refresh();
         if (remote.isPresent()) {
             workers.forEach(worker -> worker.model().parameters().fetch(parameters));
         }
@@ -151,7 +149,7 @@ final class Replicas implements AutoCloseable {
         if (remote.isPresent()) {
             parameters.gradients().copy_(workers.getFirst().model().parameters().gradients());
         }
-        model.passBack();
+        parameters.passBack();
         return total;
     }
 
@@ -191,7 +189,6 @@ final class Replicas implements AutoCloseable {
         }
         loss = loss.mul(new Scalar((double) count / batchSize));
         loss.backward();
-        worker.model().arithmetic().passBack();
         return new Outcome(loss.item_double(), correct(logits, labels));
     }
 

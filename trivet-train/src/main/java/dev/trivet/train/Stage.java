@@ -38,12 +38,6 @@ record Stage(Form form, int index, int before, int epochs) {
         };
     }
 
-    /** Ranges for the activations of {@link #model}, none seen yet. */
-    ActivationRanges ranges(ModelConfig config, TrainingSettings settings) {
-        return new ActivationRanges(
-                config.geometry(), settings.quantization().learned().activations());
-    }
-
     /**
      * The model that this stage trains, with the {@link InitialWeights} of the seed.
      *
@@ -64,7 +58,6 @@ record Stage(Form form, int index, int before, int epochs) {
                 inner,
                 asked.edges() ? inner : eightBit,
                 ranges,
-                asked.learned(),
                 settings.distillation().needsFeatures(),
                 settings.seed());
     }

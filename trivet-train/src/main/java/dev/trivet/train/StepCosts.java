@@ -29,7 +29,7 @@ public record StepCosts(double quantizedMillis, double floatMillis, double ratio
         ImageSet images = ImageSet.of(train, start.geometry(), start.config().preprocessing());
         Torch.load();
         Stage last = Stage.of(settings).getLast();
-        try (ActivationRanges ranges = last.ranges(start.config(), settings);
+        try (ActivationRanges ranges = new ActivationRanges(start.geometry());
                 Timed quantized = new Timed(last.model(start.config(), settings, ranges), start, settings, images);
                 Timed plain =
                         new Timed(TrainableModel.of(start.geometry(), Arithmetic.FLOAT, 0), start, settings, images)) {

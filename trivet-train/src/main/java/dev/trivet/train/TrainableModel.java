@@ -48,7 +48,6 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
      * @param inner quantizer of every matrix between patch embedding and heads
      * @param outer quantizer of those two
      * @param ranges of the activations; stay the caller's
-     * @param learned what has learned scales
      * @param recorded whether its features can be recorded
      */
     static TrainableModel quantized(
@@ -57,10 +56,9 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
             WeightQuantizer inner,
             WeightQuantizer outer,
             ActivationRanges ranges,
-            TrainingSettings.Quantization.LearnedScales learned,
             boolean recorded,
             long seed) {
-        ParameterLayout layout = LearnedScale.with(ParameterLayout.of(geometry), geometry, ranges, learned);
+        ParameterLayout layout = ParameterLayout.of(geometry);
         QuantizedWeights weights = new QuantizedWeights(layout, geometry, preprocessing, inner, outer);
         Arithmetic arithmetic = new FakeQuantization(ranges);
         return of(
@@ -78,18 +76,6 @@ sealed interface TrainableModel extends AutoCloseable permits VitModule, SwinMod
     /** Ranges of quantized activations; empty for a float model. */
     default Optional<ActivationRanges> ranges() {
         return arithmetic().ranges();
-    }
-
-    /** Brings what the model computes with up to date; to be called when its parameters have changed, for all replicas at once. */
-    default void refresh() {
-        parameters().refresh();
-        ranges().ifPresent(ranges -> ranges.scale(parameters()));
-    }
-
-    /** Makes the sum of all replicas' gradients that of the parameters that are learned. */
-    default void passBack() {
-        parameters().passBack();
-        ranges().ifPresent(ranges -> ranges.passBack(parameters()));
     }
 
     Parameters parameters();

@@ -220,7 +220,7 @@ public final class Training {
                     if (checkpoint.isPresent() && checkpoint.get().stage() > stage.index()) {
                         continue;
                     }
-                    try (ActivationRanges ranges = stage.ranges(config, settings);
+                    try (ActivationRanges ranges = new ActivationRanges(config.geometry());
                             TrainableModel model = stage.model(config, settings, ranges)) {
                         latent.or(() -> start).ifPresent(model.parameters()::load);
                         legacy.ifPresent(former -> inherit(former, model));

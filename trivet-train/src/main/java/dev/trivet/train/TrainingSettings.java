@@ -137,35 +137,9 @@ public record TrainingSettings(
      * @param scale of ternary weights
      * @param clip latent weights of this magnitude or more get no gradient; infinity for all
      * @param edges whether patch embedding and heads are ternary too; otherwise they have 8 bits
-     * @param learned what has scales that are learned
      */
     public record Quantization(
-            int eightBitEpochs,
-            boolean byChannel,
-            TernaryWeights.Scale scale,
-            double clip,
-            boolean edges,
-            LearnedScales learned) {
-        /** Scales that gradients move, by the rule of LSQ (Esser et al., 2020). */
-        public enum LearnedScales {
-            /** None: activations' follow their ranges and ternary weights' the weights. */
-            NONE,
-            /** Those of 8-bit activations. */
-            ACTIVATIONS,
-            /** Those of ternary weights. */
-            WEIGHTS,
-            /** All of these. */
-            BOTH;
-
-            boolean activations() {
-                return this == ACTIVATIONS || this == BOTH;
-            }
-
-            boolean weights() {
-                return this == WEIGHTS || this == BOTH;
-            }
-        }
-
+            int eightBitEpochs, boolean byChannel, TernaryWeights.Scale scale, double clip, boolean edges) {
         /** @throws IllegalArgumentException if a value is outside its range; the message says which */
         public Quantization {
             check(eightBitEpochs >= 1, "epochs of the 8-bit stage", eightBitEpochs);
@@ -201,7 +175,7 @@ public record TrainingSettings(
                 0.1,
                 0,
                 Distillation.NONE,
-                new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false, Quantization.LearnedScales.NONE),
+                new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false),
                 1,
                 Precision.AUTO,
                 Device.AUTO,

@@ -11,7 +11,6 @@ import dev.trivet.model.Pooling;
 import dev.trivet.model.Preprocessing;
 import dev.trivet.model.VitConfig;
 import dev.trivet.quant.TernaryWeights;
-import dev.trivet.train.TrainingSettings.Quantization.LearnedScales;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
@@ -88,14 +87,13 @@ class DeviceTest {
                 1);
         ImageSet images = ImageSet.of(new SyntheticImages(32, 1), geometry, PREPROCESSING);
         try (PointerScope _ = new PointerScope();
-                ActivationRanges ranges = new ActivationRanges(geometry, true);
+                ActivationRanges ranges = new ActivationRanges(geometry);
                 TrainableModel model = TrainableModel.quantized(
                         geometry,
                         PREPROCESSING,
                         new WeightQuantizer.Ternary(true, TernaryWeights.Scale.SURVIVORS, 2.5f),
                         new WeightQuantizer.EightBit(),
                         ranges,
-                        LearnedScales.BOTH,
                         false,
                         5);
                 Optimizer optimizer = new Optimizer(model, settings.steps());

@@ -183,28 +183,16 @@ class QuantizedStartTest {
         assertThatThrownBy(() -> QuantizedStart.of(file, settings(Recipe.W8A8, t)))
                 .hasMessage("only recipe ternary starts from a ternary file");
         assertThatThrownBy(() -> QuantizedStart.of(
-                        file,
-                        settings(
-                                Recipe.TERNARY,
-                                new Quantization(1, false, t.scale(), 2.5, false, Quantization.LearnedScales.NONE))))
+                        file, settings(Recipe.TERNARY, new Quantization(1, false, t.scale(), 2.5, false))))
                 .hasMessage("blocks.0.attn.qkv has a scale per channel");
         assertThatThrownBy(() -> QuantizedStart.of(
                         file,
                         settings(
                                 Recipe.TERNARY,
-                                new Quantization(
-                                        1,
-                                        true,
-                                        TernaryWeights.Scale.ABSOLUTE_MEAN,
-                                        2.5,
-                                        false,
-                                        Quantization.LearnedScales.NONE))))
+                                new Quantization(1, true, TernaryWeights.Scale.ABSOLUTE_MEAN, 2.5, false))))
                 .hasMessage("the scales of a ternary file are not those of absmean");
         assertThatThrownBy(() -> QuantizedStart.of(
-                        file,
-                        settings(
-                                Recipe.TERNARY,
-                                new Quantization(1, true, t.scale(), 2.5, true, Quantization.LearnedScales.NONE))))
+                        file, settings(Recipe.TERNARY, new Quantization(1, true, t.scale(), 2.5, true))))
                 .hasMessageEndingWith(" is not ternary");
         VitModel latent = QuantizedStart.of(file, ternary());
         assertThatThrownBy(() -> QuantizedStart.of(latent, ternary())).hasMessage("blocks.0.attn.qkv is not ternary");

@@ -24,7 +24,6 @@ import dev.trivet.runtime.LayerObserver;
 import dev.trivet.runtime.ModelExecutor;
 import dev.trivet.runtime.ModelSession;
 import dev.trivet.tensor.SafetensorsFile;
-import dev.trivet.train.TrainingSettings.Quantization.LearnedScales;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.FloatBuffer;
@@ -60,30 +59,11 @@ class QuantizedTrainingTest {
 
     private static List<Arguments> models() {
         List<Arguments> models = new ArrayList<>();
-        for (int seed = 1; seed <= 6; seed++) {
-            models.add(Arguments.of(VIT, LearnedScales.NONE, seed));
-            models.add(Arguments.of(ModelProbe.SMALL_SWIN, LearnedScales.NONE, seed));
-            models.add(Arguments.of(VIT, LearnedScales.BOTH, seed));
+        for (int seed = 1; seed <= 9; seed++) {
+            models.add(Arguments.of(VIT, seed));
+            models.add(Arguments.of(ModelProbe.SMALL_SWIN, seed));
         }
         return models;
-    }
-
-    private static TrainingSettings with(TrainingSettings settings, LearnedScales learned) {
-        TrainingSettings.Quantization q = settings.quantization();
-        return new TrainingSettings(
-                settings.recipe(),
-                settings.epochs(),
-                settings.steps(),
-                settings.variation(),
-                settings.labelSmoothing(),
-                settings.dropPath(),
-                settings.distillation(),
-                new TrainingSettings.Quantization(
-                        q.eightBitEpochs(), q.byChannel(), q.scale(), q.clip(), q.edges(), learned),
-                settings.seed(),
-                settings.precision(),
-                settings.device(),
-                settings.threads());
     }
 
     /** @param random whether images are mirrored and branches left out, which these images do not need */
@@ -173,22 +153,6 @@ class QuantizedTrainingTest {
                 .endsWith("</svg>\n");
     }
 
-    @Test
-    void learnedScalesAreThoseOfTheFile() {
-        VitModel start = trainedFloat(VIT);
-        TrainingSettings plain = settings(Recipe.TERNARY, 6, false, 2);
-        double simulated = new Training(start, with(plain, LearnedScales.BOTH), folder.resolve("out"))
-                .run(TRAIN, TEST, false, new TrainingListener() {});
-        assertThat(simulated).isGreaterThan(0.9);
-        VitModel packed = read(folder.resolve("out"));
-        float[][] logits = execute(packed, new LayerObserver() {});
-        int right = 0;
-        for (int i = 0; i < logits.length; i++) {
-            right += best(logits[i]) == TEST.label(i) ? 1 : 0;
-        }
-        assertThat((double) right / logits.length).isCloseTo(simulated, within(0.005));
-    }
-
     /** The simulation's models with their operands before they are rounded, by name. */
     private static final class Recorded implements Arithmetic {
         private final FakeQuantization inner;
@@ -231,26 +195,19 @@ class QuantizedTrainingTest {
      */
     @ParameterizedTest
     @MethodSource("models")
-    void simulationAndExecutorAgree(Geometry geometry, LearnedScales learned, int seed) {
+    void simulationAndExecutorAgree(Geometry geometry, int seed) {
         WeightQuantizer ternary = new WeightQuantizer.Ternary(true, SmallTraining.TERNARY.scale(), 2.5f);
         ImageSet images = ImageSet.of(TEST, geometry, PREPROCESSING);
         try (PointerScope _ = new PointerScope();
                 NoGradGuard _ = new NoGradGuard();
-                ActivationRanges ranges = new ActivationRanges(geometry, learned.activations())) {
-            ParameterLayout layout = LearnedScale.with(ParameterLayout.of(geometry), geometry, ranges, learned);
+                ActivationRanges ranges = new ActivationRanges(geometry)) {
+            ParameterLayout layout = ParameterLayout.of(geometry);
             QuantizedWeights weights =
                     new QuantizedWeights(layout, geometry, PREPROCESSING, ternary, new WeightQuantizer.EightBit());
             Recorded recorded = new Recorded(new FakeQuantization(ranges));
             try (TrainableModel model =
                     TrainableModel.of(geometry, recorded, new Parameters(layout, Optional.of(weights)), 3)) {
                 ModelProbe.disturb(model, new java.util.Random(seed));
-                for (ParameterLayout.Slot slot : layout.slots()) {
-                    // Steps a tenth narrower or wider; the value at a border that falls to the other side must not
-                    // become two steps.
-                    for (int i = 0; slot.start() == ParameterLayout.Start.SCALE && i < slot.size(); i++) {
-                        Torch.floats(model.parameters().values()).put(slot.offset() + i, i % 2 == 0 ? -0.1f : 0.1f);
-                    }
-                }
                 model.parameters().refresh();
                 ImageBatch batch = new ImageBatch(geometry, PREPROCESSING, images.size());
                 for (int i = 0; i < images.size(); i++) {
@@ -260,7 +217,6 @@ class QuantizedTrainingTest {
                 Tensor unrounded = model.forward(batch.patches(), Optional.empty());
                 ranges.update(0);
                 assertThat(ranges.known()).isTrue();
-                model.refresh();
                 FloatBuffer simulated = Torch.floats(model.forward(batch.patches(), Optional.empty()));
                 assertThat(simulated).isNotEqualTo(Torch.floats(unrounded));
                 VitModel packed =
@@ -476,13 +432,10 @@ class QuantizedTrainingTest {
         }
     }
 
-    @ParameterizedTest
-    @EnumSource(
-            value = LearnedScales.class,
-            names = {"NONE", "BOTH"})
-    void resumesBitForBitThroughTheStages(LearnedScales learned) throws IOException {
+    @Test
+    void resumesBitForBitThroughTheStages() throws IOException {
         VitModel start = trainedFloat(VIT);
-        TrainingSettings settings = with(settings(Recipe.TERVIT, 3, true, 1), learned);
+        TrainingSettings settings = settings(Recipe.TERVIT, 3, true, 1);
         new Training(start, settings, folder.resolve("unbroken")).run(TRAIN, TEST, false, new TrainingListener() {});
         for (int epoch = 1; epoch < 3; epoch++) {
             int last = epoch;

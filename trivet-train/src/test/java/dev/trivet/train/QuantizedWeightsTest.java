@@ -127,7 +127,7 @@ class QuantizedWeightsTest {
         gradients.put(inner, new float[] {1, 2, 3, 4});
         gradients.put(head, new float[] {5, 6});
         gradients.put(offset("blocks.0.mlp.fc1.bias"), 7);
-        weights(BY_CHANNEL).backward(latent, used, gradients);
+        weights(BY_CHANNEL).backward(latent, gradients);
         assertThat(new float[] {
                     gradients.get(inner), gradients.get(inner + 1), gradients.get(inner + 2), gradients.get(inner + 3)
                 })

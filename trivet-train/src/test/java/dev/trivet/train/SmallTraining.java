@@ -8,8 +8,7 @@ import dev.trivet.train.TrainingSettings.Variation;
 
 /** Settings of trainings on {@link SyntheticImages}. */
 final class SmallTraining {
-    static final Quantization TERNARY =
-            new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false, Quantization.LearnedScales.NONE);
+    static final Quantization TERNARY = new Quantization(1, true, TernaryWeights.Scale.SURVIVORS, 2.5, false);
 
     private SmallTraining() {}
 
