@@ -95,6 +95,8 @@ class HubCommandTest {
         builder.environment()
                 .keySet()
                 .removeIf(name -> name.toUpperCase(java.util.Locale.ROOT).contains("PROXY"));
+        // The JVM would say so on standard error.
+        builder.environment().keySet().removeAll(List.of("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"));
         builder.environment().put("HF_HOME", temp.resolve("hf").toString());
         builder.environment().put("HF_TOKEN", TOKEN);
         builder.environment()

@@ -313,6 +313,7 @@ class HostilePickleTest {
     @ParameterizedTest(name = "{0}")
     @MethodSource("bombs")
     void bombsAreRefusedWithinBounds(String label, byte[] bytes, String problem) {
+        refuses("None", pickle().op('N').bytes(), "holds None"); // loads the classes
         long before = Allocation.ofThisThread();
         refuses(label, bytes, problem);
         // The pickle itself, in the file, the zip and the reader, and at most a million values.

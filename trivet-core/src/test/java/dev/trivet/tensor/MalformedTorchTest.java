@@ -10,6 +10,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -23,6 +24,15 @@ class MalformedTorchTest {
 
     @TempDir
     Path folder;
+
+    /** Loading the classes allocates more than any file does. */
+    @BeforeEach
+    void open() {
+        Path file = HandBuilt.write(folder.resolve("sound.pth"), zip().bytes());
+        TorchFile.open(file).close();
+        Path damaged = HandBuilt.write(folder.resolve("damaged.pth"), new byte[4]);
+        assertThatThrownBy(() -> TorchFile.open(damaged)).isInstanceOf(BadInputException.class);
+    }
 
     private static HandZip zip() {
         return HandZip.torch(PICKLE, DATA);

@@ -32,6 +32,8 @@ class AllocationTest {
         Process process = new ProcessBuilder(
                         Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                         "--enable-native-access=ALL-UNNAMED",
+                        "-Xlog:disable",
+                        "-Xlog:all=warning:stderr",
                         "--add-modules",
                         "jdk.incubator.vector",
                         "-cp",

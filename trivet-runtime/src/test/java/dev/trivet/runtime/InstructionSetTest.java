@@ -39,6 +39,8 @@ class InstructionSetTest {
                         "-XX:+IgnoreUnrecognizedVMOptions",
                         "-XX:UseAVX=" + registers,
                         "--enable-native-access=ALL-UNNAMED",
+                        "-Xlog:disable",
+                        "-Xlog:all=warning:stderr",
                         "--add-modules",
                         "jdk.incubator.vector",
                         "-cp",
