@@ -285,7 +285,7 @@ final class BenchCommand implements Callable<Integer> {
         VitModel model = mapped.model();
         String name = ModelArgument.describe(model);
         try (ModelExecutor executor = compile(mapped, kernels);
-                ModelSession session = executor.openSession()) {
+                ModelSession session = executor.openColdSession()) {
             MemorySegment pixels = session.allocateInput();
             if (image == null) {
                 float[] made = TestImages.of(model.geometry(), 1, SEED);

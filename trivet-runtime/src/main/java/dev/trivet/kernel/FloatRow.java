@@ -1,6 +1,9 @@
 package dev.trivet.kernel;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
@@ -26,7 +29,7 @@ final class FloatRow {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
     private static final int L = F.length();
-    private static final int LANES = ReferencePointwise.LANES;
+    private static final int LANES = ScalarRow.LANES;
     private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     /** One byte per float lane. With 4 float lanes no such byte species exists and bytes are stored one by one. */
@@ -63,7 +66,7 @@ final class FloatRow {
         int last = count - L;
         if (count < L) {
             for (int i = 0; i < count; i++) {
-                row[to + i] = ReferencePointwise.rawValue(raw, from + i, integer) * scale;
+                row[to + i] = rawValue(raw, from + i, integer) * scale;
             }
         } else if (integer) {
             for (int i = 0; i < last; i += L) {
@@ -91,7 +94,7 @@ final class FloatRow {
         if (count < L) {
             for (int i = 0; i < count; i++) {
                 float bias = added.getAtIndex(JAVA_FLOAT, addedFrom + i);
-                row[i] = Math.fma(ReferencePointwise.rawValue(raw, from + i, integer), scale, bias);
+                row[i] = Math.fma(rawValue(raw, from + i, integer), scale, bias);
             }
             return;
         }
@@ -142,7 +145,7 @@ final class FloatRow {
         int last = count - L;
         if (count < L) {
             for (int i = 0; i < count; i++) {
-                row[i] = ReferencePointwise.value(raw, from + i, i, product);
+                row[i] = value(raw, from + i, i, product);
             }
         } else if (product.integer()) {
             MemorySegment scale = product.scale();
@@ -337,7 +340,7 @@ final class FloatRow {
     void encode(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
         if (count < L || (L < 8 && operand.integer && !operand.wide)) {
             for (int i = 0; i < count; i++) {
-                ReferencePointwise.store(out, to + i, values[from + i] * factor, operand);
+                store(out, to + i, values[from + i] * factor, operand);
             }
         } else if (!operand.integer) {
             storeFloats(from, count, factor, out, to);
@@ -404,7 +407,7 @@ final class FloatRow {
             a2.intoArray(lanes, 2 * L);
             a3.intoArray(lanes, 3 * L);
         }
-        return ReferencePointwise.fold(lanes, 0);
+        return ScalarRow.fold(lanes, 0);
     }
 
     static FloatVector floats(MemorySegment x, long index) {
@@ -414,5 +417,32 @@ final class FloatRow {
     static FloatVector integers(MemorySegment x, long index) {
         IntVector sums = IntVector.fromMemorySegment(I, x, 4 * index, ORDER);
         return (FloatVector) sums.convert(VectorOperators.I2F, 0);
+    }
+
+    private static float rawValue(MemorySegment raw, long index, boolean integer) {
+        return integer ? (float) raw.getAtIndex(JAVA_INT, index) : raw.getAtIndex(JAVA_FLOAT, index);
+    }
+
+    private static float value(MemorySegment raw, long index, int column, Product product) {
+        if (!product.integer()) {
+            return raw.getAtIndex(JAVA_FLOAT, index) + product.bias().getAtIndex(JAVA_FLOAT, column);
+        }
+        return (float) raw.getAtIndex(JAVA_INT, index) * product.scale().getAtIndex(JAVA_FLOAT, column)
+                + product.offset().getAtIndex(JAVA_FLOAT, column);
+    }
+
+    /** One value as an operand, for what is less than a register. */
+    private static void store(MemorySegment out, long index, float value, Operand operand) {
+        if (operand.integer) {
+            int code = ScalarMath.code(value, operand.inverseScale, operand.low, operand.high, operand.zeroPoint);
+            if (operand.wide) {
+                out.setAtIndex(JAVA_SHORT, index, (short) code);
+            } else {
+                LevelTable levels = operand.levels;
+                out.set(JAVA_BYTE, index, levels == null ? (byte) code : levels.level(code));
+            }
+        } else {
+            out.setAtIndex(JAVA_FLOAT, index, value);
+        }
     }
 }

@@ -20,6 +20,19 @@ public interface Kernels extends AutoCloseable {
     Workspace openWorkspace();
 
     /**
+     * The same for the first images of a process: its passes give the same bits, are slower in the end, and need nothing compiled to the end
+     * to be quick. An ordinary workspace where {@link #needsWarmUp} is false.
+     */
+    default Workspace openColdWorkspace() {
+        return openWorkspace();
+    }
+
+    /** Whether passes are slow until HotSpot has compiled them to the end, while products are fast from the start. */
+    default boolean needsWarmUp() {
+        return false;
+    }
+
+    /**
      * Packs float weights.
      *
      * @param weight float32 {@code [outputs, inputs]}; not needed after the call

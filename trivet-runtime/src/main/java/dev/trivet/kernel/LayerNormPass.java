@@ -29,7 +29,7 @@ final class LayerNormPass {
 
     /** Whether this pass is for such rows. */
     static boolean takes(int width, Operand operand) {
-        return L == ReferencePointwise.LANES && width % L == 0 && operand.integer && !operand.wide;
+        return L == ScalarRow.LANES && width % L == 0 && operand.integer && !operand.wide;
     }
 
     void run(
@@ -67,7 +67,7 @@ final class LayerNormPass {
         }
         store(a, b, c, d);
         for (int r = 0; r < ROWS; r++) {
-            means[r] = ReferencePointwise.fold(sums, r * L) / width;
+            means[r] = ScalarRow.fold(sums, r * L) / width;
         }
         FloatVector meanA = FloatVector.broadcast(F, means[0]);
         FloatVector meanB = FloatVector.broadcast(F, means[1]);
@@ -89,7 +89,7 @@ final class LayerNormPass {
         }
         store(a, b, c, d);
         for (int r = 0; r < ROWS; r++) {
-            inverses[r] = ReferencePointwise.inverseDeviation(ReferencePointwise.fold(sums, r * L), width, epsilon);
+            inverses[r] = ReferencePointwise.inverseDeviation(ScalarRow.fold(sums, r * L), width, epsilon);
         }
     }
 

@@ -245,7 +245,17 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public Workspace openWorkspace() {
-        return new OnednnWorkspace(library);
+        return new OnednnWorkspace(library, new VectorPointwise());
+    }
+
+    @Override
+    public Workspace openColdWorkspace() {
+        return new OnednnWorkspace(library, new ReferencePointwise());
+    }
+
+    @Override
+    public boolean needsWarmUp() {
+        return true;
     }
 
     @Override

@@ -19,7 +19,7 @@ final class OnednnWorkspace implements Workspace {
     private final OnednnLibrary library;
     private final Arena arena = Arena.ofShared();
     private final long stream;
-    private final Pointwise pointwise = new VectorPointwise();
+    private final Pointwise pointwise;
     private final Map<OnednnMatmul, Bound> bound = new IdentityHashMap<>();
     private final ScratchMemory scratch = new ScratchMemory();
     private MemorySegment scratchpad;
@@ -32,8 +32,9 @@ final class OnednnWorkspace implements Workspace {
         }
     }
 
-    OnednnWorkspace(OnednnLibrary library) {
+    OnednnWorkspace(OnednnLibrary library, Pointwise pointwise) {
         this.library = library;
+        this.pointwise = pointwise;
         library.useOneThread();
         stream = library.openStream();
         scratchpad = arena.allocate(1 << 16, 64);

@@ -1,30 +1,38 @@
 package dev.trivet.kernel;
 
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 
 /**
- * The definition of {@link Pointwise}, in plain scalar Java.
- *
- * <p>Float sums depend on their order, so the order is part of the definition: element {@code i} is added to lane {@code i mod
- * 16}, in rising order, and the 16 lanes are then folded in halves (lane j += lane j + 8, then 4, 2, 1). A SIMD version with
- * 4, 8 or 16 lanes per register can follow that order exactly.
+ * The definition of {@link Pointwise}, in plain scalar Java: a {@link ScalarRow} takes values in, changes them one by one and writes them
+ * out. Needs no Vector API, so it is also what runs until that is compiled, see {@link Kernels#openColdWorkspace}.
  */
 final class ReferencePointwise implements Pointwise {
-    static final int LANES = 16;
+    private final ScalarRow row = new ScalarRow();
+    /** Per-channel constants of the pass at hand. */
+    private float[] first = new float[0];
 
-    private final float[] lanes = new float[LANES];
-    private float[] row = new float[0];
+    private float[] second = new float[0];
+    /** A row that is added. */
+    private float[] third = new float[0];
+
+    /** Values that are taken at a time where rows do not matter. */
+    private static final int CHUNK = 1024;
 
     @Override
     public void encode(MemorySegment x, int count, Operand operand, MemorySegment out) {
-        int channels = operand.channels(count);
-        for (int i = 0; i < count; i++) {
-            store(out, i, operand.equalized(x.getAtIndex(JAVA_FLOAT, i), i % channels), operand);
+        int step = operand.channels(CHUNK);
+        row.reserve(step);
+        for (int base = 0; base < count; base += step) {
+            int n = Math.min(step, count - base);
+            row.load(x, false, base, 0, n);
+            float[] values = row.values();
+            for (int i = 0; i < n; i++) {
+                values[i] = operand.equalized(values[i], i);
+            }
+            row.store(0, n, operand, out, base);
         }
     }
 
@@ -38,24 +46,16 @@ final class ReferencePointwise implements Pointwise {
             float epsilon,
             Operand operand,
             MemorySegment out) {
+        row.reserve(width);
+        first = copy(gamma, 0, width, first);
+        second = copy(beta, 0, width, second);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * width;
-            clearLanes();
-            for (int c = 0; c < width; c++) {
-                lanes[c % LANES] += x.getAtIndex(JAVA_FLOAT, base + c);
-            }
-            float mean = fold(lanes, 0) / width;
-            clearLanes();
-            for (int c = 0; c < width; c++) {
-                float d = x.getAtIndex(JAVA_FLOAT, base + c) - mean;
-                lanes[c % LANES] = Math.fma(d, d, lanes[c % LANES]);
-            }
-            float inverse = inverseDeviation(fold(lanes, 0), width, epsilon);
-            for (int c = 0; c < width; c++) {
-                float normal = (x.getAtIndex(JAVA_FLOAT, base + c) - mean) * inverse;
-                float y = Math.fma(normal, gamma.getAtIndex(JAVA_FLOAT, c), beta.getAtIndex(JAVA_FLOAT, c));
-                store(out, base + c, y, operand);
-            }
+            row.load(x, false, base, 0, width);
+            float mean = row.sum(width) / width;
+            float inverse = inverseDeviation(row.squares(width, mean), width, epsilon);
+            row.normalize(width, mean, inverse, first, second);
+            row.store(0, width, operand, out, base);
         }
     }
 
@@ -63,58 +63,83 @@ final class ReferencePointwise implements Pointwise {
         return 1f / (float) Math.sqrt(squares / width + epsilon);
     }
 
+    /** Floats of a segment, in the array if they fit in it. */
+    private static float[] copy(MemorySegment from, long first, int count, float[] known) {
+        float[] to = known.length < count ? new float[count] : known;
+        MemorySegment.copy(from, JAVA_FLOAT, 4 * first, to, 0, count);
+        return to;
+    }
+
+    /** Makes ready for {@link #loadValues}. */
+    private void prepare(Product product) {
+        int columns = product.columns();
+        row.reserve(columns);
+        if (product.integer()) {
+            first = copy(product.scale(), 0, columns, first);
+        }
+        second = copy(product.integer() ? product.offset() : product.bias(), 0, columns, second);
+    }
+
+    /** The values of a linear's raw row, which begins at {@code from}. */
+    private void loadValues(MemorySegment raw, long from, Product product) {
+        row.loadAffine(raw, from, product.integer() ? first : null, second, product.columns());
+    }
+
     @Override
     public void decode(MemorySegment raw, int rows, Product product, MemorySegment out) {
+        prepare(product);
         for (int r = 0; r < rows; r++) {
-            for (int c = 0; c < product.columns(); c++) {
-                long i = (long) r * product.columns() + c;
-                out.setAtIndex(JAVA_FLOAT, i, value(raw, i, c, product));
-            }
+            long base = (long) r * product.columns();
+            loadValues(raw, base, product);
+            row.store(0, product.columns(), Operand.FLOAT, out, base);
         }
     }
 
     @Override
     public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
+        int columns = product.columns();
+        prepare(product);
         for (int r = 0; r < rows; r++) {
-            for (int c = 0; c < product.columns(); c++) {
-                long i = (long) r * product.columns() + c;
-                float sum = residual.getAtIndex(JAVA_FLOAT, i) + value(raw, i, c, product);
-                residual.setAtIndex(JAVA_FLOAT, i, sum);
-            }
+            long base = (long) r * columns;
+            loadValues(raw, base, product);
+            third = copy(residual, base, columns, third);
+            row.add(third, columns);
+            row.store(0, columns, Operand.FLOAT, residual, base);
         }
     }
 
     @Override
     public void gelu(MemorySegment raw, int rows, Product product, Operand operand, MemorySegment out) {
+        prepare(product);
         for (int r = 0; r < rows; r++) {
-            for (int c = 0; c < product.columns(); c++) {
-                long i = (long) r * product.columns() + c;
-                float x = value(raw, i, c, product);
-                store(out, i, gelu(x, operand), operand);
-            }
+            long base = (long) r * product.columns();
+            loadValues(raw, base, product);
+            row.gelu(product.columns(), operand.integer && !operand.wide);
+            row.store(0, product.columns(), operand, out, base);
         }
     }
 
     @Override
     public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
-        for (int i = 0; i < count; i++) {
-            float x = values.getAtIndex(JAVA_FLOAT, i);
-            store(out, i, gelu(x, operand), operand);
+        row.reserve(CHUNK);
+        for (int base = 0; base < count; base += CHUNK) {
+            int n = Math.min(CHUNK, count - base);
+            row.load(values, false, base, 0, n);
+            row.gelu(n, operand.integer && !operand.wide);
+            row.store(0, n, operand, out, base);
         }
-    }
-
-    private static float gelu(float x, Operand operand) {
-        return operand.integer && !operand.wide ? ScalarMath.byteGelu(x) : ScalarMath.gelu(x);
     }
 
     @Override
     public void requantize(MemorySegment raw, int rows, Requantization requantization, MemorySegment out) {
+        int columns = requantization.columns();
+        row.reserve(columns);
+        first = copy(requantization.scale(), 0, columns, first);
+        second = copy(requantization.offset(), 0, columns, second);
         for (int r = 0; r < rows; r++) {
-            for (int c = 0; c < requantization.columns(); c++) {
-                long i = (long) r * requantization.columns() + c;
-                float steps = affine(raw, i, c, requantization.scale(), requantization.offset());
-                out.set(JAVA_BYTE, i, (byte) ScalarMath.code(steps, 1f, Requantization.LOW, Requantization.HIGH, 0));
-            }
+            long base = (long) r * columns;
+            row.loadAffine(raw, base, first, second, columns);
+            row.storeCodes(columns, Requantization.LOW, Requantization.HIGH, out, base);
         }
     }
 
@@ -123,11 +148,11 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment codes, AttentionShape shape, MemorySegment query, MemorySegment key, MemorySegment value) {
         int width = shape.width();
         int headWidth = shape.headWidth();
-        for (int row = 0; row < shape.images() * shape.rows(); row++) {
+        for (int r = 0; r < shape.images() * shape.rows(); r++) {
             for (int head = 0; head < shape.heads(); head++) {
-                long from = 3L * row * width + (long) head * headWidth;
-                long to = shape.keyRow(row, head) * headWidth;
-                MemorySegment.copy(codes, from, query, shape.headRow(row, head) * headWidth, headWidth);
+                long from = 3L * r * width + (long) head * headWidth;
+                long to = shape.keyRow(r, head) * headWidth;
+                MemorySegment.copy(codes, from, query, shape.headRow(r, head) * headWidth, headWidth);
                 MemorySegment.copy(codes, from + width, key, to, headWidth);
                 MemorySegment.copy(codes, from + 2L * width, value, to, headWidth);
             }
@@ -145,24 +170,41 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment value) {
         int width = shape.width();
         int headWidth = shape.headWidth();
+        row.reserve(3 * width);
+        row.load(product.bias(), false, 0, 0, 3 * width);
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                for (int c = 0; shape.has(token) && c < width; c++) {
-                    long to = shape.headRow(image, i, c / headWidth) * headWidth + c % headWidth;
+                for (int head = 0; shape.has(token) && head < shape.heads(); head++) {
+                    long headRow = shape.headRow(image, i, head);
                     if (token < 0) {
-                        store(query, to, product.bias().getAtIndex(JAVA_FLOAT, c), operands.query());
-                        store(key, to, product.bias().getAtIndex(JAVA_FLOAT, width + c), operands.key());
-                        store(value, to, product.bias().getAtIndex(JAVA_FLOAT, 2L * width + c), operands.value());
+                        storeHead(head * headWidth, width, headRow, headRow, headWidth, operands, query, key, value);
                     } else {
-                        long from = shape.row(image, token) * 3 * width + c;
-                        query.set(JAVA_BYTE, to, codes.get(JAVA_BYTE, from));
-                        key.set(JAVA_BYTE, to, codes.get(JAVA_BYTE, from + width));
-                        value.set(JAVA_BYTE, to, codes.get(JAVA_BYTE, from + 2L * width));
+                        long from = shape.row(image, token) * 3 * width + (long) head * headWidth;
+                        long to = headRow * headWidth;
+                        MemorySegment.copy(codes, from, query, to, headWidth);
+                        MemorySegment.copy(codes, from + width, key, to, headWidth);
+                        MemorySegment.copy(codes, from + 2L * width, value, to, headWidth);
                     }
                 }
             }
         }
+    }
+
+    /** Writes one head of the queries, keys and values that {@link #row} holds. */
+    private void storeHead(
+            int column,
+            int width,
+            long queryRow,
+            long keyRow,
+            int headWidth,
+            AttentionOperands operands,
+            MemorySegment query,
+            MemorySegment key,
+            MemorySegment value) {
+        row.store(column, headWidth, operands.query(), query, queryRow * headWidth);
+        row.store(width + column, headWidth, operands.key(), key, keyRow * headWidth);
+        row.store(2 * width + column, headWidth, operands.value(), value, keyRow * headWidth);
     }
 
     @Override
@@ -175,17 +217,14 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment key,
             MemorySegment value) {
         int width = shape.width();
-        for (int row = 0; row < shape.images() * shape.rows(); row++) {
-            for (int c = 0; c < 3 * width; c++) {
-                float v = value(raw, (long) row * 3 * width + c, c, product);
-                int head = c % width / shape.headWidth();
-                int channel = c % shape.headWidth();
-                long to = shape.keyRow(row, head) * shape.headWidth() + channel;
-                switch (c / width) {
-                    case 0 -> store(query, shape.headRow(row, head) * shape.headWidth() + channel, v, operands.query());
-                    case 1 -> store(key, to, v, operands.key());
-                    default -> store(value, to, v, operands.value());
-                }
+        int headWidth = shape.headWidth();
+        prepare(product);
+        for (int r = 0; r < shape.images() * shape.rows(); r++) {
+            loadValues(raw, 3L * r * width, product);
+            for (int head = 0; head < shape.heads(); head++) {
+                long from = shape.headRow(r, head);
+                long to = shape.keyRow(r, head);
+                storeHead(head * headWidth, width, from, to, headWidth, operands, query, key, value);
             }
         }
     }
@@ -202,37 +241,6 @@ final class ReferencePointwise implements Pointwise {
         softmaxNumerators(raw, integer, rows, columns, scale, operand, out, MemorySegment.NULL);
     }
 
-    private void reserveRow(int columns) {
-        if (row.length < columns) {
-            row = new float[columns];
-        }
-    }
-
-    /** Probabilities of {@link #row}, or its numerators with their factor; the row is overwritten. */
-    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
-        float highest = Float.NEGATIVE_INFINITY;
-        for (int c = 0; c < columns; c++) {
-            if (row[c] > highest) {
-                highest = row[c];
-            }
-        }
-        boolean probabilities = factors.equals(MemorySegment.NULL);
-        clearLanes();
-        for (int c = 0; c < columns; c++) {
-            row[c] = probabilities || operand.wide
-                    ? ScalarMath.exp(row[c] - highest)
-                    : ScalarMath.decay(highest - row[c]);
-            lanes[c % LANES] += row[c];
-        }
-        float inverse = probabilities ? 1f / fold(lanes, 0) : 1f;
-        for (int c = 0; c < columns; c++) {
-            store(out, base + c, row[c] * inverse, operand);
-        }
-        if (!probabilities) {
-            factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / sumOfCodes(out, base, columns, operand));
-        }
-    }
-
     @Override
     public void softmaxNumerators(
             MemorySegment raw,
@@ -243,23 +251,30 @@ final class ReferencePointwise implements Pointwise {
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
-        reserveRow(columns);
+        row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
-            for (int c = 0; c < columns; c++) {
-                row[c] = rawValue(raw, base + c, integer) * scale;
-            }
+            row.loadScaled(raw, integer, base, scale, 0, columns);
             softmaxRow(columns, operand, out, base, factors);
         }
     }
 
-    /** Exact: the largest code occurs, so it is not zero, and it stays below 2^24. */
-    static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
-        int sum = 0;
-        for (long i = from; i < from + count; i++) {
-            sum += operand.wide ? codes.getAtIndex(JAVA_SHORT, i) : codes.get(JAVA_BYTE, i) & 0xff;
+    /** Probabilities of {@link #row}, or its numerators with their factor; the row is overwritten. */
+    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
+        float highest = row.highest(columns);
+        boolean probabilities = factors.equals(MemorySegment.NULL);
+        if (probabilities || operand.wide) {
+            row.exponentials(columns, highest);
+        } else {
+            row.decays(columns, highest);
         }
-        return Math.max(sum, 1);
+        if (probabilities) {
+            row.scale(0, columns, 1f / row.sum(columns));
+        }
+        row.store(0, columns, operand, out, base);
+        if (!probabilities) {
+            factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / row.sumOfCodes(columns, operand));
+        }
     }
 
     @Override
@@ -270,27 +285,44 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment factors,
             Operand operand,
             MemorySegment out) {
-        int width = shape.width();
-        for (int row = 0; row < shape.images() * shape.rows(); row++) {
-            for (int c = 0; c < width; c++) {
-                long headRow = shape.headRow(row, c / shape.headWidth());
-                float factor = factors.getAtIndex(JAVA_FLOAT, headRow) * scale;
-                float value = rawValue(raw, headRow * shape.headWidth() + c % shape.headWidth(), true) * factor;
-                store(out, (long) row * width + c, value, operand);
-            }
-        }
+        mergeHeads(raw, true, shape, scale, factors, operand, out);
     }
 
     @Override
     public void mergeHeads(
             MemorySegment raw, boolean integer, AttentionShape shape, float scale, Operand operand, MemorySegment out) {
-        int width = shape.width();
-        for (int row = 0; row < shape.images() * shape.rows(); row++) {
-            for (int c = 0; c < width; c++) {
-                long from = shape.headRow(row, c / shape.headWidth()) * shape.headWidth() + c % shape.headWidth();
-                store(out, (long) row * width + c, rawValue(raw, from, integer) * scale, operand);
+        mergeHeads(raw, integer, shape, scale, MemorySegment.NULL, operand, out);
+    }
+
+    private void mergeHeads(
+            MemorySegment raw,
+            boolean integer,
+            AttentionShape shape,
+            float scale,
+            MemorySegment factors,
+            Operand operand,
+            MemorySegment out) {
+        int headWidth = shape.headWidth();
+        row.reserve(shape.width());
+        for (int r = 0; r < shape.images() * shape.rows(); r++) {
+            for (int head = 0; head < shape.heads(); head++) {
+                mergeHead(raw, integer, head, shape.headRow(r, head), headWidth, scale, factors);
             }
+            row.store(0, shape.width(), operand, out, (long) r * shape.width());
         }
+    }
+
+    /** Brings one head of a token into {@link #row}. */
+    private void mergeHead(
+            MemorySegment raw,
+            boolean integer,
+            int head,
+            long headRow,
+            int headWidth,
+            float scale,
+            MemorySegment factors) {
+        float step = step(scale, factors, headRow);
+        row.loadScaled(raw, integer, headRow * headWidth, step, head * headWidth, headWidth);
     }
 
     @Override
@@ -304,18 +336,21 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment value) {
         int width = shape.width();
         int headWidth = shape.headWidth();
+        prepare(product);
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                long from = shape.row(image, token) * 3 * width;
-                for (int c = 0; shape.has(token) && c < 3 * width; c++) {
-                    float v = token < 0 ? product.bias().getAtIndex(JAVA_FLOAT, c) : value(raw, from + c, c, product);
-                    long to = shape.headRow(image, i, c % width / headWidth) * headWidth + c % headWidth;
-                    switch (c / width) {
-                        case 0 -> store(query, to, v, operands.query());
-                        case 1 -> store(key, to, v, operands.key());
-                        default -> store(value, to, v, operands.value());
-                    }
+                if (!shape.has(token)) {
+                    continue;
+                }
+                if (token < 0) {
+                    row.load(product.bias(), false, 0, 0, 3 * width);
+                } else {
+                    loadValues(raw, shape.row(image, token) * 3 * width, product);
+                }
+                for (int head = 0; head < shape.heads(); head++) {
+                    long headRow = shape.headRow(image, i, head);
+                    storeHead(head * headWidth, width, headRow, headRow, headWidth, operands, query, key, value);
                 }
             }
         }
@@ -332,20 +367,18 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment out,
             MemorySegment factors) {
         int n = shape.windowTokens();
-        reserveRow(n);
+        row.reserve(n);
         for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
             int head = b % shape.heads();
             int window = b / shape.heads() % shape.windows();
             for (int r = 0; r < n; r++) {
                 long base = ((long) (b - shape.firstProduct()) * n + r) * n;
-                long relative = ((long) head * n + r) * n;
-                long mask = ((long) window * n + r) * n;
-                for (int c = 0; c < n; c++) {
-                    float added = bias.relative().getAtIndex(JAVA_FLOAT, relative + c);
-                    row[c] = Math.fma(rawValue(raw, base + c, integer), scale, added);
-                    if (bias.masked()[window]) {
-                        row[c] += bias.mask().getAtIndex(JAVA_FLOAT, mask + c);
-                    }
+                row.load(raw, integer, base, 0, n);
+                first = copy(bias.relative(), ((long) head * n + r) * n, n, first);
+                row.scaleAndAdd(scale, first, n);
+                if (bias.masked()[window]) {
+                    first = copy(bias.mask(), ((long) window * n + r) * n, n, first);
+                    row.add(first, n);
                 }
                 softmaxRow(n, operand, out, base, factors);
             }
@@ -361,17 +394,18 @@ final class ReferencePointwise implements Pointwise {
             MemorySegment factors,
             Operand operand,
             MemorySegment out) {
-        int width = shape.width();
-        int headWidth = shape.headWidth();
+        row.reserve(shape.width());
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int token = shape.source()[i];
-                for (int c = 0; token >= 0 && shape.has(token) && c < width; c++) {
-                    long headRow = shape.headRow(image, i, c / headWidth);
-                    float value = rawValue(raw, headRow * headWidth + c % headWidth, integer);
-                    long to = shape.row(image, token) * width + c;
-                    store(out, to, value * step(scale, factors, headRow), operand);
+                if (token < 0 || !shape.has(token)) {
+                    continue;
                 }
+                for (int head = 0; head < shape.heads(); head++) {
+                    long headRow = shape.headRow(image, i, head);
+                    mergeHead(raw, integer, head, headRow, shape.headWidth(), scale, factors);
+                }
+                row.store(0, shape.width(), operand, out, shape.row(image, token) * shape.width());
             }
         }
     }
@@ -383,56 +417,16 @@ final class ReferencePointwise implements Pointwise {
 
     @Override
     public void meanRows(MemorySegment x, int rows, int width, MemorySegment out) {
+        row.reserve(width);
+        float[] values = row.values();
+        Arrays.fill(values, 0, width, 0f);
+        for (int r = 0; r < rows; r++) {
+            first = copy(x, (long) r * width, width, first);
+            row.add(first, width);
+        }
         for (int c = 0; c < width; c++) {
-            float sum = 0;
-            for (int r = 0; r < rows; r++) {
-                sum += x.getAtIndex(JAVA_FLOAT, (long) r * width + c);
-            }
-            out.setAtIndex(JAVA_FLOAT, c, sum / rows);
+            values[c] /= rows;
         }
-    }
-
-    private void clearLanes() {
-        java.util.Arrays.fill(lanes, 0f);
-    }
-
-    /** Folds the {@link #LANES} lanes from there on in halves; they are overwritten. */
-    static float fold(float[] lanes, int from) {
-        for (int half = LANES / 2; half > 0; half /= 2) {
-            for (int j = from; j < from + half; j++) {
-                lanes[j] += lanes[j + half];
-            }
-        }
-        return lanes[from];
-    }
-
-    static float rawValue(MemorySegment raw, long index, boolean integer) {
-        return integer ? (float) raw.getAtIndex(JAVA_INT, index) : raw.getAtIndex(JAVA_FLOAT, index);
-    }
-
-    static float value(MemorySegment raw, long index, int column, Product product) {
-        if (!product.integer()) {
-            return raw.getAtIndex(JAVA_FLOAT, index) + product.bias().getAtIndex(JAVA_FLOAT, column);
-        }
-        return affine(raw, index, column, product.scale(), product.offset());
-    }
-
-    private static float affine(MemorySegment raw, long index, int column, MemorySegment scale, MemorySegment offset) {
-        return (float) raw.getAtIndex(JAVA_INT, index) * scale.getAtIndex(JAVA_FLOAT, column)
-                + offset.getAtIndex(JAVA_FLOAT, column);
-    }
-
-    static void store(MemorySegment out, long index, float value, Operand operand) {
-        if (operand.integer) {
-            int code = ScalarMath.code(value, operand.inverseScale, operand.low, operand.high, operand.zeroPoint);
-            if (operand.wide) {
-                out.setAtIndex(JAVA_SHORT, index, (short) code);
-            } else {
-                LevelTable levels = operand.levels;
-                out.set(JAVA_BYTE, index, levels == null ? (byte) code : levels.level(code));
-            }
-        } else {
-            out.setAtIndex(JAVA_FLOAT, index, value);
-        }
+        row.store(0, width, Operand.FLOAT, out, 0);
     }
 }

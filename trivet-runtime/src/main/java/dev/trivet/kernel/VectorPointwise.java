@@ -2,6 +2,7 @@ package dev.trivet.kernel;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
@@ -276,10 +277,14 @@ final class VectorPointwise implements Pointwise {
     }
 
     static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
-        if (L < 8 || operand.wide) {
-            return ReferencePointwise.sumOfCodes(codes, from, count, operand);
+        if (operand.wide) {
+            int sum = 0;
+            for (long i = from; i < from + count; i++) {
+                sum += codes.getAtIndex(JAVA_SHORT, i);
+            }
+            return Math.max(sum, 1);
         }
-        int whole = count - count % L;
+        int whole = L < 8 ? 0 : count - count % L;
         IntVector sums = IntVector.zero(I);
         for (int i = 0; i < whole; i += L) {
             ByteVector bytes = ByteVector.fromMemorySegment(B, codes, from + i, ORDER);

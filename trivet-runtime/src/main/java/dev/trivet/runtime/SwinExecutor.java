@@ -140,7 +140,12 @@ public final class SwinExecutor implements ModelExecutor {
 
     @Override
     public SwinSession openSession() {
-        return new SwinSession(this);
+        return new SwinSession(this, kernels.openWorkspace());
+    }
+
+    @Override
+    public SwinSession openColdSession() {
+        return new SwinSession(this, kernels.openColdWorkspace());
     }
 
     @Override

@@ -100,8 +100,9 @@ public final class SwinSession implements ModelSession {
         }
     }
 
-    SwinSession(SwinExecutor executor) {
-        this(executor, executor.batch, 1);
+    /** @param workspace closed with the session */
+    SwinSession(SwinExecutor executor, Workspace workspace) {
+        this(executor, workspace, executor.batch, 1);
     }
 
     /**
@@ -111,11 +112,15 @@ public final class SwinSession implements ModelSession {
      * @param members threads that share an image
      */
     SwinSession(SwinExecutor executor, int batch, int members) {
+        this(executor, executor.kernels.openWorkspace(), batch, members);
+    }
+
+    private SwinSession(SwinExecutor executor, Workspace workspace, int batch, int members) {
         this.executor = executor;
+        this.workspace = workspace;
         this.batch = batch;
         config = executor.config;
         units = config.units();
-        workspace = executor.kernels.openWorkspace();
         pointwise = workspace.pointwise();
         sizes = Sizes.of(config, 1);
         Sizes share = Sizes.of(config, members);

@@ -50,8 +50,8 @@ public final class TrivetModel implements AutoCloseable {
     private @Nullable Slot spread;
 
     private final AtomicBoolean spreading = new AtomicBoolean();
-    /** Whether a call has ended: the first is not spread, because the JVM's compiler needs the other processors then. */
-    private volatile boolean warm;
+    /** Until it is ready calls are not spread: the JVM's compiler needs the other processors. */
+    private final WarmUp warmUp;
 
     private final AtomicInteger calls = new AtomicInteger();
     private final int threads;
@@ -66,10 +66,9 @@ public final class TrivetModel implements AutoCloseable {
      */
     public record Prediction(int index, String label, double probability) {}
 
-    private record Slot(ModelSession session, MemorySegment input, MemorySegment logits) {
-        static Slot open(ModelExecutor executor, int threads) {
-            ModelSession session = executor.openSession(threads);
-            return new Slot(session, session.allocateInput(), session.allocateLogits());
+    private record Slot(ModelSession session, boolean cold, MemorySegment input, MemorySegment logits) {
+        static Slot of(ModelSession session, boolean cold) {
+            return new Slot(session, cold, session.allocateInput(), session.allocateLogits());
         }
     }
 
@@ -96,6 +95,7 @@ public final class TrivetModel implements AutoCloseable {
         config = model.config();
         preprocessor = new ImagePreprocessor(config.preprocessing());
         executor = ModelExecutor.compile(model, kernels, batch);
+        warmUp = new WarmUp(executor, kernels.needsWarmUp());
         labels = labels(config);
     }
 
@@ -194,6 +194,19 @@ public final class TrivetModel implements AutoCloseable {
         return predictions;
     }
 
+    /**
+     * Waits until the model is as fast as it gets, a second or two in all after it was loaded, without any image: for a server
+     * that wants to be so before it takes requests. Not needed otherwise, because calls bring it about; a second call does nothing.
+     *
+     * @throws InterruptedException if the thread is interrupted while it waits; warming up goes on
+     */
+    public void warmUp() throws InterruptedException {
+        if (closed) {
+            throw new IllegalStateException("the model is closed");
+        }
+        warmUp.await();
+    }
+
     /** The logits {@code [classes]} of an image, in a new array. */
     public float[] logits(RgbImage image) {
         if (closed) {
@@ -201,9 +214,10 @@ public final class TrivetModel implements AutoCloseable {
         }
         boolean alone = calls.incrementAndGet() == 1;
         try {
-            return alone && warm && threads > 1 && spreading.compareAndSet(false, true) ? spread(image) : single(image);
+            return alone && warmUp.isReady() && threads > 1 && spreading.compareAndSet(false, true)
+                    ? spread(image)
+                    : single(image);
         } finally {
-            warm = true;
             calls.decrementAndGet();
             if (closed) {
                 drain();
@@ -215,7 +229,7 @@ public final class TrivetModel implements AutoCloseable {
     private float[] spread(RgbImage image) {
         try {
             if (spread == null) {
-                spread = Slot.open(executor, threads);
+                spread = Slot.of(executor.openSession(threads), false);
             }
             return logits(image, spread);
         } finally {
@@ -224,8 +238,7 @@ public final class TrivetModel implements AutoCloseable {
     }
 
     private float[] single(RgbImage image) {
-        Slot known = idle.poll();
-        Slot slot = known != null ? known : Slot.open(executor, 1);
+        Slot slot = borrow();
         try {
             return logits(image, slot);
         } finally {
@@ -233,9 +246,27 @@ public final class TrivetModel implements AutoCloseable {
         }
     }
 
+    private Slot borrow() {
+        boolean warm = warmUp.isReady();
+        for (Slot slot = idle.poll(); slot != null; slot = idle.poll()) {
+            if (!warm || !slot.cold) {
+                return slot;
+            }
+            slot.session.close();
+        }
+        return warm ? Slot.of(executor.openSession(), false) : Slot.of(executor.openColdSession(), true);
+    }
+
     private float[] logits(RgbImage image, Slot slot) {
         preprocessor.apply(image, slot.input, 0);
-        slot.session.run(slot.input, 1, slot.logits);
+        if (slot.cold) {
+            long begin = System.nanoTime();
+            slot.session.run(slot.input, 1, slot.logits);
+            warmUp.ranCold(System.nanoTime() - begin);
+        } else {
+            warmUp.taken();
+            slot.session.run(slot.input, 1, slot.logits);
+        }
         float[] logits = new float[executor.geometry().classes()];
         MemorySegment.copy(slot.logits, JAVA_FLOAT, 0, logits, 0, logits.length);
         return logits;
@@ -271,7 +302,10 @@ public final class TrivetModel implements AutoCloseable {
         }
     }
 
-    /** Frees all memory; a second call does nothing. Calls still running on other threads must have ended. */
+    /**
+     * Frees all memory; a second call does nothing. Calls still running on other threads must have ended. Weights go a moment later if the
+     * model is still being warmed up.
+     */
     @Override
     public synchronized void close() {
         if (closed) {
@@ -279,6 +313,6 @@ public final class TrivetModel implements AutoCloseable {
         }
         closed = true;
         drain();
-        executor.close();
+        warmUp.close(executor::close);
     }
 }

@@ -126,7 +126,12 @@ public final class VitExecutor implements ModelExecutor {
 
     @Override
     public VitSession openSession() {
-        return new VitSession(this);
+        return new VitSession(this, kernels.openWorkspace());
+    }
+
+    @Override
+    public VitSession openColdSession() {
+        return new VitSession(this, kernels.openColdWorkspace());
     }
 
     @Override

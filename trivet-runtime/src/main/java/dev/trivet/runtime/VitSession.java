@@ -46,8 +46,9 @@ public final class VitSession implements ModelSession {
     private final MemorySegment[] patchRaw;
     private final MemorySegment[] pooledRows;
 
-    VitSession(VitExecutor executor) {
-        this(executor, executor.batch, executor.batch * executor.config.tokens());
+    /** @param workspace closed with the session */
+    VitSession(VitExecutor executor, Workspace workspace) {
+        this(executor, workspace, executor.batch, executor.batch * executor.config.tokens());
     }
 
     /**
@@ -57,10 +58,14 @@ public final class VitSession implements ModelSession {
      * @param rows token rows that it works on at once; its buffers have room for whole tiles of them
      */
     VitSession(VitExecutor executor, int batch, int rows) {
+        this(executor, executor.kernels.openWorkspace(), batch, rows);
+    }
+
+    private VitSession(VitExecutor executor, Workspace workspace, int batch, int rows) {
         this.executor = executor;
+        this.workspace = workspace;
         this.batch = batch;
         config = executor.config;
-        workspace = executor.kernels.openWorkspace();
         pointwise = workspace.pointwise();
         long width = config.width();
         long shared = batch * config.tokens() * width;

@@ -1,0 +1,161 @@
+package dev.trivet.runtime;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.trivet.format.ModelFile;
+import dev.trivet.image.RgbImage;
+import dev.trivet.kernel.KernelSelection;
+import dev.trivet.kernel.Kernels;
+import dev.trivet.kernel.ReferenceKernels;
+import dev.trivet.model.VitModel;
+import java.lang.foreign.MemorySegment;
+import java.util.Optional;
+import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+@Timeout(60)
+class WarmUpTest {
+    private static final Kernels KERNELS = KernelSelection.get().kernels();
+
+    private static VitModel golden(String name) {
+        return ModelFile.read(Fixtures.golden(name), Optional.empty()).model();
+    }
+
+    private static RgbImage noise() {
+        byte[] pixels = new byte[40 * 30 * 3];
+        new Random(1).nextBytes(pixels);
+        return new RgbImage(40, 30, pixels);
+    }
+
+    /** Also where the kernels have no cold form, and within padded windows. */
+    @ParameterizedTest
+    @ValueSource(strings = {"vit_micro", "vit_gap_micro", "deit_distilled_micro", "swin_micro", "swin_padded_micro"})
+    void coldSessionsGiveTheSameBits(String name) {
+        VitModel model = golden(name);
+        for (Kernels kernels : new Kernels[] {KERNELS, new ReferenceKernels()}) {
+            try (ModelExecutor executor = ModelExecutor.compile(model, kernels, 1);
+                    ModelSession warm = executor.openSession();
+                    ModelSession cold = executor.openColdSession()) {
+                assertThat(logits(cold)).isEqualTo(logits(warm));
+            }
+        }
+    }
+
+    private static float[] logits(ModelSession session) {
+        MemorySegment input = session.allocateInput();
+        Random random = new Random(7);
+        for (long i = 0; i < input.byteSize() / 4; i++) {
+            input.setAtIndex(JAVA_FLOAT, i, (float) random.nextGaussian());
+        }
+        MemorySegment logits = session.allocateLogits();
+        session.run(input, 1, logits);
+        return logits.toArray(JAVA_FLOAT);
+    }
+
+    @Test
+    void nothingChangesForTheCallerWhenItEnds() throws InterruptedException {
+        try (TrivetModel model = TrivetModel.load(Fixtures.golden("vit_micro"))) {
+            float[] first = model.logits(noise());
+            model.warmUp();
+            assertThat(model.logits(noise())).isEqualTo(first);
+            model.warmUp();
+            assertThat(model.logits(noise())).isEqualTo(first);
+        }
+    }
+
+    @Test
+    void aClosedModelIsNotWarmedUp() {
+        TrivetModel model = TrivetModel.load(Fixtures.golden("vit_micro"));
+        model.close();
+        assertThatThrownBy(model::warmUp)
+                .isInstanceOf(IllegalStateException.class)
+                .hasMessage("the model is closed");
+    }
+
+    /** Once a made-up image takes it no longer than calls take. */
+    @Test
+    void isReadyWhenItIsAsFastAsColdRuns() throws InterruptedException {
+        try (ModelExecutor executor = ModelExecutor.compile(golden("vit_micro"), KERNELS, 1)) {
+            WarmUp warmUp = new WarmUp(executor, true);
+            assertThat(warmUp.isReady()).isFalse();
+            warmUp.ranCold(TimeUnit.HOURS.toNanos(1));
+            while (!warmUp.isReady()) {
+                Thread.sleep(1);
+            }
+            warmUp.taken();
+            warmUp.await();
+            assertThat(warmUp.isReady()).isTrue();
+        }
+    }
+
+    @Test
+    void endsAlthoughColdRunsAreFaster() throws InterruptedException {
+        try (ModelExecutor executor = ModelExecutor.compile(golden("vit_micro"), KERNELS, 1)) {
+            WarmUp warmUp = new WarmUp(executor, true);
+            warmUp.ranCold(1);
+            warmUp.await();
+            assertThat(warmUp.isReady()).isTrue();
+        }
+    }
+
+    @Test
+    void kernelsThatNeedNoneAreReady() throws InterruptedException {
+        try (ModelExecutor executor = ModelExecutor.compile(golden("vit_micro"), new ReferenceKernels(), 1)) {
+            WarmUp warmUp = new WarmUp(executor, new ReferenceKernels().needsWarmUp());
+            assertThat(warmUp.isReady()).isTrue();
+            warmUp.await();
+        }
+    }
+
+    @Test
+    void memoryIsFreedWhenTheThreadHasLeftIt() throws InterruptedException {
+        ModelExecutor executor = ModelExecutor.compile(golden("vit_micro"), KERNELS, 1);
+        WarmUp running = new WarmUp(executor, true);
+        running.ranCold(1);
+        CountDownLatch freed = new CountDownLatch(1);
+        AtomicReference<String> by = new AtomicReference<>();
+        running.close(() -> {
+            by.set(Thread.currentThread().getName());
+            executor.close();
+            freed.countDown();
+        });
+        assertThat(freed.await(30, TimeUnit.SECONDS)).isTrue();
+        assertThat(by.get()).isEqualTo("trivet-warm-up");
+    }
+
+    @Test
+    void memoryIsFreedAtOnceWithoutAThread() {
+        ModelExecutor executor = ModelExecutor.compile(golden("vit_micro"), KERNELS, 1);
+        WarmUp idle = new WarmUp(executor, true);
+        boolean[] freed = new boolean[1];
+        idle.close(() -> {
+            executor.close();
+            freed[0] = true;
+        });
+        assertThat(freed[0]).isTrue();
+        idle.ranCold(1); // starts none any more
+        assertThat(idle.isReady()).isFalse();
+    }
+
+    /** The weights of a model that is closed meanwhile are still in use for a moment. */
+    @Test
+    void aModelMayBeClosedInTheMiddle() throws InterruptedException {
+        for (int i = 0; i < 20; i++) {
+            try (TrivetModel model = TrivetModel.load(Fixtures.golden("swin_micro"))) {
+                model.logits(noise());
+            }
+        }
+        while (Thread.getAllStackTraces().keySet().stream()
+                .anyMatch(t -> t.getName().equals("trivet-warm-up"))) {
+            Thread.sleep(10);
+        }
+    }
+}
