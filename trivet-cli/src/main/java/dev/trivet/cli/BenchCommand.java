@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.BadInputException;
 import dev.trivet.cli.bench.Agreement;
+import dev.trivet.cli.bench.FirstImage;
 import dev.trivet.cli.bench.Lineup;
 import dev.trivet.cli.bench.OperatorTimes;
 import dev.trivet.cli.bench.ProcessFigures;
@@ -17,9 +18,6 @@ import dev.trivet.cli.bench.TrivetCaller;
 import dev.trivet.format.MappedModel;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
-import dev.trivet.image.ImageDecoder;
-import dev.trivet.image.ImagePreprocessor;
-import dev.trivet.image.RgbImage;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.RandomModel;
 import dev.trivet.model.VitModel;
@@ -27,7 +25,6 @@ import dev.trivet.onnx.OnnxExport;
 import dev.trivet.onnx.OnnxRuntime;
 import dev.trivet.ptq.RangeQuantization;
 import dev.trivet.runtime.ModelExecutor;
-import dev.trivet.runtime.ModelSession;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -72,9 +69,6 @@ final class BenchCommand implements Callable<Integer> {
      * @param shares of the time, by kind of operator
      */
     private record Anatomy(long weightBytes, Map<String, Double> shares) {}
-
-    /** What stands before any measurement: nothing has been warmed up, and nothing but the first model has been loaded. */
-    private record FirstImage(String model, double seconds, OptionalLong residentBytes) {}
 
     @Mixin
     OutputOptions output;
@@ -156,7 +150,8 @@ final class BenchCommand implements Callable<Integer> {
         }
         Optional<MappedModel> ahead = models.stream().findFirst().map(path -> ModelArgument.map(output, path, source));
         Kernels kernels = output.kernels();
-        Optional<FirstImage> first = ahead.map(mapped -> first(mapped, kernels));
+        Optional<FirstImage> first = ahead.map(mapped ->
+                FirstImage.of(ModelArgument.describe(mapped.model()), mapped, kernels, Optional.ofNullable(image)));
         List<Lineup.Subject> subjects = new ArrayList<>();
         Set<String> names = new HashSet<>();
         for (Path path : models) {
@@ -271,31 +266,6 @@ final class BenchCommand implements Callable<Integer> {
             fields.putAll(SoakListing.fields(result));
             output.print(fields, () -> SoakListing.print(result, output.out()));
             return result.difference().isEmpty() ? 0 : 1;
-        }
-    }
-
-    private static ModelExecutor compile(MappedModel mapped, Kernels kernels) {
-        try (mapped) {
-            return ModelExecutor.compile(mapped.model(), kernels, 1);
-        }
-    }
-
-    /** Loads as a program does that has nothing else to do: what was read goes before the image comes. Closes the model. */
-    private FirstImage first(MappedModel mapped, Kernels kernels) {
-        VitModel model = mapped.model();
-        String name = ModelArgument.describe(model);
-        try (ModelExecutor executor = compile(mapped, kernels);
-                ModelSession session = executor.openColdSession()) {
-            MemorySegment pixels = session.allocateInput();
-            if (image == null) {
-                float[] made = TestImages.of(model.geometry(), 1, SEED);
-                MemorySegment.copy(made, 0, pixels, JAVA_FLOAT, 0, made.length);
-            } else {
-                RgbImage decoded = ImageDecoder.decode(image);
-                new ImagePreprocessor(model.config().preprocessing()).apply(decoded, pixels, 0);
-            }
-            session.run(pixels, 1, session.allocateLogits());
-            return new FirstImage(name, ProcessFigures.age(), ProcessFigures.residentBytes());
         }
     }
 
@@ -454,11 +424,16 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private static String text(FirstImage first) {
-        String memory = first.residentBytes.isPresent()
-                ? String.format(Locale.ROOT, ", %.0f MB resident", first.residentBytes.getAsLong() / MEGABYTE)
+        String memory = first.residentBytes().isPresent()
+                ? String.format(
+                        Locale.ROOT, ", %.0f MB resident", first.residentBytes().getAsLong() / MEGABYTE)
                 : "";
         return String.format(
-                Locale.ROOT, "%s: first logits %.2f s after the process started%s", first.model, first.seconds, memory);
+                Locale.ROOT,
+                "%s: first logits %.2f s after the process started%s",
+                first.model(),
+                first.seconds(),
+                memory);
     }
 
     @SuppressWarnings("AnnotateFormatMethod") // the annotation would be a dependency

@@ -343,7 +343,11 @@ final class FloatRow {
                 store(out, to + i, values[from + i] * factor, operand);
             }
         } else if (!operand.integer) {
-            storeFloats(from, count, factor, out, to);
+            if (factor == 1f) {
+                MemorySegment.copy(values, from, out, JAVA_FLOAT, 4 * to, count);
+            } else {
+                storeFloats(from, count, factor, out, to);
+            }
         } else if (operand.wide) {
             storeShorts(from, count, factor, operand, out, to);
         } else {

@@ -20,14 +20,14 @@ public interface Kernels extends AutoCloseable {
     Workspace openWorkspace();
 
     /**
-     * The same for the first images of a process: its passes give the same bits, are slower in the end, and need nothing compiled to the end
-     * to be quick. An ordinary workspace where {@link #needsWarmUp} is false.
+     * The same for the first images of a process: what runs between products gives the same bits, is slower in the end, and is quick
+     * before HotSpot has compiled it to the end. An ordinary workspace where there is no such thing.
      */
     default Workspace openColdWorkspace() {
         return openWorkspace();
     }
 
-    /** Whether passes are slow until HotSpot has compiled them to the end, while products are fast from the start. */
+    /** Whether an ordinary workspace is slow by orders of magnitude until HotSpot has compiled what it runs to the end. */
     default boolean needsWarmUp() {
         return false;
     }

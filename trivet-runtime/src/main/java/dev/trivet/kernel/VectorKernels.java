@@ -32,6 +32,12 @@ public final class VectorKernels implements Kernels {
         return "vector (Vector API, " + VectorGemm.L * Float.SIZE + " bit)";
     }
 
+    /** Of products, too, which have no other form here. */
+    @Override
+    public boolean needsWarmUp() {
+        return true;
+    }
+
     @Override
     public Workspace openWorkspace() {
         return new VectorWorkspace();

@@ -32,9 +32,9 @@ import jdk.incubator.vector.VectorSpecies;
  * nothing there ({@code docs/decisions.md}, "Bytes on AVX2").
  */
 final class WindowedLinear implements Linear {
-    // Slots below belong to DigitProducts, 8 to OnednnLinear (weights that are kept packed). FloatCodes has 5 to 7,
-    // too, but neither runs within the
-    // other.
+    // Slots below 5 belong to DigitProducts, 8 to OnednnLinear (weights that are kept packed). FloatCodes has 5 to 7,
+    // too, but
+    // neither runs within the other.
     private static final int WINDOWED = 5;
     private static final int OUTSIDE = 6;
     private static final int HISTOGRAM = 7;
@@ -100,7 +100,15 @@ final class WindowedLinear implements Linear {
             pair = Math.max(pair, largestPair(row));
         }
         int most = Short.MAX_VALUE / pair;
-        return most >= LEVELS - 1 ? product : new WindowedLinear(product, codes, outputs, inputs, most);
+        if (most >= LEVELS - 1) {
+            return product;
+        }
+        try {
+            return new WindowedLinear(product, codes, outputs, inputs, most);
+        } catch (Throwable e) { // no memory for what it adds
+            product.close();
+            throw e;
+        }
     }
 
     @Override

@@ -36,7 +36,8 @@ import org.jspecify.annotations.Nullable;
  * <p>Safe to share: any number of threads may classify at the same time; each call borrows a set of buffers, and sets are kept
  * for the next call. A call that is alone is spread over as many threads as the model was given, by default one per processor; calls at
  * the same time take one thread each, which is what gives the most images a second. Logits are the same bits either way. The model's own
- * threads are daemons, start with the first call and sleep between calls. Owns off-heap memory until closed; of the parameters it holds
+ * threads are daemons, start with the first calls and sleep between calls; one of them has the JVM compile what the model runs for a second or
+ * two after the first call ({@link #warmUp}), and ends. Owns off-heap memory until closed; of the parameters it holds
  * the compiled form alone.
  */
 public final class TrivetModel implements AutoCloseable {
@@ -127,7 +128,8 @@ public final class TrivetModel implements AutoCloseable {
     /**
      * The same with another number of threads.
      *
-     * @param threads over which a call that is alone is spread, the caller's included; 1 for no threads but the callers'
+     * @param threads over which a call that is alone is spread, the caller's included; 1 for no threads but the callers' once the model is
+     *     warm
      * @throws dev.trivet.BadInputException if it cannot be read
      */
     public static TrivetModel load(Path path, int threads) {
@@ -195,8 +197,9 @@ public final class TrivetModel implements AutoCloseable {
     }
 
     /**
-     * Waits until the model is as fast as it gets, a second or two in all after it was loaded, without any image: for a server
-     * that wants to be so before it takes requests. Not needed otherwise, because calls bring it about; a second call does nothing.
+     * Waits until the JVM has compiled what the model runs, about a second and a half after it was loaded, without any image: for a
+     * server that wants to be as fast as it gets before it takes requests. Not needed otherwise, because calls bring it about; if enough of
+     * them have been made already this does nothing.
      *
      * @throws InterruptedException if the thread is interrupted while it waits; warming up goes on
      */
@@ -302,10 +305,7 @@ public final class TrivetModel implements AutoCloseable {
         }
     }
 
-    /**
-     * Frees all memory; a second call does nothing. Calls still running on other threads must have ended. Weights go a moment later if the
-     * model is still being warmed up.
-     */
+    /** Frees all memory; a second call does nothing. Calls still running on other threads must have ended. */
     @Override
     public synchronized void close() {
         if (closed) {
@@ -313,6 +313,7 @@ public final class TrivetModel implements AutoCloseable {
         }
         closed = true;
         drain();
-        warmUp.close(executor::close);
+        warmUp.close();
+        executor.close();
     }
 }

@@ -3,7 +3,6 @@ package dev.trivet.runtime;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Optional;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Has HotSpot compile the passes of a model while the model answers already. Passes that use the Vector API are slow by a factor of a
@@ -16,6 +15,9 @@ import org.jspecify.annotations.Nullable;
  * <p>Safe for use by many threads.
  */
 final class WarmUp {
+    /** A program that wanted one image has closed the model by then. */
+    private static final long DELAY_MILLIS = 50;
+
     /** How long runs may bring nothing before they end: the compiler may be at work on a large pass for a good part of this. */
     private static final long PATIENCE_NANOS = 500_000_000;
 
@@ -34,14 +36,14 @@ final class WarmUp {
     private volatile boolean ready;
     /** Whether calls warm up what is left themselves. */
     private volatile boolean taken;
+    /** Whether somebody waits for the end, calls or no calls. */
+    private volatile boolean awaited;
 
     private volatile boolean closed;
     /** How long the latest run in a cold session took. */
     private volatile long coldNanos;
 
-    private @Nullable Runnable closing;
-
-    /** @param needed false for kernels that have nothing to compile in this way */
+    /** @param needed false for kernels that have nothing to compile */
     WarmUp(ModelExecutor executor, boolean needed) {
         this.executor = executor;
         ready = !needed;
@@ -71,14 +73,20 @@ final class WarmUp {
     }
 
     private synchronized void startOnce() {
-        if (state == State.NEW && !closed) {
-            state = State.RUNNING;
+        if (state != State.NEW || closed) {
+            return;
+        }
+        state = State.RUNNING;
+        try {
             Thread.ofPlatform().daemon().name("trivet-warm-up").start(this::run);
+        } catch (OutOfMemoryError _) { // as many threads as the system gives: calls will do it
+            end();
         }
     }
 
     /** Starts it if nobody has, and waits for its end. */
     void await() throws InterruptedException {
+        awaited = true;
         start();
         synchronized (this) {
             while (state == State.RUNNING) {
@@ -88,28 +96,52 @@ final class WarmUp {
     }
 
     private void run() {
+        try {
+            delay();
+            if (isWanted()) {
+                repeat();
+            }
+        } finally {
+            end();
+        }
+    }
+
+    private synchronized void delay() {
+        if (isWanted() && !awaited) {
+            try {
+                wait(DELAY_MILLIS);
+            } catch (InterruptedException _) {
+                // Nobody else has this thread.
+            }
+        }
+    }
+
+    private boolean isWanted() {
+        return !closed && (awaited || !taken);
+    }
+
+    private void repeat() {
         try (ModelSession session = executor.openSession()) {
             MemorySegment input = session.allocateInput();
             MemorySegment tokens = session.allocateTokens();
             MemorySegment logits = session.allocateLogits();
             int units = executor.geometry().units().size();
-            // A stored time is of this image or of the one before, so their sum follows the compiler without waiting
-            // for an image's end.
+            // Of this image or of the one before, so that their sum follows the compiler without waiting for an image's
+            // end.
             long[] nanos = new long[units];
-            Arrays.fill(nanos, MOST_NANOS);
             long first = System.nanoTime();
             long gained = first;
             double best = Double.POSITIVE_INFINITY;
-            long now = first;
-            for (int unit = 0; now - gained < PATIENCE_NANOS && now - first < MOST_NANOS; unit = (unit + 1) % units) {
-                if (closed || taken) {
-                    return;
-                }
+            for (int run = 0, last = units; isWanted(); run++) {
+                int unit = run % units;
                 long begin = System.nanoTime();
                 MemorySegment in = unit == 0 ? input : tokens;
                 session.runUnit(unit, in, 1, unit == units - 1 ? logits : tokens, Optional.empty());
-                now = System.nanoTime();
+                long now = System.nanoTime();
                 nanos[unit] = now - begin;
+                if (run < units - 1) {
+                    continue; // no whole image yet
+                }
                 long image = Arrays.stream(nanos).sum();
                 if (image <= coldNanos) {
                     ready = true;
@@ -117,10 +149,12 @@ final class WarmUp {
                 if (image < GAIN * best) {
                     best = image;
                     gained = now;
+                    last = run + units;
+                }
+                if ((now - gained > PATIENCE_NANOS && run > last) || now - first > MOST_NANOS) {
+                    return;
                 }
             }
-        } finally {
-            end();
         }
     }
 
@@ -128,22 +162,22 @@ final class WarmUp {
         ready = true;
         state = State.ENDED;
         notifyAll();
-        if (closing != null) {
-            closing.run();
-        }
     }
 
-    /**
-     * Ends it, if need be in the middle.
-     *
-     * @param free run once the thread has left the executor: before this returns if there is none
-     */
-    synchronized void close(Runnable free) {
+    /** Ends it and waits until the thread has left the executor, which takes it one unit's time at most. */
+    synchronized void close() {
         closed = true;
-        if (state == State.RUNNING) {
-            closing = free;
-        } else {
-            free.run();
+        notifyAll();
+        boolean interrupted = false;
+        while (state == State.RUNNING) {
+            try {
+                wait();
+            } catch (InterruptedException _) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
         }
     }
 }
