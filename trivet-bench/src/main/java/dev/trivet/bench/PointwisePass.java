@@ -7,6 +7,7 @@ import dev.trivet.kernel.AttentionShape;
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Pointwise;
 import dev.trivet.kernel.Product;
+import dev.trivet.kernel.Requantization;
 import dev.trivet.kernel.ScoreBias;
 import dev.trivet.kernel.WindowShape;
 import dev.trivet.model.WindowPartition;
@@ -32,10 +33,16 @@ public record PointwisePass(Consumer<Pointwise> run, MemorySegment out, long byt
         LAYER_NORM(true),
         /** fc1's sums to fc2's operand. */
         GELU(true),
+        /** The same from values, where a product ends with them. */
+        GELU_OF_VALUES(false),
         /** A linear's sums added to the residual stream. */
         ADD_TO_STREAM(true),
         /** qkv's sums to queries, keys and values, head by head, window by window. */
         SPLIT(true),
+        /** qkv's sums to signed bytes, where a product does not end with them. */
+        REQUANTIZE(false),
+        /** Such bytes to queries, keys and values. */
+        SPLIT_CODES(false),
         /** Scores to probabilities. */
         SOFTMAX(true),
         /** Scores to numerators that are codes, and a factor for each row. */
@@ -133,6 +140,20 @@ public record PointwisePass(Consumer<Pointwise> run, MemorySegment out, long byt
                     MemorySegment out = memory.empty(tokens * (long) stage.hidden());
                     yield pass(p -> p.gelu(raw, tokens, product, form, out), out, 4 + size, 4 * values);
                 }
+                case GELU_OF_VALUES -> {
+                    long count = tokens * (long) stage.hidden();
+                    MemorySegment x = memory.floats(count, 8);
+                    MemorySegment out = memory.empty(count);
+                    yield pass(p -> p.gelu(x, Math.toIntExact(count), UNSIGNED, out), out, 5, count);
+                }
+                case REQUANTIZE -> {
+                    Product product = product(3 * width);
+                    Requantization codes = new Requantization(3 * width, product.scale(), product.offset());
+                    MemorySegment raw = raw(3 * values);
+                    MemorySegment out = memory.empty(3 * values);
+                    yield pass(p -> p.requantize(raw, tokens, codes, out), out, 5, 3 * values);
+                }
+                case SPLIT_CODES -> splitCodes(values);
                 case ADD_TO_STREAM -> {
                     Product product = product(width);
                     MemorySegment raw = raw(values);
@@ -235,6 +256,21 @@ public record PointwisePass(Consumer<Pointwise> run, MemorySegment out, long byt
                     value,
                     4 + size,
                     3 * values);
+        }
+
+        private PointwisePass splitCodes(long values) {
+            Product product = product(3 * width);
+            MemorySegment codes = memory.bytes(3 * values);
+            AttentionOperands forms = new AttentionOperands(SIGNED, SIGNED, SIGNED);
+            MemorySegment query = memory.empty(values);
+            MemorySegment key = memory.empty(values);
+            MemorySegment value = memory.empty(values);
+            AttentionShape whole = whole();
+            Optional<Consumer<Pointwise>> windowed = stage.windows().map(partition -> {
+                WindowShape shape = windows(partition);
+                return p -> p.splitWindowCodes(codes, shape, product, forms, query, key, value);
+            });
+            return pass(windowed.orElse(p -> p.splitHeads(codes, whole, query, key, value)), value, 2, 3 * values);
         }
 
         private PointwisePass softmax(boolean numerators) {

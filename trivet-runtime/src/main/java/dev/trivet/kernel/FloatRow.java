@@ -207,7 +207,7 @@ final class FloatRow {
             FloatVector x = FloatVector.fromArray(F, row, i);
             most = most.blend(x, x.compare(VectorOperators.GT, most));
         }
-        float highest = most.reduceLanes(VectorOperators.MAX);
+        float highest = VectorMath.highest(most);
         for (int i = whole; i < count; i++) {
             if (row[i] > highest) {
                 highest = row[i];

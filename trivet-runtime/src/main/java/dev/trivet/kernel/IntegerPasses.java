@@ -33,6 +33,10 @@ final class IntegerPasses {
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
 
     private static final VectorSpecies<Byte> SIXTEEN = ByteVector.SPECIES_128;
+    private static final VectorSpecies<Byte> THIRTY_TWO = ByteVector.SPECIES_256;
+    private static final VectorSpecies<Byte> SIXTY_FOUR = ByteVector.SPECIES_512;
+    /** Bytes of the widest register; wider species are slow. */
+    private static final int WIDEST = ByteVector.SPECIES_PREFERRED.length();
 
     private final RowMap rows = new RowMap();
     /** For each register of a row of heads, how far behind the first head its elements stand. */
@@ -194,7 +198,7 @@ final class IntegerPasses {
                     x.intoArray(row, at);
                     most = most.blend(x, x.compare(VectorOperators.GT, most));
                 }
-                FloatVector highest = FloatVector.broadcast(F, most.reduceLanes(VectorOperators.MAX));
+                FloatVector highest = FloatVector.broadcast(F, VectorMath.highest(most));
                 IntVector sum = IntVector.zero(I);
                 for (int c = 0; c < n; c += L) {
                     int at = Math.min(c, last);
@@ -258,22 +262,30 @@ final class IntegerPasses {
         copyPart(codes, 2, shape.heads(), shape.headWidth(), value);
     }
 
-    /** Codes of queries, keys or values, sixteen at a time. */
+    /** Codes of queries, keys or values, as many at a time as a head has: each access costs more than what it moves. */
     private void copyPart(MemorySegment codes, int part, int heads, int headWidth, MemorySegment out) {
         int[] tokens = rows.token;
         int[] firstHeads = rows.head;
         long step = (long) rows.headStep * headWidth;
         int width = heads * headWidth;
-        int whole = headWidth - headWidth % SIXTEEN.length();
         for (int r = 0; r < rows.count; r++) {
             long from = 3L * tokens[r] * width + (long) part * width;
             long to = (long) firstHeads[r] * headWidth;
             for (int head = 0; head < heads; head++) {
-                for (int c = 0; c < whole; c += SIXTEEN.length()) {
+                int c = 0;
+                for (; WIDEST >= 64 && c + 64 <= headWidth; c += 64) {
+                    ByteVector.fromMemorySegment(SIXTY_FOUR, codes, from + c, ORDER)
+                            .intoMemorySegment(out, to + c, ORDER);
+                }
+                for (; WIDEST >= 32 && c + 32 <= headWidth; c += 32) {
+                    ByteVector.fromMemorySegment(THIRTY_TWO, codes, from + c, ORDER)
+                            .intoMemorySegment(out, to + c, ORDER);
+                }
+                for (; c + 16 <= headWidth; c += 16) {
                     ByteVector.fromMemorySegment(SIXTEEN, codes, from + c, ORDER)
                             .intoMemorySegment(out, to + c, ORDER);
                 }
-                for (int c = whole; c < headWidth; c++) {
+                for (; c < headWidth; c++) {
                     out.set(JAVA_BYTE, to + c, codes.get(JAVA_BYTE, from + c));
                 }
                 from += headWidth;

@@ -50,6 +50,17 @@ final class VectorMath {
         return bits.max(ROUND_BITS + low).min(ROUND_BITS + high).add(zeroPoint - ROUND_BITS);
     }
 
+    /**
+     * The largest lane. Floats that are no NaN have the order of their bits as ints, once those of negative ones are turned round; the
+     * reduction of floats, which has to order zeros and NaN, takes several times as long.
+     */
+    static float highest(FloatVector x) {
+        IntVector bits = x.reinterpretAsInts();
+        IntVector turned = bits.lanewise(VectorOperators.ASHR, 31).lanewise(VectorOperators.LSHR, 1);
+        int most = bits.lanewise(VectorOperators.XOR, turned).reduceLanes(VectorOperators.MAX);
+        return Float.intBitsToFloat(most ^ (most >> 31 >>> 1));
+    }
+
     /** {@link ScalarMath#decay} on each lane. */
     static FloatVector decay(FloatVector x) {
         FloatVector end = x.reinterpretAsInts().min(DECAY_END_BITS).reinterpretAsFloats();

@@ -136,7 +136,7 @@ class ProductEndingTest {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {5, 16, 24, 32, 64, 80})
+    @ValueSource(ints = {5, 16, 24, 32, 48, 64, 80, 115})
     void integersAndCodesSplitAndJoinAsTheReferenceDoes(int headWidth) {
         AttentionShape shape = new AttentionShape(2, 5, 3, headWidth);
         // Four windows of two positions: one token is padding, tokens are out of order.
