@@ -5,6 +5,8 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
@@ -21,6 +23,8 @@ final class VectorGemm {
     private static final int ROWS = 4;
 
     private final float[] tile = new float[ROWS * PANEL];
+    private final int[] sums = new int[ROWS * PANEL];
+    private final int[] before = new int[PANEL];
 
     static int packedLength(int columns, int k) {
         return Math.multiplyExact(Math.ceilDiv(columns, PANEL) * PANEL, k);
@@ -129,16 +133,29 @@ final class VectorGemm {
 
     private void write(
             MemorySegment out, long start, int columns, int height, int width, boolean integer, boolean add) {
+        if (integer) {
+            toIntegers();
+        }
         for (int r = 0; r < height; r++) {
             long at = start + (long) r * columns;
             if (!integer) {
                 MemorySegment.copy(tile, r * PANEL, out, JAVA_FLOAT, 4 * at, width);
                 continue;
             }
-            for (int j = 0; j < width; j++) {
-                int sum = (int) tile[r * PANEL + j];
-                out.setAtIndex(JAVA_INT, at + j, add ? out.getAtIndex(JAVA_INT, at + j) + sum : sum);
+            if (add) {
+                MemorySegment.copy(out, JAVA_INT, 4 * at, before, 0, width);
+                for (int j = 0; j < width; j++) {
+                    sums[r * PANEL + j] += before[j];
+                }
             }
+            MemorySegment.copy(sums, r * PANEL, out, JAVA_INT, 4 * at, width);
+        }
+    }
+
+    private void toIntegers() {
+        for (int i = 0; i < tile.length; i += L) {
+            FloatVector values = FloatVector.fromArray(F, tile, i);
+            ((IntVector) values.convert(VectorOperators.F2I, 0)).intoArray(sums, i);
         }
     }
 }

@@ -55,7 +55,7 @@ public final class VectorKernels implements Kernels {
 
     private static Linear packed(MemorySegment weight, int outputs, int inputs, boolean integer) {
         float[] values = new float[Math.multiplyExact(outputs, inputs)];
-        load(weight, 0, values.length, integer, true, values);
+        load(weight, 0, values.length, integer, true, new byte[integer ? values.length : 0], values);
         float[] packed = new float[VectorGemm.packedLength(outputs, inputs)];
         VectorGemm.pack(packed, outputs, inputs, values, inputs, 1);
         return new PackedLinear(packed, outputs, inputs, integer);
@@ -85,7 +85,7 @@ public final class VectorKernels implements Kernels {
         public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
             VectorWorkspace scratch = (VectorWorkspace) workspace;
             float[] left = scratch.left(Math.multiplyExact(rows, inputs));
-            load(in, 0, rows * inputs, integer, false, left);
+            load(in, 0, rows * inputs, integer, false, scratch.bytes(rows * inputs), left);
             scratch.gemm().run(left, rows, packed, outputs, inputs, out, 0, integer);
         }
 
@@ -108,9 +108,10 @@ public final class VectorKernels implements Kernels {
             float[] leftValues = scratch.left(m * k);
             float[] rightValues = scratch.right(n * k);
             float[] packed = scratch.packed(VectorGemm.packedLength(n, k));
+            byte[] bytes = scratch.bytes(Math.max(m, n) * k);
             for (int b = 0; b < batch; b++) {
-                load(left, (long) b * m * k, m * k, integer, leftSigned, leftValues);
-                load(right, (long) b * n * k, n * k, integer, true, rightValues);
+                load(left, (long) b * m * k, m * k, integer, leftSigned, bytes, leftValues);
+                load(right, (long) b * n * k, n * k, integer, true, bytes, rightValues);
                 int columnStride = shape.rightTransposed() ? k : 1;
                 VectorGemm.pack(packed, n, k, rightValues, columnStride, shape.rightTransposed() ? 1 : n);
                 scratch.gemm().run(leftValues, m, packed, n, k, out, (long) b * m * n, integer);
@@ -118,18 +119,34 @@ public final class VectorKernels implements Kernels {
         }
     }
 
-    /** Copies floats, or widens codes to floats. */
-    private static void load(MemorySegment from, long start, int count, boolean integer, boolean signed, float[] to) {
+    /**
+     * Copies floats, or widens codes to floats.
+     *
+     * @param bytes scratch for the codes: loops over arrays become SIMD, those over segments check each access
+     */
+    private static void load(
+            MemorySegment from, long start, int count, boolean integer, boolean signed, byte[] bytes, float[] to) {
         if (!integer) {
             MemorySegment.copy(from, JAVA_FLOAT, 4 * start, to, 0, count);
-        } else if (signed) {
-            for (int i = 0; i < count; i++) {
-                to[i] = from.get(JAVA_BYTE, start + i);
-            }
+            return;
+        }
+        MemorySegment.copy(from, JAVA_BYTE, start, bytes, 0, count);
+        if (signed) {
+            widenSigned(bytes, count, to);
         } else {
-            for (int i = 0; i < count; i++) {
-                to[i] = from.get(JAVA_BYTE, start + i) & 0xff;
-            }
+            widenUnsigned(bytes, count, to);
+        }
+    }
+
+    private static void widenSigned(byte[] bytes, int count, float[] to) {
+        for (int i = 0; i < count; i++) {
+            to[i] = bytes[i];
+        }
+    }
+
+    private static void widenUnsigned(byte[] bytes, int count, float[] to) {
+        for (int i = 0; i < count; i++) {
+            to[i] = bytes[i] & 0xff;
         }
     }
 
@@ -140,6 +157,7 @@ public final class VectorKernels implements Kernels {
         private float[] left = new float[0];
         private float[] right = new float[0];
         private float[] packed = new float[0];
+        private byte[] bytes = new byte[0];
 
         @Override
         public Pointwise pointwise() {
@@ -167,6 +185,13 @@ public final class VectorKernels implements Kernels {
                 right = new float[length];
             }
             return right;
+        }
+
+        byte[] bytes(int length) {
+            if (bytes.length < length) {
+                bytes = new byte[length];
+            }
+            return bytes;
         }
 
         float[] packed(int length) {
