@@ -1,6 +1,11 @@
 package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
+import dev.trivet.cli.bench.Contender;
+import dev.trivet.cli.bench.Rates;
+import dev.trivet.cli.bench.Rounds;
+import dev.trivet.cli.bench.TestImages;
+import dev.trivet.cli.bench.TrivetCaller;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
@@ -10,6 +15,7 @@ import dev.trivet.ptq.Quantization;
 import dev.trivet.ptq.QuantizationPlan;
 import dev.trivet.ptq.TrivetSettings;
 import dev.trivet.runtime.Evaluation;
+import dev.trivet.runtime.ModelExecutor;
 import dev.trivet.runtime.TrivetModel;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -38,6 +44,9 @@ final class DemoCommand implements Callable<Integer> {
     /** Small images: larger batches keep the products busy. */
     private static final int BATCH = 16;
 
+    private static final int ROUNDS = 11;
+    private static final double TURN_SECONDS = 0.4;
+
     @Mixin
     CommonOptions common;
 
@@ -53,7 +62,7 @@ final class DemoCommand implements Callable<Integer> {
     Path wholeSet;
 
     @Override
-    public Integer call() {
+    public Integer call() throws InterruptedException {
         Path folder = folder();
         try {
             if (wholeSet != null) {
@@ -83,7 +92,7 @@ final class DemoCommand implements Callable<Integer> {
         }
     }
 
-    private void run(Path folder) {
+    private void run(Path folder) throws InterruptedException {
         DemoFiles.unpack(folder);
         ModelFile source = ModelFile.read(folder, Optional.empty());
         Kernels kernels = common.kernels();
@@ -96,18 +105,39 @@ final class DemoCommand implements Callable<Integer> {
         try (TrivetModel a = new TrivetModel(source.model(), kernels, BATCH);
                 TrivetModel b = new TrivetModel(quantized.model(), kernels, BATCH);
                 Progress progress = new Progress(common.err())) {
-            // Once to compile, once to measure: at these sizes compilation would be half of the time.
-            Evaluation.run(List.of(a, b), images, common.threads(), true, (done, total) -> {});
             Evaluation result = Evaluation.run(
                     List.of(a, b),
                     images,
                     common.threads(),
                     true,
                     (done, total) -> progress.update("evaluating", done, total));
-            print(source, quantized, kernels, result, seconds);
+            progress.update("measuring", 0, 1);
+            a.warmUp();
+            b.warmUp();
+            List<Rates> rates = rates(List.of(a.executor(), b.executor()));
+            progress.update("measuring", 1, 1);
+            print(List.of(source, quantized), rates, kernels, result, seconds);
         }
         if (output != null) {
             common.err().println("kept in " + folder);
+        }
+    }
+
+    /** Of each model in the same rounds, once it is warm: the evaluation is shorter than its compilation takes. */
+    private List<Rates> rates(List<ModelExecutor> executors) throws InterruptedException {
+        Map<ModelExecutor, Contender> contenders = new LinkedHashMap<>();
+        try {
+            for (ModelExecutor executor : executors) {
+                float[] pixels = TestImages.of(executor.geometry(), BATCH, 1);
+                List<TrivetCaller> callers = Stream.generate(() -> new TrivetCaller(executor, pixels, BATCH))
+                        .limit(common.threads())
+                        .toList();
+                contenders.put(executor, new Contender(callers, BATCH));
+            }
+            return List.copyOf(
+                    new Rounds(ROUNDS, TURN_SECONDS).measure(contenders).values());
+        } finally {
+            contenders.values().forEach(Contender::close);
         }
     }
 
@@ -143,11 +173,11 @@ final class DemoCommand implements Callable<Integer> {
         }
     }
 
-    private void print(ModelFile a, ModelFile b, Kernels kernels, Evaluation result, double seconds) {
+    private void print(List<ModelFile> files, List<Rates> rates, Kernels kernels, Evaluation result, double seconds) {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("images", result.images());
-        fields.put("float32", side(a, result, 0));
-        fields.put("int8", side(b, result, 1));
+        fields.put("float32", side(files, rates, result, 0));
+        fields.put("int8", side(files, rates, result, 1));
         fields.put("agreement", result.agreement());
         fields.put("logit_sqnr_db", result.logitSqnrDb());
         fields.put("quantize_seconds", seconds);
@@ -158,43 +188,47 @@ final class DemoCommand implements Callable<Integer> {
                     .printf(
                             Locale.ROOT,
                             "ViT on Fashion-MNIST (%,d parameters), quantized on %d training images in %s, scored on %,d test images%n%n",
-                            a.model().parameters(),
+                            files.getFirst().model().parameters(),
                             CALIBRATION_IMAGES,
                             Progress.duration(seconds),
                             result.images());
             Table table = new Table("", "top-1", "agreement", "bytes on disk", "images/s", "kernels");
-            table.row(row(a, result, 0, "float32", "", kernels.name() + " f32"));
+            table.row(row(files, rates, result, 0, "float32", "", kernels.name() + " f32"));
             String agreement = String.format(Locale.ROOT, "%.2f %%", 100 * result.agreement());
-            table.row(row(b, result, 1, "8-bit", agreement, kernels.name() + " u8s8"));
+            table.row(row(files, rates, result, 1, "8-bit", agreement, kernels.name() + " u8s8"));
             table.print(common.out());
             common.out().println();
             common.out()
-                    .printf("both rows from files on disk, %d threads, %s%n", common.threads(), kernels.description());
+                    .printf(
+                            "both rows from files on disk; images/s in batches of %d, %d threads, %s%n",
+                            BATCH, common.threads(), kernels.description());
         });
     }
 
-    private static double speed(Evaluation result, int model) {
-        return result.images() / result.timing().inferenceSeconds().get(model);
-    }
-
-    private static Map<String, Object> side(ModelFile file, Evaluation result, int model) {
+    private static Map<String, Object> side(List<ModelFile> files, List<Rates> rates, Evaluation result, int model) {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("top1", (double) result.scores().get(model).top1() / result.images());
         fields.put("top5", (double) result.scores().get(model).top5() / result.images());
-        fields.put("bytes", file.bytes());
-        fields.put("images_per_second", speed(result, model));
+        fields.put("bytes", files.get(model).bytes());
+        fields.put("images_per_second", rates.get(model).median());
         return fields;
     }
 
     private static String[] row(
-            ModelFile file, Evaluation result, int model, String name, String agreement, String kernels) {
+            List<ModelFile> files,
+            List<Rates> rates,
+            Evaluation result,
+            int model,
+            String name,
+            String agreement,
+            String kernels) {
         return new String[] {
             name,
             String.format(
                     Locale.ROOT, "%.2f %%", 100.0 * result.scores().get(model).top1() / result.images()),
             agreement,
-            String.format(Locale.ROOT, "%,d", file.bytes()),
-            String.format(Locale.ROOT, "%.0f", speed(result, model)),
+            String.format(Locale.ROOT, "%,d", files.get(model).bytes()),
+            String.format(Locale.ROOT, "%.0f", rates.get(model).median()),
             kernels
         };
     }
