@@ -32,6 +32,8 @@ final class WarmUp {
     }
 
     private final ModelExecutor executor;
+    private final long patienceNanos;
+    private final long mostNanos;
     private volatile State state;
     private volatile boolean ready;
     /** Whether calls warm up what is left themselves. */
@@ -45,7 +47,19 @@ final class WarmUp {
 
     /** @param needed false for kernels that have nothing to compile */
     WarmUp(ModelExecutor executor, boolean needed) {
+        this(executor, needed, PATIENCE_NANOS, MOST_NANOS);
+    }
+
+    /**
+     * The same with another end.
+     *
+     * @param patienceNanos how long runs may bring nothing
+     * @param mostNanos how long all of it may take
+     */
+    WarmUp(ModelExecutor executor, boolean needed, long patienceNanos, long mostNanos) {
         this.executor = executor;
+        this.patienceNanos = patienceNanos;
+        this.mostNanos = mostNanos;
         ready = !needed;
         state = needed ? State.NEW : State.ENDED;
     }
@@ -151,7 +165,7 @@ final class WarmUp {
                     gained = now;
                     last = run + units;
                 }
-                if ((now - gained > PATIENCE_NANOS && run > last) || now - first > MOST_NANOS) {
+                if ((now - gained > patienceNanos && run > last) || now - first > mostNanos) {
                     return;
                 }
             }

@@ -80,18 +80,29 @@ class WarmUpTest {
                 .hasMessage("the model is closed");
     }
 
+    /** It would go on for an hour, so nothing but a run as fast as cold ones makes it ready, and nothing but calls ends it. */
     @Test
     void becomesReadyAndEndsWhenCallsTakeOver() throws InterruptedException {
+        long hour = TimeUnit.HOURS.toNanos(1);
         try (ModelExecutor executor = ModelExecutor.compile(golden("vit_micro"), KERNELS, 1)) {
-            WarmUp warmUp = new WarmUp(executor, true);
+            WarmUp warmUp = new WarmUp(executor, true, hour, hour);
             assertThat(warmUp.isReady()).isFalse();
-            warmUp.ranCold(TimeUnit.HOURS.toNanos(1));
+            warmUp.ranCold(hour);
             while (!warmUp.isReady()) {
                 Thread.sleep(1);
             }
+            assertThat(running()).isTrue();
             warmUp.taken();
+            while (running()) {
+                Thread.sleep(1);
+            }
             warmUp.close();
         }
+    }
+
+    private static boolean running() {
+        return Thread.getAllStackTraces().keySet().stream()
+                .anyMatch(thread -> thread.getName().equals("trivet-warm-up"));
     }
 
     /** On any kernels that need it, also if no run is as fast as cold ones. */
