@@ -1,12 +1,13 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
+import static dev.trivet.kernel.NativeMemory.ORDER;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import java.util.Arrays;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -30,8 +31,6 @@ final class FloatRow {
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
     private static final int L = F.length();
     private static final int LANES = ScalarRow.LANES;
-    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
-
     /** One byte per float lane. With 4 float lanes no such byte species exists and bytes are stored one by one. */
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
@@ -42,6 +41,8 @@ final class FloatRow {
 
     private final float[] lanes = new float[LANES];
     private float[] values = new float[2 * LANES];
+    /** Only {@link #gelu} has use for it. */
+    private float[] exponents = new float[0];
 
     /** Makes room for so many values; keeps none. */
     void reserve(int count) {
@@ -63,21 +64,24 @@ final class FloatRow {
     /** {@code this[to + i] = raw[from + i] * scale}. */
     void loadScaled(MemorySegment raw, boolean integer, long from, float scale, int to, int count) {
         float[] row = values;
-        int last = count - L;
         if (count < L) {
             for (int i = 0; i < count; i++) {
                 row[to + i] = rawValue(raw, from + i, integer) * scale;
             }
-        } else if (integer) {
+            return;
+        }
+        long x = floatAddress(raw, from, count);
+        int last = count - L;
+        if (integer) {
             for (int i = 0; i < last; i += L) {
-                integers(raw, from + i).mul(scale).intoArray(row, to + i);
+                integers(x, i).mul(scale).intoArray(row, to + i);
             }
-            integers(raw, from + last).mul(scale).intoArray(row, to + last);
+            integers(x, last).mul(scale).intoArray(row, to + last);
         } else {
             for (int i = 0; i < last; i += L) {
-                floats(raw, from + i).mul(scale).intoArray(row, to + i);
+                floats(x, i).mul(scale).intoArray(row, to + i);
             }
-            floats(raw, from + last).mul(scale).intoArray(row, to + last);
+            floats(x, last).mul(scale).intoArray(row, to + last);
         }
     }
 
@@ -99,19 +103,19 @@ final class FloatRow {
             return;
         }
         FloatVector step = FloatVector.broadcast(F, scale);
+        long x = floatAddress(raw, from, count);
+        long bias = floatAddress(added, addedFrom, count);
         int last = count - L;
         if (integer) {
             for (int i = 0; i < last; i += L) {
-                integers(raw, from + i).fma(step, floats(added, addedFrom + i)).intoArray(row, i);
+                integers(x, i).fma(step, floats(bias, i)).intoArray(row, i);
             }
-            integers(raw, from + last)
-                    .fma(step, floats(added, addedFrom + last))
-                    .intoArray(row, last);
+            integers(x, last).fma(step, floats(bias, last)).intoArray(row, last);
         } else {
             for (int i = 0; i < last; i += L) {
-                floats(raw, from + i).fma(step, floats(added, addedFrom + i)).intoArray(row, i);
+                floats(x, i).fma(step, floats(bias, i)).intoArray(row, i);
             }
-            floats(raw, from + last).fma(step, floats(added, addedFrom + last)).intoArray(row, last);
+            floats(x, last).fma(step, floats(bias, last)).intoArray(row, last);
         }
     }
 
@@ -129,9 +133,10 @@ final class FloatRow {
     /** {@code this[i] += x[from + i]}. */
     void add(MemorySegment x, long from, int count) {
         float[] row = values;
+        long added = floatAddress(x, from, count);
         int whole = count - count % L;
         for (int i = 0; i < whole; i += L) {
-            FloatVector.fromArray(F, row, i).add(floats(x, from + i)).intoArray(row, i);
+            FloatVector.fromArray(F, row, i).add(floats(added, i)).intoArray(row, i);
         }
         for (int i = whole; i < count; i++) {
             row[i] += x.getAtIndex(JAVA_FLOAT, from + i);
@@ -142,37 +147,60 @@ final class FloatRow {
     void loadValues(MemorySegment raw, long from, Product product) {
         float[] row = values;
         int count = product.columns();
-        int last = count - L;
         if (count < L) {
             for (int i = 0; i < count; i++) {
                 row[i] = value(raw, from + i, i, product);
             }
-        } else if (product.integer()) {
-            MemorySegment scale = product.scale();
-            MemorySegment offset = product.offset();
+            return;
+        }
+        long x = floatAddress(raw, from, count);
+        int last = count - L;
+        if (product.integer()) {
+            long scale = floatAddress(product.scale(), 0, count);
+            long offset = floatAddress(product.offset(), 0, count);
             for (int i = 0; i < last; i += L) {
-                value(raw, from + i, scale, offset, i).intoArray(row, i);
+                value(x, i, scale, offset, i).intoArray(row, i);
             }
-            value(raw, from + last, scale, offset, last).intoArray(row, last);
+            value(x, last, scale, offset, last).intoArray(row, last);
         } else {
-            MemorySegment bias = product.bias();
+            long bias = floatAddress(product.bias(), 0, count);
             for (int i = 0; i < last; i += L) {
-                floats(raw, from + i).add(floats(bias, i)).intoArray(row, i);
+                floats(x, i).add(floats(bias, i)).intoArray(row, i);
             }
-            floats(raw, from + last).add(floats(bias, last)).intoArray(row, last);
+            floats(x, last).add(floats(bias, last)).intoArray(row, last);
         }
     }
 
-    /** {@code raw[at] * scale[column] + offset[column]}, rounded twice. */
-    static FloatVector value(MemorySegment raw, long at, MemorySegment scale, MemorySegment offset, int column) {
+    /** {@code raw[at] * scale[column] + offset[column]}, rounded twice, of memory at these addresses. */
+    static FloatVector value(long raw, long at, long scale, long offset, int column) {
         return integers(raw, at).mul(floats(scale, column)).add(floats(offset, column));
     }
 
-    /** {@code this[i] = gelu(this[i])}. */
+    /** {@code this[i] = }{@link ScalarMath#gelu}{@code (this[i])}. */
     void gelu(int count) {
         float[] row = values;
+        if (exponents.length < row.length) {
+            exponents = new float[row.length];
+        }
+        float[] decay = exponents;
         for (int i = 0; i < count; i += L) {
-            VectorMath.gelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
+            FloatVector z = FloatVector.fromArray(F, row, i).abs().mul(ScalarMath.HALF_SQRT2);
+            z.mul(z).neg().intoArray(decay, i);
+        }
+        exponentials(decay, count, 0f);
+        FloatVector one = FloatVector.broadcast(F, 1f);
+        for (int i = 0; i < count; i += L) {
+            FloatVector x = FloatVector.fromArray(F, row, i);
+            FloatVector magnitude = x.abs();
+            FloatVector z = magnitude.mul(ScalarMath.HALF_SQRT2);
+            FloatVector t = one.div(z.fma(FloatVector.broadcast(F, ScalarMath.P), one));
+            FloatVector p = t.fma(FloatVector.broadcast(F, ScalarMath.A5), FloatVector.broadcast(F, ScalarMath.A4));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A3));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A2));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A1));
+            FloatVector q = p.mul(t).mul(FloatVector.fromArray(F, decay, i));
+            FloatVector half = magnitude.mul(0.5f).mul(q);
+            x.add(magnitude).mul(0.5f).sub(half).intoArray(row, i);
         }
     }
 
@@ -218,9 +246,28 @@ final class FloatRow {
 
     /** {@code this[i] = exp(this[i] - shift)}. */
     void exponentials(int count, float shift) {
-        float[] row = values;
+        exponentials(values, count, shift);
+    }
+
+    /** {@link ScalarMath#exp} in the loop itself: as a method of its own HotSpot may find it too large to be inlined. */
+    private static void exponentials(float[] row, int count, float shift) {
         for (int i = 0; i < count; i += L) {
-            VectorMath.exp(FloatVector.fromArray(F, row, i).sub(shift)).intoArray(row, i);
+            FloatVector x = FloatVector.fromArray(F, row, i).sub(shift);
+            x = x.blend(ScalarMath.LOWEST_EXPONENT, x.compare(VectorOperators.LT, ScalarMath.LOWEST_EXPONENT));
+            FloatVector shifted = x.mul(ScalarMath.LOG2_E).add(ScalarMath.ROUND);
+            FloatVector n = shifted.sub(ScalarMath.ROUND);
+            FloatVector r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_HIGH), x);
+            r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_LOW), r);
+            FloatVector p = FloatVector.broadcast(F, ScalarMath.E5);
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E4));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E3));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E2));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E1));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E0));
+            FloatVector y = p.fma(r.mul(r), r).add(1f);
+            // The lowest bits of shifted are those of n; the shift drops the others.
+            IntVector exponent = shifted.reinterpretAsInts().add(127).lanewise(VectorOperators.LSHL, 23);
+            y.mul(exponent.reinterpretAsFloats()).intoArray(row, i);
         }
     }
 
@@ -313,10 +360,12 @@ final class FloatRow {
     /** {@code this[i] = ((this[i] - mean) * inverse) * gamma[i] + beta[i]}, the last two one fused multiply-add. */
     void normalize(int count, float mean, float inverse, MemorySegment gamma, MemorySegment beta) {
         float[] row = values;
+        long factor = floatAddress(gamma, 0, count);
+        long offset = floatAddress(beta, 0, count);
         int whole = count - count % L;
         for (int i = 0; i < whole; i += L) {
             FloatVector normal = FloatVector.fromArray(F, row, i).sub(mean).mul(inverse);
-            normal.fma(floats(gamma, i), floats(beta, i)).intoArray(row, i);
+            normal.fma(floats(factor, i), floats(offset, i)).intoArray(row, i);
         }
         for (int i = whole; i < count; i++) {
             float normal = (row[i] - mean) * inverse;
@@ -327,9 +376,11 @@ final class FloatRow {
     /** {@code x[to + i] += this[i]}. */
     void addTo(MemorySegment x, long to, int count) {
         float[] row = values;
+        long stream = floatAddress(x, to, count);
         int whole = count - count % L;
         for (int i = 0; i < whole; i += L) {
-            floats(x, to + i).add(FloatVector.fromArray(F, row, i)).intoMemorySegment(x, 4 * (to + i), ORDER);
+            FloatVector sum = floats(stream, i).add(FloatVector.fromArray(F, row, i));
+            sum.intoMemorySegment(ALL, stream + 4L * i, ORDER);
         }
         for (int i = whole; i < count; i++) {
             x.setAtIndex(JAVA_FLOAT, to + i, x.getAtIndex(JAVA_FLOAT, to + i) + row[i]);
@@ -358,15 +409,17 @@ final class FloatRow {
 
     private void storeFloats(int from, int count, float factor, MemorySegment out, long to) {
         float[] row = values;
+        long address = floatAddress(out, to, count);
         int last = count - L;
         for (int i = 0; i < last; i += L) {
-            FloatVector.fromArray(F, row, from + i).mul(factor).intoMemorySegment(out, 4 * (to + i), ORDER);
+            FloatVector.fromArray(F, row, from + i).mul(factor).intoMemorySegment(ALL, address + 4L * i, ORDER);
         }
-        FloatVector.fromArray(F, row, from + last).mul(factor).intoMemorySegment(out, 4 * (to + last), ORDER);
+        FloatVector.fromArray(F, row, from + last).mul(factor).intoMemorySegment(ALL, address + 4L * last, ORDER);
     }
 
     private void storeBytes(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
         float[] row = values;
+        long address = NativeMemory.address(out, to, count);
         int last = count - L;
         float steps = operand.inverseScale;
         int low = (int) operand.low;
@@ -375,15 +428,16 @@ final class FloatRow {
         for (int i = 0; i < last; i += L) {
             IntVector code =
                     VectorMath.code(FloatVector.fromArray(F, row, from + i).mul(factor), steps, low, high, zero);
-            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + i, ORDER);
+            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, address + i, ORDER);
         }
         IntVector code =
                 VectorMath.code(FloatVector.fromArray(F, row, from + last).mul(factor), steps, low, high, zero);
-        ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + last, ORDER);
+        ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, address + last, ORDER);
     }
 
     private void storeShorts(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
         float[] row = values;
+        long address = NativeMemory.address(out, 2 * to, 2L * count);
         int last = count - L;
         float steps = operand.inverseScale;
         int low = (int) operand.low;
@@ -392,11 +446,11 @@ final class FloatRow {
         for (int i = 0; i < last; i += L) {
             IntVector code =
                     VectorMath.code(FloatVector.fromArray(F, row, from + i).mul(factor), steps, low, high, zero);
-            ((ShortVector) code.castShape(S, 0)).intoMemorySegment(out, 2 * (to + i), ORDER);
+            ((ShortVector) code.castShape(S, 0)).intoMemorySegment(ALL, address + 2L * i, ORDER);
         }
         IntVector code =
                 VectorMath.code(FloatVector.fromArray(F, row, from + last).mul(factor), steps, low, high, zero);
-        ((ShortVector) code.castShape(S, 0)).intoMemorySegment(out, 2 * (to + last), ORDER);
+        ((ShortVector) code.castShape(S, 0)).intoMemorySegment(ALL, address + 2L * last, ORDER);
     }
 
     /**
@@ -414,12 +468,18 @@ final class FloatRow {
         return ScalarRow.fold(lanes, 0);
     }
 
-    static FloatVector floats(MemorySegment x, long index) {
-        return FloatVector.fromMemorySegment(F, x, 4 * index, ORDER);
+    private static long floatAddress(MemorySegment x, long from, int count) {
+        return NativeMemory.address(x, 4 * from, 4L * count);
     }
 
-    static FloatVector integers(MemorySegment x, long index) {
-        IntVector sums = IntVector.fromMemorySegment(I, x, 4 * index, ORDER);
+    /** Floats from {@code index} on of those that begin at an address. */
+    static FloatVector floats(long x, long index) {
+        return FloatVector.fromMemorySegment(F, ALL, x + 4 * index, ORDER);
+    }
+
+    /** The same of int32, as floats. */
+    static FloatVector integers(long x, long index) {
+        IntVector sums = IntVector.fromMemorySegment(I, ALL, x + 4 * index, ORDER);
         return (FloatVector) sums.convert(VectorOperators.I2F, 0);
     }
 

@@ -1,10 +1,11 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
+import static dev.trivet.kernel.NativeMemory.ORDER;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
@@ -25,7 +26,6 @@ final class IntegerPasses {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
     private static final int L = F.length();
-    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
     private static final IntVector LANE = IntVector.zero(I).addIndex(1);
 
     /** One byte per lane; not used with fewer than 8 lanes. */
@@ -56,31 +56,35 @@ final class IntegerPasses {
 
     /** {@link Pointwise#requantize} for rows of a register at least. */
     static void requantize(MemorySegment raw, int rows, Requantization requantization, MemorySegment out) {
-        MemorySegment scale = requantization.scale();
-        MemorySegment offset = requantization.offset();
         int columns = requantization.columns();
+        long sums = NativeMemory.address(raw, 4L * rows * columns);
+        long scale = NativeMemory.address(requantization.scale(), 4L * columns);
+        long offset = NativeMemory.address(requantization.offset(), 4L * columns);
+        long codes = NativeMemory.address(out, (long) rows * columns);
         int last = columns - L;
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             for (int c = 0; c < columns; c += L) {
                 int at = Math.min(c, last);
-                FloatVector steps = FloatRow.value(raw, base + at, scale, offset, at);
+                FloatVector steps = FloatRow.value(sums, base + at, scale, offset, at);
                 IntVector code = VectorMath.code(steps, 1f, Requantization.LOW, Requantization.HIGH, 0);
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + at, ORDER);
             }
         }
     }
 
     /** {@link Pointwise#addTo} for rows of whole registers. */
     static void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
-        MemorySegment scale = product.scale();
-        MemorySegment offset = product.offset();
         int columns = product.columns();
+        long sums = NativeMemory.address(raw, 4L * rows * columns);
+        long scale = NativeMemory.address(product.scale(), 4L * columns);
+        long offset = NativeMemory.address(product.offset(), 4L * columns);
+        long stream = NativeMemory.address(residual, 4L * rows * columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             for (int c = 0; c < columns; c += L) {
-                FloatVector x = FloatRow.value(raw, base + c, scale, offset, c);
-                FloatRow.floats(residual, base + c).add(x).intoMemorySegment(residual, 4 * (base + c), ORDER);
+                FloatVector x = FloatRow.value(sums, base + c, scale, offset, c);
+                FloatRow.floats(stream, base + c).add(x).intoMemorySegment(ALL, stream + 4 * (base + c), ORDER);
             }
         }
     }
@@ -91,11 +95,13 @@ final class IntegerPasses {
         int low = (int) operand.low;
         int high = (int) operand.high;
         int zero = operand.zeroPoint;
+        long in = NativeMemory.address(values, 4L * count);
+        long codes = NativeMemory.address(out, count);
         int last = count - L;
         for (int i = 0; i < count; i += L) {
             int at = Math.min(i, last);
             // VectorMath.byteGelu, which compiled by itself may be too large to be inlined.
-            FloatVector x = FloatRow.floats(values, at);
+            FloatVector x = FloatRow.floats(in, at);
             FloatVector end =
                     x.abs().reinterpretAsInts().min(VectorMath.TAIL_END_BITS).reinterpretAsFloats();
             FloatVector t = end.sub(ScalarMath.TAIL_MIDDLE);
@@ -114,7 +120,7 @@ final class IntegerPasses {
             p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G0));
             FloatVector gelu = p.fma(end, x.reinterpretAsInts().max(0).reinterpretAsFloats());
             IntVector code = VectorMath.code(gelu, steps, low, high, zero);
-            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, at, ORDER);
+            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + at, ORDER);
         }
         LevelTable.replace(operand, out, 0, count);
     }
@@ -131,12 +137,15 @@ final class IntegerPasses {
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
+        long scores = NativeMemory.address(raw, 4L * rows * columns);
+        long codes = NativeMemory.address(out, (long) rows * columns);
+        long ones = NativeMemory.address(factors, 4L * rows);
         int last = columns - L;
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
             for (int c = 0; c < columns; c += L) {
-                most = most.max(IntVector.fromMemorySegment(I, raw, 4 * (base + Math.min(c, last)), ORDER));
+                most = most.max(IntVector.fromMemorySegment(I, ALL, scores + 4 * (base + Math.min(c, last)), ORDER));
             }
             // The scale is positive, so the largest sum is the largest score.
             FloatVector highest = FloatVector.broadcast(F, most.reduceLanes(VectorOperators.MAX) * scale);
@@ -144,19 +153,20 @@ final class IntegerPasses {
             for (int c = 0; c < columns; c += L) {
                 int at = Math.min(c, last);
                 FloatVector below =
-                        highest.sub(FloatRow.integers(raw, base + at).mul(scale));
+                        highest.sub(FloatRow.integers(scores, base + at).mul(scale));
                 IntVector code = VectorMath.code(VectorMath.decay(below), steps, low, high, 0);
                 sum = sum.add(code, LANE.compare(VectorOperators.GE, c - at));
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + at, ORDER);
             }
-            factors.setAtIndex(JAVA_FLOAT, r, factor(sum, operand, out, base, columns));
+            int total = sum.reduceLanes(VectorOperators.ADD);
+            ALL.set(JAVA_FLOAT, ones + 4L * r, factor(total, operand, out, base, columns));
         }
     }
 
     /** What makes a row's codes sum to one. */
-    private static float factor(IntVector sum, Operand operand, MemorySegment out, long from, int count) {
+    private static float factor(int sum, Operand operand, MemorySegment out, long from, int count) {
         if (operand.levels == null) {
-            return 1f / Math.max(sum.reduceLanes(VectorOperators.ADD), 1);
+            return 1f / Math.max(sum, 1);
         }
         LevelTable.replace(operand, out, from, count);
         return 1f / VectorPointwise.sumOfCodes(out, from, count, operand);
@@ -172,13 +182,18 @@ final class IntegerPasses {
             MemorySegment out,
             MemorySegment factors,
             float[] row) {
-        MemorySegment relative = bias.relative();
-        MemorySegment mask = bias.mask();
+        int n = shape.windowTokens();
+        int products = shape.endProduct() - shape.firstProduct();
+        long scores = NativeMemory.address(raw, 4L * products * n * n);
+        long codes = NativeMemory.address(out, (long) products * n * n);
+        long ones = NativeMemory.address(factors, 4L * products * n);
+        long relative = NativeMemory.address(bias.relative(), 4L * shape.heads() * n * n);
+        long masks = bias.mask().byteSize() == 0 ? 0 : 4L * shape.windows() * n * n;
+        long mask = NativeMemory.address(bias.mask(), masks);
         FloatVector step = FloatVector.broadcast(F, scale);
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
-        int n = shape.windowTokens();
         int last = n - L;
         for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
             int head = b % shape.heads();
@@ -191,7 +206,8 @@ final class IntegerPasses {
                 FloatVector most = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
                 for (int c = 0; c < n; c += L) {
                     int at = Math.min(c, last);
-                    FloatVector x = FloatRow.integers(raw, base + at).fma(step, FloatRow.floats(relative, pairs + at));
+                    FloatVector x =
+                            FloatRow.integers(scores, base + at).fma(step, FloatRow.floats(relative, pairs + at));
                     if (masked) {
                         x = x.add(FloatRow.floats(mask, hidden + at));
                     }
@@ -205,9 +221,10 @@ final class IntegerPasses {
                     FloatVector below = highest.sub(FloatVector.fromArray(F, row, at));
                     IntVector code = VectorMath.code(VectorMath.decay(below), steps, low, high, 0);
                     sum = sum.add(code, LANE.compare(VectorOperators.GE, c - at));
-                    ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + at, ORDER);
+                    ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + at, ORDER);
                 }
-                factors.setAtIndex(JAVA_FLOAT, base / n, factor(sum, operand, out, base, n));
+                int total = sum.reduceLanes(VectorOperators.ADD);
+                ALL.set(JAVA_FLOAT, ones + 4 * (base / n), factor(total, operand, out, base, n));
             }
         }
     }
@@ -268,25 +285,26 @@ final class IntegerPasses {
         int[] firstHeads = rows.head;
         long step = (long) rows.headStep * headWidth;
         int width = heads * headWidth;
+        long in = NativeMemory.address(codes, 3L * rows.tokens() * width) + (long) part * width;
+        long parts = NativeMemory.address(out, rows.headRows(heads) * headWidth);
         for (int r = 0; r < rows.count; r++) {
-            long from = 3L * tokens[r] * width + (long) part * width;
-            long to = (long) firstHeads[r] * headWidth;
+            long from = in + 3L * tokens[r] * width;
+            long to = parts + (long) firstHeads[r] * headWidth;
             for (int head = 0; head < heads; head++) {
                 int c = 0;
                 for (; WIDEST >= 64 && c + 64 <= headWidth; c += 64) {
-                    ByteVector.fromMemorySegment(SIXTY_FOUR, codes, from + c, ORDER)
-                            .intoMemorySegment(out, to + c, ORDER);
+                    ByteVector.fromMemorySegment(SIXTY_FOUR, ALL, from + c, ORDER)
+                            .intoMemorySegment(ALL, to + c, ORDER);
                 }
                 for (; WIDEST >= 32 && c + 32 <= headWidth; c += 32) {
-                    ByteVector.fromMemorySegment(THIRTY_TWO, codes, from + c, ORDER)
-                            .intoMemorySegment(out, to + c, ORDER);
+                    ByteVector.fromMemorySegment(THIRTY_TWO, ALL, from + c, ORDER)
+                            .intoMemorySegment(ALL, to + c, ORDER);
                 }
                 for (; c + 16 <= headWidth; c += 16) {
-                    ByteVector.fromMemorySegment(SIXTEEN, codes, from + c, ORDER)
-                            .intoMemorySegment(out, to + c, ORDER);
+                    ByteVector.fromMemorySegment(SIXTEEN, ALL, from + c, ORDER).intoMemorySegment(ALL, to + c, ORDER);
                 }
                 for (; c < headWidth; c++) {
-                    out.set(JAVA_BYTE, to + c, codes.get(JAVA_BYTE, from + c));
+                    ALL.set(JAVA_BYTE, to + c, ALL.get(JAVA_BYTE, from + c));
                 }
                 from += headWidth;
                 to += step;
@@ -307,22 +325,24 @@ final class IntegerPasses {
         int[] tokens = rows.token;
         int[] firstHeads = rows.head;
         int[] behind = offsets;
-        MemorySegment scale = product.scale();
-        MemorySegment offset = product.offset();
+        int width = heads * headWidth;
+        long sums = NativeMemory.address(raw, 4L * rows.tokens() * 3 * width);
+        long scale = NativeMemory.address(product.scale(), 4L * 3 * width);
+        long offset = NativeMemory.address(product.offset(), 4L * 3 * width);
+        long codes = NativeMemory.address(out, rows.headRows(heads) * headWidth);
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
         int zero = operand.zeroPoint;
-        int width = heads * headWidth;
         int registers = width / L;
         for (int r = 0; r < rows.count; r++) {
             long from = 3L * tokens[r] * width;
             long to = (long) firstHeads[r] * headWidth;
             for (int v = 0; v < registers; v++) {
                 int column = part * width + v * L;
-                FloatVector x = FloatRow.value(raw, from + column, scale, offset, column);
+                FloatVector x = FloatRow.value(sums, from + column, scale, offset, column);
                 IntVector code = VectorMath.code(x, steps, low, high, zero);
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + behind[v], ORDER);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + to + behind[v], ORDER);
             }
             if (operand.levels != null) {
                 for (int v = 0; v < registers; v += headWidth / L) {
@@ -381,22 +401,25 @@ final class IntegerPasses {
         int[] firstHeads = rows.head;
         int[] behind = offsets;
         int[] rowsBehind = headRows;
+        int width = heads * headWidth;
         boolean normalized = !factors.equals(MemorySegment.NULL);
+        long sums = NativeMemory.address(raw, 4L * rows.headRows(heads) * headWidth);
+        long ones = NativeMemory.address(factors, normalized ? 4L * rows.headRows(heads) : 0);
+        long codes = NativeMemory.address(out, (long) rows.tokens() * width);
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
         int zero = operand.zeroPoint;
-        int width = heads * headWidth;
         int registers = width / L;
         for (int r = 0; r < rows.count; r++) {
             long first = firstHeads[r];
             long from = first * headWidth;
             long to = (long) tokens[r] * width;
             for (int v = 0; v < registers; v++) {
-                float step = normalized ? factors.getAtIndex(JAVA_FLOAT, first + rowsBehind[v]) * scale : scale;
-                FloatVector x = FloatRow.integers(raw, from + behind[v]).mul(step);
+                float step = normalized ? ALL.get(JAVA_FLOAT, ones + 4 * (first + rowsBehind[v])) * scale : scale;
+                FloatVector x = FloatRow.integers(sums, from + behind[v]).mul(step);
                 IntVector code = VectorMath.code(x, steps, low, high, zero);
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, to + (long) v * L, ORDER);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + to + (long) v * L, ORDER);
             }
             LevelTable.replace(operand, out, to, width);
         }

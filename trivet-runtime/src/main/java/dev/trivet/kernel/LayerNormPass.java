@@ -1,7 +1,9 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
+import static dev.trivet.kernel.NativeMemory.ORDER;
+
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
@@ -16,7 +18,6 @@ import jdk.incubator.vector.VectorSpecies;
 final class LayerNormPass {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
     private static final int L = F.length();
-    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
 
@@ -41,16 +42,20 @@ final class LayerNormPass {
             float epsilon,
             Operand operand,
             MemorySegment out) {
+        long in = NativeMemory.address(x, 4L * rows * width);
+        long factor = NativeMemory.address(gamma, 4L * width);
+        long offset = NativeMemory.address(beta, 4L * width);
+        long codes = NativeMemory.address(out, (long) rows * width);
         for (int r = 0; r < rows; r += ROWS) {
             int count = Math.min(ROWS, rows - r);
-            statistics(x, r, count, width, epsilon);
-            normalize(x, r, count, width, gamma, beta, operand, out);
+            statistics(in, r, count, width, epsilon);
+            normalize(in, r, count, width, factor, offset, operand, codes);
             LevelTable.replace(operand, out, (long) r * width, count * width);
         }
     }
 
     /** Mean and inverse deviation of up to {@link #ROWS} rows; where there are fewer the last one is taken several times. */
-    private void statistics(MemorySegment x, int row, int count, int width, float epsilon) {
+    private void statistics(long x, int row, int count, int width, float epsilon) {
         long first = (long) row * width;
         long second = first + (long) Math.min(1, count - 1) * width;
         long third = first + (long) Math.min(2, count - 1) * width;
@@ -110,15 +115,7 @@ final class LayerNormPass {
         return a + c + (b + d);
     }
 
-    private void normalize(
-            MemorySegment x,
-            int row,
-            int count,
-            int width,
-            MemorySegment gamma,
-            MemorySegment beta,
-            Operand operand,
-            MemorySegment out) {
+    private void normalize(long x, int row, int count, int width, long gamma, long beta, Operand operand, long codes) {
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
@@ -131,7 +128,7 @@ final class LayerNormPass {
                 FloatVector normal = FloatRow.floats(x, base + i).sub(mean).mul(inverse);
                 FloatVector y = normal.fma(FloatRow.floats(gamma, i), FloatRow.floats(beta, i));
                 IntVector code = VectorMath.code(y, steps, low, high, zero);
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(out, base + i, ORDER);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + i, ORDER);
             }
         }
     }

@@ -13,6 +13,24 @@ final class RowMap {
     int[] head = new int[0];
     int headStep;
 
+    /** Rows up to the last token. */
+    int tokens() {
+        int last = -1;
+        for (int r = 0; r < count; r++) {
+            last = Math.max(last, token[r]);
+        }
+        return last + 1;
+    }
+
+    /** Heads' rows up to the last. */
+    long headRows(int heads) {
+        int last = -1;
+        for (int r = 0; r < count; r++) {
+            last = Math.max(last, head[r]);
+        }
+        return last < 0 ? 0 : last + (heads - 1L) * headStep + 1;
+    }
+
     private void reserve(int rows) {
         if (token.length < rows) {
             token = new int[rows];

@@ -1,9 +1,11 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
+import static dev.trivet.kernel.NativeMemory.ORDER;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.stream.Stream;
@@ -52,20 +54,20 @@ final class VectorLevels {
 
     /** @param count at least {@link #LENGTH} */
     void replace(MemorySegment codes, long from, int count) {
+        long address = NativeMemory.address(codes, from, count);
         int last = count - LENGTH;
         for (int i = 0; i < last; i += LENGTH) {
-            replace(codes, from + i);
+            replace(address + i);
         }
-        replace(codes, from + last);
+        replace(address + last);
     }
 
-    private void replace(MemorySegment codes, long at) {
-        ByteVector code = ByteVector.fromMemorySegment(B, codes, at, ByteOrder.nativeOrder());
+    private void replace(long address) {
+        ByteVector code = ByteVector.fromMemorySegment(B, ALL, address, ORDER);
         ByteVector index = code.lanewise(VectorOperators.AND, (byte) (LENGTH - 1));
         VectorMask<Byte> odd = code.lanewise(VectorOperators.AND, (byte) LENGTH).compare(VectorOperators.NE, (byte) 0);
         ByteVector lower = index.selectFrom(first).blend(index.selectFrom(second), odd);
         ByteVector upper = index.selectFrom(third).blend(index.selectFrom(fourth), odd);
-        lower.blend(upper, code.compare(VectorOperators.LT, (byte) 0))
-                .intoMemorySegment(codes, at, ByteOrder.nativeOrder());
+        lower.blend(upper, code.compare(VectorOperators.LT, (byte) 0)).intoMemorySegment(ALL, address, ORDER);
     }
 }

@@ -21,26 +21,6 @@ final class VectorMath {
 
     private VectorMath() {}
 
-    /** {@link ScalarMath#exp} on each lane. */
-    static FloatVector exp(FloatVector x) {
-        FloatVector clamped =
-                x.blend(ScalarMath.LOWEST_EXPONENT, x.compare(VectorOperators.LT, ScalarMath.LOWEST_EXPONENT));
-        FloatVector shifted = clamped.mul(ScalarMath.LOG2_E).add(ScalarMath.ROUND);
-        FloatVector n = shifted.sub(ScalarMath.ROUND);
-        FloatVector r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_HIGH), clamped);
-        r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_LOW), r);
-        FloatVector p = FloatVector.broadcast(F, ScalarMath.E5);
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E4));
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E3));
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E2));
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E1));
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E0));
-        FloatVector y = p.fma(r.mul(r), r).add(1f);
-        // The lowest bits of shifted are those of n; the shift drops the others.
-        IntVector exponent = shifted.reinterpretAsInts().add(127).lanewise(VectorOperators.LSHL, 23);
-        return y.mul(exponent.reinterpretAsFloats());
-    }
-
     /**
      * {@link ScalarMath#code} on each lane. Added to {@code 1.5 * 2^23}, numbers below {@code 2^22} are rounded and stand in the
      * lowest bits, and larger ones keep their order, so the range is kept as integers. NaN gives some code.
@@ -75,21 +55,6 @@ final class VectorMath {
         p = p.fma(r, FloatVector.broadcast(F, 1f));
         IntVector exponent = shifted.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
         return p.reinterpretAsInts().add(exponent).reinterpretAsFloats();
-    }
-
-    /** {@link ScalarMath#gelu} on each lane. */
-    static FloatVector gelu(FloatVector x) {
-        FloatVector magnitude = x.abs();
-        FloatVector z = magnitude.mul(ScalarMath.HALF_SQRT2);
-        FloatVector one = FloatVector.broadcast(F, 1f);
-        FloatVector t = one.div(z.fma(FloatVector.broadcast(F, ScalarMath.P), one));
-        FloatVector p = t.fma(FloatVector.broadcast(F, ScalarMath.A5), FloatVector.broadcast(F, ScalarMath.A4));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A3));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A2));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A1));
-        FloatVector q = p.mul(t).mul(exp(z.mul(z).neg()));
-        FloatVector half = magnitude.mul(0.5f).mul(q);
-        return x.add(magnitude).mul(0.5f).sub(half);
     }
 
     /** {@link ScalarMath#byteGelu} on each lane. */

@@ -5,7 +5,6 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
@@ -20,7 +19,6 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorPointwise implements Pointwise {
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
     private static final int L = I.length();
-    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     /** Values that {@link #encode} takes at a time where rows do not matter. */
     private static final int CHUNK = 1024;
@@ -285,9 +283,10 @@ final class VectorPointwise implements Pointwise {
             return Math.max(sum, 1);
         }
         int whole = L < 8 ? 0 : count - count % L;
+        long address = NativeMemory.address(codes, from, count);
         IntVector sums = IntVector.zero(I);
         for (int i = 0; i < whole; i += L) {
-            ByteVector bytes = ByteVector.fromMemorySegment(B, codes, from + i, ORDER);
+            ByteVector bytes = ByteVector.fromMemorySegment(B, NativeMemory.ALL, address + i, NativeMemory.ORDER);
             sums = sums.add(bytes.convertShape(VectorOperators.ZERO_EXTEND_B2I, I, 0));
         }
         int sum = sums.reduceLanes(VectorOperators.ADD);
