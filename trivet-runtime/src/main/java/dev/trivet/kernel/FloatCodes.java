@@ -1,12 +1,13 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
+import static dev.trivet.kernel.NativeMemory.ORDER;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import java.util.Arrays;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -36,8 +37,6 @@ final class FloatCodes {
     /** As many bytes as a register holds ints; with fewer than 8 there is no such species, and bytes go one by one. */
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
-
-    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     private FloatCodes() {}
 
@@ -127,56 +126,61 @@ final class FloatCodes {
      */
     private static void widen(
             MemorySegment codes, long start, long rows, int stride, int count, boolean signed, MemorySegment out) {
-        for (long r = 0; r < rows; r++) {
+        long from = NativeMemory.address(codes, start, (rows - 1) * stride + count);
+        long to = NativeMemory.address(out, 4 * rows * count);
+        boolean joined = stride == count;
+        for (long r = 0; r < (joined ? 1 : rows); r++) {
+            long values = joined ? rows * count : count;
             if (signed) {
-                widenSigned(codes, start + r * stride, count, out, r * count);
+                widenSigned(from + r * stride, values, to + 4 * r * count);
             } else {
-                widenUnsigned(codes, start + r * stride, count, out, r * count);
+                widenUnsigned(from + r * stride, values, to + 4 * r * count);
             }
         }
     }
 
-    private static void widenSigned(MemorySegment codes, long from, int count, MemorySegment out, long to) {
-        int whole = L < 8 ? 0 : count - count % L;
-        for (int i = 0; i < whole; i += L) {
-            ByteVector bytes = ByteVector.fromMemorySegment(B, codes, from + i, ORDER);
-            toFloat(bytes.convertShape(VectorOperators.B2I, I, 0).reinterpretAsInts(), out, to + i);
+    private static void widenSigned(long codes, long count, long out) {
+        long whole = L < 8 ? 0 : count - count % L;
+        for (long i = 0; i < whole; i += L) {
+            ByteVector bytes = ByteVector.fromMemorySegment(B, ALL, codes + i, ORDER);
+            toFloat(bytes.convertShape(VectorOperators.B2I, I, 0).reinterpretAsInts(), out + 4 * i);
         }
-        for (int i = whole; i < count; i++) {
-            out.setAtIndex(JAVA_FLOAT, to + i, codes.get(JAVA_BYTE, from + i));
-        }
-    }
-
-    private static void widenUnsigned(MemorySegment codes, long from, int count, MemorySegment out, long to) {
-        int whole = L < 8 ? 0 : count - count % L;
-        for (int i = 0; i < whole; i += L) {
-            ByteVector bytes = ByteVector.fromMemorySegment(B, codes, from + i, ORDER);
-            toFloat(bytes.convertShape(VectorOperators.ZERO_EXTEND_B2I, I, 0).reinterpretAsInts(), out, to + i);
-        }
-        for (int i = whole; i < count; i++) {
-            out.setAtIndex(JAVA_FLOAT, to + i, codes.get(JAVA_BYTE, from + i) & 0xff);
+        for (long i = whole; i < count; i++) {
+            ALL.set(JAVA_FLOAT, out + 4 * i, ALL.get(JAVA_BYTE, codes + i));
         }
     }
 
-    private static void toFloat(IntVector values, MemorySegment out, long to) {
-        ((FloatVector) values.convert(VectorOperators.I2F, 0)).intoMemorySegment(out, 4 * to, ORDER);
+    private static void widenUnsigned(long codes, long count, long out) {
+        long whole = L < 8 ? 0 : count - count % L;
+        for (long i = 0; i < whole; i += L) {
+            ByteVector bytes = ByteVector.fromMemorySegment(B, ALL, codes + i, ORDER);
+            toFloat(bytes.convertShape(VectorOperators.ZERO_EXTEND_B2I, I, 0).reinterpretAsInts(), out + 4 * i);
+        }
+        for (long i = whole; i < count; i++) {
+            ALL.set(JAVA_FLOAT, out + 4 * i, ALL.get(JAVA_BYTE, codes + i) & 0xff);
+        }
+    }
+
+    private static void toFloat(IntVector values, long out) {
+        ((FloatVector) values.convert(VectorOperators.I2F, 0)).intoMemorySegment(ALL, out, ORDER);
     }
 
     /** {@code out = (int) sums}, or {@code out += (int) sums}. */
     private static void take(MemorySegment sums, long count, boolean add, MemorySegment out) {
+        long from = NativeMemory.address(sums, 4 * count);
+        long to = NativeMemory.address(out, 4 * count);
         long whole = count - count % L;
         for (long i = 0; i < whole; i += L) {
-            FloatVector values = FloatVector.fromMemorySegment(F, sums, 4 * i, ORDER);
+            FloatVector values = FloatVector.fromMemorySegment(F, ALL, from + 4 * i, ORDER);
             IntVector integers = (IntVector) values.convert(VectorOperators.F2I, 0);
             if (add) {
-                integers.add(IntVector.fromMemorySegment(I, out, 4 * i, ORDER)).intoMemorySegment(out, 4 * i, ORDER);
-            } else {
-                integers.intoMemorySegment(out, 4 * i, ORDER);
+                integers = integers.add(IntVector.fromMemorySegment(I, ALL, to + 4 * i, ORDER));
             }
+            integers.intoMemorySegment(ALL, to + 4 * i, ORDER);
         }
         for (long i = whole; i < count; i++) {
-            int value = (int) sums.getAtIndex(JAVA_FLOAT, i);
-            out.setAtIndex(JAVA_INT, i, add ? out.getAtIndex(JAVA_INT, i) + value : value);
+            int value = (int) ALL.get(JAVA_FLOAT, from + 4 * i);
+            ALL.set(JAVA_INT, to + 4 * i, add ? ALL.get(JAVA_INT, to + 4 * i) + value : value);
         }
     }
 }

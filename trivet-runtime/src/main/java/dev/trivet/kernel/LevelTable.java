@@ -1,5 +1,6 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import java.lang.foreign.MemorySegment;
@@ -39,8 +40,9 @@ final class LevelTable {
             known.replace(codes, from, count);
             return;
         }
+        long address = NativeMemory.address(codes, from, count);
         for (int i = 0; i < count; i++) {
-            codes.set(JAVA_BYTE, from + i, level(codes.get(JAVA_BYTE, from + i)));
+            ALL.set(JAVA_BYTE, address + i, level(ALL.get(JAVA_BYTE, address + i)));
         }
     }
 }

@@ -1,10 +1,11 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
+import static dev.trivet.kernel.NativeMemory.ORDER;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import java.util.Optional;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.IntVector;
@@ -28,7 +29,6 @@ final class PackedCodes {
     private static final int REGISTER = 64;
     private static final int GROUP = 8 * REGISTER;
     private static final int STEP = IntVector.SPECIES_PREFERRED.vectorByteSize();
-    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     private final MemorySegment[] parts;
     private final int[] widths;
@@ -116,13 +116,15 @@ final class PackedCodes {
      * @param to at least {@link #expandedBytes} bytes, of which those behind the last code mean nothing
      */
     void expand(MemorySegment to) {
+        long codes = NativeMemory.address(to, expandedBytes());
         int taken = 0;
         for (int p = 0; p < parts.length; p++) {
             long groups = parts[p].byteSize() / ((long) REGISTER * widths[p]);
+            long part = NativeMemory.address(parts[p], parts[p].byteSize());
             if (p == 0) {
-                first(parts[p], groups, widths[p], lowest, to);
+                first(part, groups, widths[p], lowest, codes);
             } else {
-                add(parts[p], groups, widths[p], taken, to);
+                add(part, groups, widths[p], taken, codes);
             }
             taken += widths[p];
         }
@@ -132,42 +134,42 @@ final class PackedCodes {
         return 0x01010101 * ((1 << width) - 1);
     }
 
-    private static void first(MemorySegment part, long groups, int width, byte lowest, MemorySegment to) {
+    private static void first(long part, long groups, int width, byte lowest, long to) {
         int mask = mask(width);
         long registers = groups * width;
-        long at = 0;
+        long at = to;
         for (long r = 0; r < registers; r++) {
             for (int shift = 0; shift < 8; shift += width) {
                 for (int i = 0; i < REGISTER; i += STEP) {
-                    IntVector packed =
-                            IntVector.fromMemorySegment(IntVector.SPECIES_PREFERRED, part, r * REGISTER + i, ORDER);
+                    IntVector packed = IntVector.fromMemorySegment(
+                            IntVector.SPECIES_PREFERRED, ALL, part + r * REGISTER + i, ORDER);
                     ByteVector codes = packed.lanewise(VectorOperators.LSHR, shift)
                             .and(mask)
                             .reinterpretAsBytes()
                             .add(lowest);
-                    codes.intoMemorySegment(to, at + i, ORDER);
+                    codes.intoMemorySegment(ALL, at + i, ORDER);
                 }
                 at += REGISTER;
             }
         }
     }
 
-    private static void add(MemorySegment part, long groups, int width, int taken, MemorySegment to) {
+    private static void add(long part, long groups, int width, int taken, long to) {
         int mask = mask(width);
         long registers = groups * width;
-        long at = 0;
+        long at = to;
         for (long r = 0; r < registers; r++) {
             for (int shift = 0; shift < 8; shift += width) {
                 for (int i = 0; i < REGISTER; i += STEP) {
-                    IntVector packed =
-                            IntVector.fromMemorySegment(IntVector.SPECIES_PREFERRED, part, r * REGISTER + i, ORDER);
+                    IntVector packed = IntVector.fromMemorySegment(
+                            IntVector.SPECIES_PREFERRED, ALL, part + r * REGISTER + i, ORDER);
                     ByteVector values = packed.lanewise(VectorOperators.LSHR, shift)
                             .and(mask)
                             .lanewise(VectorOperators.LSHL, taken)
                             .reinterpretAsBytes();
-                    ByteVector.fromMemorySegment(ByteVector.SPECIES_PREFERRED, to, at + i, ORDER)
+                    ByteVector.fromMemorySegment(ByteVector.SPECIES_PREFERRED, ALL, at + i, ORDER)
                             .add(values)
-                            .intoMemorySegment(to, at + i, ORDER);
+                            .intoMemorySegment(ALL, at + i, ORDER);
                 }
                 at += REGISTER;
             }

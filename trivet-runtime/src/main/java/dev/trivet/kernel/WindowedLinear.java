@@ -1,11 +1,12 @@
 package dev.trivet.kernel;
 
+import static dev.trivet.kernel.NativeMemory.ALL;
+import static dev.trivet.kernel.NativeMemory.ORDER;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
@@ -43,17 +44,12 @@ final class WindowedLinear implements Linear {
     private static final int LEVELS = 256;
     private static final int SAMPLES = 1024;
     private static final double MOST_OUTSIDE = 0.12;
-    /** Codes outside the window are noted, and made up for, so many at a time. */
-    private static final int TOGETHER = 4;
-
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
     private static final int L = I.length();
     private static final VectorSpecies<Byte> CODES = ByteVector.SPECIES_PREFERRED;
     /** As many bytes as a register holds ints; with fewer than 8 there is no such species, and bytes go one by one. */
     private static final VectorSpecies<Byte> WEIGHTS =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
-
-    private static final ByteOrder ORDER = ByteOrder.nativeOrder();
 
     private final Linear product;
     private final int outputs;
@@ -113,26 +109,30 @@ final class WindowedLinear implements Linear {
 
     @Override
     public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
-        long codes = (long) rows * inputs;
-        int bottom = bottom(workspace, in, codes);
-        MemorySegment windowed = workspace.scratch(WINDOWED, codes);
-        window(in, codes, Math.max(bottom, 0), most, windowed);
+        long count = (long) rows * inputs;
+        long codes = NativeMemory.address(in, count);
+        int bottom = bottom(workspace, codes, count);
+        MemorySegment windowed = workspace.scratch(WINDOWED, count);
+        long part = NativeMemory.address(windowed, count);
+        window(codes, count, Math.max(bottom, 0), most, part);
         product.run(workspace, windowed, rows, out);
+        long results = NativeMemory.address(out, 4L * rows * outputs);
         if (bottom < 0) {
-            long count = (long) rows * outputs;
-            MemorySegment second = workspace.scratch(SECOND, 4 * count);
-            window(in, codes, most, LEVELS - 1, windowed);
+            long all = (long) rows * outputs;
+            MemorySegment second = workspace.scratch(SECOND, 4 * all);
+            window(codes, count, most, LEVELS - 1, part);
             product.run(workspace, windowed, rows, second);
-            addAll(second, count, out);
+            addAll(NativeMemory.address(second, 4 * all), all, results);
             return;
         }
-        MemorySegment outside = workspace.scratch(OUTSIDE, 4L * (inputs + TOGETHER - 1));
+        long notes = NativeMemory.address(workspace.scratch(OUTSIDE, 4L * inputs), 4L * inputs);
+        long weights = NativeMemory.address(transposed, (long) inputs * outputs);
+        long known = NativeMemory.address(sums, 4L * outputs);
         for (int row = 0; row < rows; row++) {
-            long at = (long) row * outputs;
-            addSums(bottom, out, at);
-            int count = outside(in, windowed, (long) row * inputs, bottom, outside);
-            for (int i = 0; i < count; i += TOGETHER) {
-                addFour(outside, i, out, at);
+            long from = (long) row * inputs;
+            int found = outside(codes + from, part + from, bottom, notes);
+            if (bottom > 0 || found > 0) {
+                addOutside(notes, found, weights, bottom, known, results + 4L * row * outputs);
             }
         }
     }
@@ -153,7 +153,7 @@ final class WindowedLinear implements Linear {
      *
      * @return -1 if too many codes are outside
      */
-    private int bottom(Workspace workspace, MemorySegment in, long codes) {
+    private int bottom(Workspace workspace, long in, long codes) {
         MemorySegment histogram = workspace.scratch(HISTOGRAM, 4L * LEVELS);
         for (int level = 0; level < LEVELS; level++) {
             histogram.setAtIndex(JAVA_INT, level, 0);
@@ -164,7 +164,7 @@ final class WindowedLinear implements Linear {
         }
         int samples = 0;
         for (long i = 0; i < codes; i += distance) {
-            int code = in.get(JAVA_BYTE, i) & 0xff;
+            int code = ALL.get(JAVA_BYTE, in + i) & 0xff;
             histogram.setAtIndex(JAVA_INT, code, histogram.getAtIndex(JAVA_INT, code) + 1);
             samples++;
         }
@@ -193,133 +193,111 @@ final class WindowedLinear implements Linear {
         return a > 1;
     }
 
-    /** {@code out = clamp(in - bottom, 0, most)}. */
-    private static void window(MemorySegment in, long count, int bottom, int most, MemorySegment out) {
+    /** {@code out = clamp(in - bottom, 0, most)}, of memory at these addresses, like all below. */
+    private static void window(long in, long count, int bottom, int most, long out) {
         long whole = count - count % CODES.length();
         byte low = (byte) bottom;
         byte high = (byte) most;
         for (long i = 0; i < whole; i += CODES.length()) {
-            ByteVector.fromMemorySegment(CODES, in, i, ORDER)
+            ByteVector.fromMemorySegment(CODES, ALL, in + i, ORDER)
                     .lanewise(VectorOperators.SUSUB, low)
                     .lanewise(VectorOperators.UMIN, high)
-                    .intoMemorySegment(out, i, ORDER);
+                    .intoMemorySegment(ALL, out + i, ORDER);
         }
         for (long i = whole; i < count; i++) {
-            int code = (in.get(JAVA_BYTE, i) & 0xff) - bottom;
-            out.set(JAVA_BYTE, i, (byte) Math.clamp(code, 0, most));
+            int code = (ALL.get(JAVA_BYTE, in + i) & 0xff) - bottom;
+            ALL.set(JAVA_BYTE, out + i, (byte) Math.clamp(code, 0, most));
         }
     }
 
     /**
      * Finds the codes of a row that the window cut.
      *
-     * @param out a note for each, its input and what was cut, {@code input * 512 + 256 + cut}; then some of nothing cut, to the next multiple of
-     *     {@link #TOGETHER}
-     * @return how many there are, the latter not counted
+     * @param notes int32, one for each: its input and what was cut, {@code input * 512 + 256 + cut}
+     * @return how many there are
      */
-    private int outside(MemorySegment in, MemorySegment windowed, long from, int bottom, MemorySegment out) {
+    private int outside(long in, long windowed, int bottom, long notes) {
         int whole = inputs - inputs % CODES.length();
         int found = 0;
         byte low = (byte) bottom;
         for (int k = 0; k < whole; k += CODES.length()) {
-            ByteVector all = ByteVector.fromMemorySegment(CODES, in, from + k, ORDER);
-            ByteVector part = ByteVector.fromMemorySegment(CODES, windowed, from + k, ORDER);
+            ByteVector all = ByteVector.fromMemorySegment(CODES, ALL, in + k, ORDER);
+            ByteVector part = ByteVector.fromMemorySegment(CODES, ALL, windowed + k, ORDER);
             long bits = all.sub(low).compare(VectorOperators.NE, part).toLong();
             while (bits != 0) {
                 int input = k + Long.numberOfTrailingZeros(bits);
-                out.setAtIndex(JAVA_INT, found++, note(in, windowed, from, input, bottom));
+                ALL.set(JAVA_INT, notes + 4L * found++, note(in, windowed, input, bottom));
                 bits &= bits - 1;
             }
         }
         for (int k = whole; k < inputs; k++) {
-            if ((byte) (in.get(JAVA_BYTE, from + k) - low) != windowed.get(JAVA_BYTE, from + k)) {
-                out.setAtIndex(JAVA_INT, found++, note(in, windowed, from, k, bottom));
+            if ((byte) (ALL.get(JAVA_BYTE, in + k) - low) != ALL.get(JAVA_BYTE, windowed + k)) {
+                ALL.set(JAVA_INT, notes + 4L * found++, note(in, windowed, k, bottom));
             }
-        }
-        for (int i = found; i % TOGETHER != 0; i++) {
-            out.setAtIndex(JAVA_INT, i, 256);
         }
         return found;
     }
 
-    private static int note(MemorySegment in, MemorySegment windowed, long from, int input, int bottom) {
-        int cut = (in.get(JAVA_BYTE, from + input) & 0xff) - bottom - (windowed.get(JAVA_BYTE, from + input) & 0xff);
+    private static int note(long in, long windowed, int input, int bottom) {
+        int cut = (ALL.get(JAVA_BYTE, in + input) & 0xff) - bottom - (ALL.get(JAVA_BYTE, windowed + input) & 0xff);
         return input * 512 + 256 + cut;
     }
 
     /**
-     * Adds the weights of noted inputs, times what was cut. Four at a time, so that sums are read and written a fourth as often; all outputs in one loop,
-     * so that bounds are checked before it.
+     * {@code out += bottom * sums}, and for each note the weights of its input, times what was cut. The sums of four registers of outputs stay where
+     * they are until all notes are done with.
      */
-    private void addFour(MemorySegment notes, int at, MemorySegment out, long to) {
-        int a = notes.getAtIndex(JAVA_INT, at);
-        int b = notes.getAtIndex(JAVA_INT, at + 1);
-        int c = notes.getAtIndex(JAVA_INT, at + 2);
-        int d = notes.getAtIndex(JAVA_INT, at + 3);
-        long fromA = (long) (a >>> 9) * outputs;
-        long fromB = (long) (b >>> 9) * outputs;
-        long fromC = (long) (c >>> 9) * outputs;
-        long fromD = (long) (d >>> 9) * outputs;
-        int cutA = (a & 511) - 256;
-        int cutB = (b & 511) - 256;
-        int cutC = (c & 511) - 256;
-        int cutD = (d & 511) - 256;
-        int whole = L < 8 ? 0 : outputs - outputs % L;
-        for (int n = 0; n < whole; n += L) {
-            IntVector first =
-                    weights(fromA + n).mul(cutA).add(weights(fromB + n).mul(cutB));
-            IntVector second =
-                    weights(fromC + n).mul(cutC).add(weights(fromD + n).mul(cutD));
-            IntVector.fromMemorySegment(I, out, 4 * (to + n), ORDER)
-                    .add(first.add(second))
-                    .intoMemorySegment(out, 4 * (to + n), ORDER);
+    private void addOutside(long notes, int count, long weights, int bottom, long sums, long out) {
+        int n = 0;
+        for (; L >= 8 && n + 4 * L <= outputs; n += 4 * L) {
+            long at = out + 4L * n;
+            long known = sums + 4L * n;
+            IntVector a = integers(at).add(integers(known).mul(bottom));
+            IntVector b = integers(at + 4L * L).add(integers(known + 4L * L).mul(bottom));
+            IntVector c = integers(at + 8L * L).add(integers(known + 8L * L).mul(bottom));
+            IntVector d = integers(at + 12L * L).add(integers(known + 12L * L).mul(bottom));
+            for (int i = 0; i < count; i++) {
+                int note = ALL.get(JAVA_INT, notes + 4L * i);
+                long from = weights + (long) (note >>> 9) * outputs + n;
+                IntVector cut = IntVector.broadcast(I, (note & 511) - 256);
+                a = a.add(weights(from).mul(cut));
+                b = b.add(weights(from + L).mul(cut));
+                c = c.add(weights(from + 2L * L).mul(cut));
+                d = d.add(weights(from + 3L * L).mul(cut));
+            }
+            a.intoMemorySegment(ALL, at, ORDER);
+            b.intoMemorySegment(ALL, at + 4L * L, ORDER);
+            c.intoMemorySegment(ALL, at + 8L * L, ORDER);
+            d.intoMemorySegment(ALL, at + 12L * L, ORDER);
         }
-        for (int n = whole; n < outputs; n++) {
-            int first = cutA * weight(fromA + n) + cutB * weight(fromB + n);
-            int second = cutC * weight(fromC + n) + cutD * weight(fromD + n);
-            out.setAtIndex(JAVA_INT, to + n, out.getAtIndex(JAVA_INT, to + n) + first + second);
+        for (; n < outputs; n++) {
+            int sum = ALL.get(JAVA_INT, out + 4L * n) + bottom * ALL.get(JAVA_INT, sums + 4L * n);
+            for (int i = 0; i < count; i++) {
+                int note = ALL.get(JAVA_INT, notes + 4L * i);
+                sum += ALL.get(JAVA_BYTE, weights + (long) (note >>> 9) * outputs + n) * ((note & 511) - 256);
+            }
+            ALL.set(JAVA_INT, out + 4L * n, sum);
         }
     }
 
-    private IntVector weights(long from) {
-        return ByteVector.fromMemorySegment(WEIGHTS, transposed, from, ORDER)
+    private static IntVector weights(long from) {
+        return ByteVector.fromMemorySegment(WEIGHTS, ALL, from, ORDER)
                 .convertShape(VectorOperators.B2I, I, 0)
                 .reinterpretAsInts();
     }
 
-    private int weight(long from) {
-        return transposed.get(JAVA_BYTE, from);
-    }
-
-    /** {@code out += factor * sums}. */
-    private void addSums(int factor, MemorySegment out, long at) {
-        if (factor == 0) {
-            return;
-        }
-        int whole = outputs - outputs % L;
-        for (int n = 0; n < whole; n += L) {
-            IntVector known =
-                    IntVector.fromMemorySegment(I, sums, 4L * n, ORDER).mul(factor);
-            IntVector.fromMemorySegment(I, out, 4 * (at + n), ORDER)
-                    .add(known)
-                    .intoMemorySegment(out, 4 * (at + n), ORDER);
-        }
-        for (int n = whole; n < outputs; n++) {
-            int known = factor * sums.getAtIndex(JAVA_INT, n);
-            out.setAtIndex(JAVA_INT, at + n, out.getAtIndex(JAVA_INT, at + n) + known);
-        }
+    private static IntVector integers(long from) {
+        return IntVector.fromMemorySegment(I, ALL, from, ORDER);
     }
 
     /** {@code out += values}. */
-    private static void addAll(MemorySegment values, long count, MemorySegment out) {
+    private static void addAll(long values, long count, long out) {
         long whole = count - count % L;
         for (long i = 0; i < whole; i += L) {
-            IntVector.fromMemorySegment(I, out, 4 * i, ORDER)
-                    .add(IntVector.fromMemorySegment(I, values, 4 * i, ORDER))
-                    .intoMemorySegment(out, 4 * i, ORDER);
+            integers(out + 4 * i).add(integers(values + 4 * i)).intoMemorySegment(ALL, out + 4 * i, ORDER);
         }
         for (long i = whole; i < count; i++) {
-            out.setAtIndex(JAVA_INT, i, out.getAtIndex(JAVA_INT, i) + values.getAtIndex(JAVA_INT, i));
+            ALL.set(JAVA_INT, out + 4 * i, ALL.get(JAVA_INT, out + 4 * i) + ALL.get(JAVA_INT, values + 4 * i));
         }
     }
 
