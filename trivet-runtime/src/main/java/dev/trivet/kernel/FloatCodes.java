@@ -48,7 +48,7 @@ final class FloatCodes {
             int count = Math.min(BLOCK, inputs - from);
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment weight = arena.allocate(4L * outputs * count, 64);
-                widen(codes, from, outputs, inputs, count, true, weight);
+                widen(NativeMemory.offHeap(codes, arena), from, outputs, inputs, count, true, weight);
                 blocks[b] = kernels.floatLinear(weight, outputs, count, typicalRows);
             }
         }
@@ -126,8 +126,11 @@ final class FloatCodes {
      */
     private static void widen(
             MemorySegment codes, long start, long rows, int stride, int count, boolean signed, MemorySegment out) {
+        if (rows == 0) {
+            return;
+        }
         long from = NativeMemory.address(codes, start, (rows - 1) * stride + count);
-        long to = NativeMemory.address(out, 4 * rows * count);
+        long to = NativeMemory.target(out, 4 * rows * count);
         boolean joined = stride == count;
         for (long r = 0; r < (joined ? 1 : rows); r++) {
             long values = joined ? rows * count : count;
@@ -168,7 +171,7 @@ final class FloatCodes {
     /** {@code out = (int) sums}, or {@code out += (int) sums}. */
     private static void take(MemorySegment sums, long count, boolean add, MemorySegment out) {
         long from = NativeMemory.address(sums, 4 * count);
-        long to = NativeMemory.address(out, 4 * count);
+        long to = NativeMemory.target(out, 4 * count);
         long whole = count - count % L;
         for (long i = 0; i < whole; i += L) {
             FloatVector values = FloatVector.fromMemorySegment(F, ALL, from + 4 * i, ORDER);

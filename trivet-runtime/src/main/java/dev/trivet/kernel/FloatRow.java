@@ -376,7 +376,7 @@ final class FloatRow {
     /** {@code x[to + i] += this[i]}. */
     void addTo(MemorySegment x, long to, int count) {
         float[] row = values;
-        long stream = floatAddress(x, to, count);
+        long stream = NativeMemory.target(x, 4 * to, 4L * count);
         int whole = count - count % L;
         for (int i = 0; i < whole; i += L) {
             FloatVector sum = floats(stream, i).add(FloatVector.fromArray(F, row, i));
@@ -409,7 +409,7 @@ final class FloatRow {
 
     private void storeFloats(int from, int count, float factor, MemorySegment out, long to) {
         float[] row = values;
-        long address = floatAddress(out, to, count);
+        long address = NativeMemory.target(out, 4 * to, 4L * count);
         int last = count - L;
         for (int i = 0; i < last; i += L) {
             FloatVector.fromArray(F, row, from + i).mul(factor).intoMemorySegment(ALL, address + 4L * i, ORDER);
@@ -419,7 +419,7 @@ final class FloatRow {
 
     private void storeBytes(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
         float[] row = values;
-        long address = NativeMemory.address(out, to, count);
+        long address = NativeMemory.target(out, to, count);
         int last = count - L;
         float steps = operand.inverseScale;
         int low = (int) operand.low;
@@ -437,7 +437,7 @@ final class FloatRow {
 
     private void storeShorts(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
         float[] row = values;
-        long address = NativeMemory.address(out, 2 * to, 2L * count);
+        long address = NativeMemory.target(out, 2 * to, 2L * count);
         int last = count - L;
         float steps = operand.inverseScale;
         int low = (int) operand.low;

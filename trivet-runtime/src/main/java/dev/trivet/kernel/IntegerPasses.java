@@ -60,7 +60,7 @@ final class IntegerPasses {
         long sums = NativeMemory.address(raw, 4L * rows * columns);
         long scale = NativeMemory.address(requantization.scale(), 4L * columns);
         long offset = NativeMemory.address(requantization.offset(), 4L * columns);
-        long codes = NativeMemory.address(out, (long) rows * columns);
+        long codes = NativeMemory.target(out, (long) rows * columns);
         int last = columns - L;
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
@@ -79,7 +79,7 @@ final class IntegerPasses {
         long sums = NativeMemory.address(raw, 4L * rows * columns);
         long scale = NativeMemory.address(product.scale(), 4L * columns);
         long offset = NativeMemory.address(product.offset(), 4L * columns);
-        long stream = NativeMemory.address(residual, 4L * rows * columns);
+        long stream = NativeMemory.target(residual, 4L * rows * columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             for (int c = 0; c < columns; c += L) {
@@ -96,7 +96,7 @@ final class IntegerPasses {
         int high = (int) operand.high;
         int zero = operand.zeroPoint;
         long in = NativeMemory.address(values, 4L * count);
-        long codes = NativeMemory.address(out, count);
+        long codes = NativeMemory.target(out, count);
         int last = count - L;
         for (int i = 0; i < count; i += L) {
             int at = Math.min(i, last);
@@ -138,8 +138,8 @@ final class IntegerPasses {
         int low = (int) operand.low;
         int high = (int) operand.high;
         long scores = NativeMemory.address(raw, 4L * rows * columns);
-        long codes = NativeMemory.address(out, (long) rows * columns);
-        long ones = NativeMemory.address(factors, 4L * rows);
+        long codes = NativeMemory.target(out, (long) rows * columns);
+        long ones = NativeMemory.target(factors, 4L * rows);
         int last = columns - L;
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
@@ -185,11 +185,10 @@ final class IntegerPasses {
         int n = shape.windowTokens();
         int products = shape.endProduct() - shape.firstProduct();
         long scores = NativeMemory.address(raw, 4L * products * n * n);
-        long codes = NativeMemory.address(out, (long) products * n * n);
-        long ones = NativeMemory.address(factors, 4L * products * n);
+        long codes = NativeMemory.target(out, (long) products * n * n);
+        long ones = NativeMemory.target(factors, 4L * products * n);
         long relative = NativeMemory.address(bias.relative(), 4L * shape.heads() * n * n);
-        long masks = bias.mask().byteSize() == 0 ? 0 : 4L * shape.windows() * n * n;
-        long mask = NativeMemory.address(bias.mask(), masks);
+        long mask = NativeMemory.address(bias.mask(), bias.isMasked() ? 4L * shape.windows() * n * n : 0);
         FloatVector step = FloatVector.broadcast(F, scale);
         float steps = operand.inverseScale;
         int low = (int) operand.low;
@@ -285,8 +284,8 @@ final class IntegerPasses {
         int[] firstHeads = rows.head;
         long step = (long) rows.headStep * headWidth;
         int width = heads * headWidth;
-        long in = NativeMemory.address(codes, 3L * rows.tokens() * width) + (long) part * width;
-        long parts = NativeMemory.address(out, rows.headRows(heads) * headWidth);
+        long in = NativeMemory.address(codes, 3L * rows.tokens * width) + (long) part * width;
+        long parts = NativeMemory.target(out, rows.headRows(heads) * headWidth);
         for (int r = 0; r < rows.count; r++) {
             long from = in + 3L * tokens[r] * width;
             long to = parts + (long) firstHeads[r] * headWidth;
@@ -326,10 +325,10 @@ final class IntegerPasses {
         int[] firstHeads = rows.head;
         int[] behind = offsets;
         int width = heads * headWidth;
-        long sums = NativeMemory.address(raw, 4L * rows.tokens() * 3 * width);
+        long sums = NativeMemory.address(raw, 4L * rows.tokens * 3 * width);
         long scale = NativeMemory.address(product.scale(), 4L * 3 * width);
         long offset = NativeMemory.address(product.offset(), 4L * 3 * width);
-        long codes = NativeMemory.address(out, rows.headRows(heads) * headWidth);
+        long codes = NativeMemory.target(out, rows.headRows(heads) * headWidth);
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
@@ -405,7 +404,7 @@ final class IntegerPasses {
         boolean normalized = !factors.equals(MemorySegment.NULL);
         long sums = NativeMemory.address(raw, 4L * rows.headRows(heads) * headWidth);
         long ones = NativeMemory.address(factors, normalized ? 4L * rows.headRows(heads) : 0);
-        long codes = NativeMemory.address(out, (long) rows.tokens() * width);
+        long codes = NativeMemory.target(out, (long) rows.tokens * width);
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;

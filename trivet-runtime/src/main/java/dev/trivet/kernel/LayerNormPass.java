@@ -45,7 +45,7 @@ final class LayerNormPass {
         long in = NativeMemory.address(x, 4L * rows * width);
         long factor = NativeMemory.address(gamma, 4L * width);
         long offset = NativeMemory.address(beta, 4L * width);
-        long codes = NativeMemory.address(out, (long) rows * width);
+        long codes = NativeMemory.target(out, (long) rows * width);
         for (int r = 0; r < rows; r += ROWS) {
             int count = Math.min(ROWS, rows - r);
             statistics(in, r, count, width, epsilon);

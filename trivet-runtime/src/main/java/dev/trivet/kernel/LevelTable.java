@@ -40,7 +40,7 @@ final class LevelTable {
             known.replace(codes, from, count);
             return;
         }
-        long address = NativeMemory.address(codes, from, count);
+        long address = NativeMemory.target(codes, from, count);
         for (int i = 0; i < count; i++) {
             ALL.set(JAVA_BYTE, address + i, level(ALL.get(JAVA_BYTE, address + i)));
         }

@@ -43,7 +43,8 @@ final class OnednnLinear implements Linear {
                 typical.weightType(), new long[] {typical.inputs(), typical.outputs()}, new long[] {1, typical.inputs()
                 });
         try (Arena scratch = Arena.ofConfined()) {
-            MemorySegment blocked = typicalMatmul.pack(offHeap(weight, scratch), plain, compress ? scratch : arena);
+            MemorySegment blocked =
+                    typicalMatmul.pack(NativeMemory.offHeap(weight, scratch), plain, compress ? scratch : arena);
             codes = compress ? PackedCodes.of(blocked, arena).orElse(null) : null;
             packed = codes != null
                     ? MemorySegment.NULL
@@ -51,12 +52,6 @@ final class OnednnLinear implements Linear {
         } finally {
             library.freeDescriptor(plain);
         }
-    }
-
-    private static MemorySegment offHeap(MemorySegment segment, Arena arena) {
-        return segment.isNative()
-                ? segment
-                : arena.allocate(segment.byteSize(), 64).copyFrom(segment);
     }
 
     /** The given rows, or whole tiles of them: a ragged last tile costs a product a sixth of its speed (AMX, 197 rows). */

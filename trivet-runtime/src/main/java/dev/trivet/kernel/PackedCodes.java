@@ -116,7 +116,7 @@ final class PackedCodes {
      * @param to at least {@link #expandedBytes} bytes, of which those behind the last code mean nothing
      */
     void expand(MemorySegment to) {
-        long codes = NativeMemory.address(to, expandedBytes());
+        long codes = NativeMemory.target(to, expandedBytes());
         int taken = 0;
         for (int p = 0; p < parts.length; p++) {
             long groups = parts[p].byteSize() / ((long) REGISTER * widths[p]);

@@ -13,22 +13,21 @@ final class RowMap {
     int[] head = new int[0];
     int headStep;
 
-    /** Rows up to the last token. */
-    int tokens() {
-        int last = -1;
-        for (int r = 0; r < count; r++) {
-            last = Math.max(last, token[r]);
-        }
-        return last + 1;
-    }
+    /** Rows up to the last token's. */
+    int tokens;
+
+    private int lastHead;
 
     /** Heads' rows up to the last. */
     long headRows(int heads) {
-        int last = -1;
-        for (int r = 0; r < count; r++) {
-            last = Math.max(last, head[r]);
-        }
-        return last < 0 ? 0 : last + (heads - 1L) * headStep + 1;
+        return count == 0 ? 0 : lastHead + (heads - 1L) * headStep + 1;
+    }
+
+    private void add(int tokenRow, int firstHead) {
+        token[count] = tokenRow;
+        head[count++] = firstHead;
+        tokens = Math.max(tokens, tokenRow + 1);
+        lastHead = Math.max(lastHead, firstHead);
     }
 
     private void reserve(int rows) {
@@ -37,6 +36,8 @@ final class RowMap {
             head = Arrays.copyOf(token, rows);
         }
         count = 0;
+        tokens = 0;
+        lastHead = 0;
     }
 
     /**
@@ -49,8 +50,7 @@ final class RowMap {
         headStep = stored;
         for (int image = 0; image < shape.images(); image++) {
             for (int r = 0; r < shape.rows(); r++) {
-                token[count] = image * shape.rows() + r;
-                head[count++] = image * shape.heads() * stored + r;
+                add(image * shape.rows() + r, image * shape.heads() * stored + r);
             }
         }
     }
@@ -63,8 +63,7 @@ final class RowMap {
             for (int i = 0; i < shape.source().length; i++) {
                 int source = shape.source()[i];
                 if (source >= 0 && shape.has(source)) {
-                    token[count] = (int) shape.row(image, source);
-                    head[count++] = (int) shape.headRow(image, i, 0);
+                    add((int) shape.row(image, source), (int) shape.headRow(image, i, 0));
                 }
             }
         }

@@ -10,4 +10,14 @@ import java.lang.foreign.MemorySegment;
  * @param masked for each window whether its mask holds anything but zeros
  */
 @SuppressWarnings("ArrayRecordComponent") // a table, never compared
-public record ScoreBias(MemorySegment relative, MemorySegment mask, boolean[] masked) {}
+public record ScoreBias(MemorySegment relative, MemorySegment mask, boolean[] masked) {
+    /** Whether any window is masked. */
+    boolean isMasked() {
+        for (boolean window : masked) {
+            if (window) {
+                return true;
+            }
+        }
+        return false;
+    }
+}

@@ -54,7 +54,7 @@ final class VectorLevels {
 
     /** @param count at least {@link #LENGTH} */
     void replace(MemorySegment codes, long from, int count) {
-        long address = NativeMemory.address(codes, from, count);
+        long address = NativeMemory.target(codes, from, count);
         int last = count - LENGTH;
         for (int i = 0; i < last; i += LENGTH) {
             replace(address + i);

@@ -113,10 +113,10 @@ final class WindowedLinear implements Linear {
         long codes = NativeMemory.address(in, count);
         int bottom = bottom(workspace, codes, count);
         MemorySegment windowed = workspace.scratch(WINDOWED, count);
-        long part = NativeMemory.address(windowed, count);
+        long part = NativeMemory.target(windowed, count);
         window(codes, count, Math.max(bottom, 0), most, part);
         product.run(workspace, windowed, rows, out);
-        long results = NativeMemory.address(out, 4L * rows * outputs);
+        long results = NativeMemory.target(out, 4L * rows * outputs);
         if (bottom < 0) {
             long all = (long) rows * outputs;
             MemorySegment second = workspace.scratch(SECOND, 4 * all);
@@ -125,7 +125,7 @@ final class WindowedLinear implements Linear {
             addAll(NativeMemory.address(second, 4 * all), all, results);
             return;
         }
-        long notes = NativeMemory.address(workspace.scratch(OUTSIDE, 4L * inputs), 4L * inputs);
+        long notes = NativeMemory.target(workspace.scratch(OUTSIDE, 4L * inputs), 4L * inputs);
         long weights = NativeMemory.address(transposed, (long) inputs * outputs);
         long known = NativeMemory.address(sums, 4L * outputs);
         for (int row = 0; row < rows; row++) {
@@ -269,6 +269,15 @@ final class WindowedLinear implements Linear {
             b.intoMemorySegment(ALL, at + 4L * L, ORDER);
             c.intoMemorySegment(ALL, at + 8L * L, ORDER);
             d.intoMemorySegment(ALL, at + 12L * L, ORDER);
+        }
+        for (; L >= 8 && n + L <= outputs; n += L) {
+            IntVector sum = integers(out + 4L * n).add(integers(sums + 4L * n).mul(bottom));
+            for (int i = 0; i < count; i++) {
+                int note = ALL.get(JAVA_INT, notes + 4L * i);
+                long from = weights + (long) (note >>> 9) * outputs + n;
+                sum = sum.add(weights(from).mul((note & 511) - 256));
+            }
+            sum.intoMemorySegment(ALL, out + 4L * n, ORDER);
         }
         for (; n < outputs; n++) {
             int sum = ALL.get(JAVA_INT, out + 4L * n) + bottom * ALL.get(JAVA_INT, sums + 4L * n);

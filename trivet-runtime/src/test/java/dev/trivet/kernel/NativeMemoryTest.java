@@ -8,6 +8,7 @@ import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import org.junit.jupiter.api.Test;
@@ -60,6 +61,37 @@ final class NativeMemoryTest {
                     () -> CompletableFuture.supplyAsync(() -> NativeMemory.address(segment, 64))
                             .join());
             assertInstanceOf(WrongThreadException.class, thrown.getCause());
+        }
+    }
+
+    @Test
+    void refusesToWriteReadOnlyMemory() {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment readOnly = arena.allocate(64).asReadOnly();
+            NativeMemory.address(readOnly, 64);
+            assertThrows(UnsupportedOperationException.class, () -> NativeMemory.target(readOnly, 64));
+        }
+    }
+
+    /** Where bytes are multiplied as floats, weights may come from an array, as they do from a file that was read. */
+    @Test
+    void floatCodesTakeWeightsFromTheHeap() {
+        int outputs = 5;
+        int inputs = 600;
+        byte[] codes = new byte[outputs * inputs];
+        new Random(1).nextBytes(codes);
+        try (Arena arena = Arena.ofConfined();
+                Kernels kernels = new ReferenceKernels();
+                Workspace workspace = kernels.openWorkspace();
+                Linear linear = FloatCodes.linear(kernels, MemorySegment.ofArray(codes), outputs, inputs, 1);
+                Linear expected = kernels.integerLinear(MemorySegment.ofArray(codes), outputs, inputs, 1)) {
+            MemorySegment in =
+                    arena.allocate(inputs).copyFrom(MemorySegment.ofArray(codes).asSlice(0, inputs));
+            MemorySegment sums = arena.allocate(4L * outputs, 4);
+            MemorySegment reference = arena.allocate(4L * outputs, 4);
+            linear.run(workspace, in, 1, sums);
+            expected.run(workspace, in, 1, reference);
+            assertEquals(-1, sums.mismatch(reference));
         }
     }
 
