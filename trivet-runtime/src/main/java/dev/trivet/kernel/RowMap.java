@@ -16,18 +16,9 @@ final class RowMap {
     /** Rows up to the last token's. */
     int tokens;
 
-    private int lastHead;
-
-    /** Heads' rows up to the last. */
+    /** Heads' rows up to the last; a head's rows are in the order of the tokens here. */
     long headRows(int heads) {
-        return count == 0 ? 0 : lastHead + (heads - 1L) * headStep + 1;
-    }
-
-    private void add(int tokenRow, int firstHead) {
-        token[count] = tokenRow;
-        head[count++] = firstHead;
-        tokens = Math.max(tokens, tokenRow + 1);
-        lastHead = Math.max(lastHead, firstHead);
+        return count == 0 ? 0 : head[count - 1] + (heads - 1L) * headStep + 1;
     }
 
     private void reserve(int rows) {
@@ -36,8 +27,6 @@ final class RowMap {
             head = Arrays.copyOf(token, rows);
         }
         count = 0;
-        tokens = 0;
-        lastHead = 0;
     }
 
     /**
@@ -47,10 +36,12 @@ final class RowMap {
      */
     void fill(AttentionShape shape, int stored) {
         reserve(shape.images() * shape.rows());
+        tokens = shape.images() * shape.rows();
         headStep = stored;
         for (int image = 0; image < shape.images(); image++) {
             for (int r = 0; r < shape.rows(); r++) {
-                add(image * shape.rows() + r, image * shape.heads() * stored + r);
+                token[count] = image * shape.rows() + r;
+                head[count++] = image * shape.heads() * stored + r;
             }
         }
     }
@@ -58,12 +49,14 @@ final class RowMap {
     /** The tokens at hand of windows; padding is left out. */
     void fill(WindowShape shape) {
         reserve(shape.images() * shape.source().length);
+        tokens = shape.images() * (shape.endToken() - shape.firstToken());
         headStep = shape.windowTokens();
         for (int image = 0; image < shape.images(); image++) {
             for (int i = 0; i < shape.source().length; i++) {
                 int source = shape.source()[i];
                 if (source >= 0 && shape.has(source)) {
-                    add((int) shape.row(image, source), (int) shape.headRow(image, i, 0));
+                    token[count] = (int) shape.row(image, source);
+                    head[count++] = (int) shape.headRow(image, i, 0);
                 }
             }
         }
