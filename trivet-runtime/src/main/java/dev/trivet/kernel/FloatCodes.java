@@ -43,12 +43,13 @@ final class FloatCodes {
     /** {@link Kernels#integerLinear} by the float products of {@code kernels}. */
     static Linear linear(Kernels kernels, MemorySegment codes, int outputs, int inputs, int typicalRows) {
         Linear[] blocks = new Linear[Math.ceilDiv(inputs, BLOCK)];
-        for (int b = 0; b < blocks.length; b++) {
-            int from = b * BLOCK;
-            int count = Math.min(BLOCK, inputs - from);
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment weight = arena.allocate(4L * outputs * count, 64);
-                widen(NativeMemory.offHeap(codes, arena), from, outputs, inputs, count, true, weight);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment bytes = NativeMemory.offHeap(codes, arena);
+            MemorySegment weight = arena.allocate(4L * outputs * Math.min(BLOCK, inputs), 64);
+            for (int b = 0; b < blocks.length; b++) {
+                int from = b * BLOCK;
+                int count = Math.min(BLOCK, inputs - from);
+                widen(bytes, from, outputs, inputs, count, true, weight);
                 blocks[b] = kernels.floatLinear(weight, outputs, count, typicalRows);
             }
         }

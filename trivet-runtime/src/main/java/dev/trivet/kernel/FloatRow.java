@@ -31,6 +31,7 @@ final class FloatRow {
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
     private static final int L = F.length();
     private static final int LANES = ScalarRow.LANES;
+
     /** One byte per float lane. With 4 float lanes no such byte species exists and bytes are stored one by one. */
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
@@ -182,26 +183,7 @@ final class FloatRow {
         if (exponents.length < row.length) {
             exponents = new float[row.length];
         }
-        float[] decay = exponents;
-        for (int i = 0; i < count; i += L) {
-            FloatVector z = FloatVector.fromArray(F, row, i).abs().mul(ScalarMath.HALF_SQRT2);
-            z.mul(z).neg().intoArray(decay, i);
-        }
-        exponentials(decay, count, 0f);
-        FloatVector one = FloatVector.broadcast(F, 1f);
-        for (int i = 0; i < count; i += L) {
-            FloatVector x = FloatVector.fromArray(F, row, i);
-            FloatVector magnitude = x.abs();
-            FloatVector z = magnitude.mul(ScalarMath.HALF_SQRT2);
-            FloatVector t = one.div(z.fma(FloatVector.broadcast(F, ScalarMath.P), one));
-            FloatVector p = t.fma(FloatVector.broadcast(F, ScalarMath.A5), FloatVector.broadcast(F, ScalarMath.A4));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A3));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A2));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A1));
-            FloatVector q = p.mul(t).mul(FloatVector.fromArray(F, decay, i));
-            FloatVector half = magnitude.mul(0.5f).mul(q);
-            x.add(magnitude).mul(0.5f).sub(half).intoArray(row, i);
-        }
+        VectorMath.gelu(row, count, exponents);
     }
 
     /** {@code this[i] = gelu(this[i])}, for results that become bytes. */
@@ -246,29 +228,7 @@ final class FloatRow {
 
     /** {@code this[i] = exp(this[i] - shift)}. */
     void exponentials(int count, float shift) {
-        exponentials(values, count, shift);
-    }
-
-    /** {@link ScalarMath#exp} in the loop itself: as a method of its own HotSpot may find it too large to be inlined. */
-    private static void exponentials(float[] row, int count, float shift) {
-        for (int i = 0; i < count; i += L) {
-            FloatVector x = FloatVector.fromArray(F, row, i).sub(shift);
-            x = x.blend(ScalarMath.LOWEST_EXPONENT, x.compare(VectorOperators.LT, ScalarMath.LOWEST_EXPONENT));
-            FloatVector shifted = x.mul(ScalarMath.LOG2_E).add(ScalarMath.ROUND);
-            FloatVector n = shifted.sub(ScalarMath.ROUND);
-            FloatVector r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_HIGH), x);
-            r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_LOW), r);
-            FloatVector p = FloatVector.broadcast(F, ScalarMath.E5);
-            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E4));
-            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E3));
-            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E2));
-            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E1));
-            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E0));
-            FloatVector y = p.fma(r.mul(r), r).add(1f);
-            // The lowest bits of shifted are those of n; the shift drops the others.
-            IntVector exponent = shifted.reinterpretAsInts().add(127).lanewise(VectorOperators.LSHL, 23);
-            y.mul(exponent.reinterpretAsFloats()).intoArray(row, i);
-        }
+        VectorMath.exponentials(values, count, shift);
     }
 
     /** {@code this[i] = exp(this[i] - shift)}, for results that become bytes. */

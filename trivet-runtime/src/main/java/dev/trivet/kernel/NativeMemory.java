@@ -11,9 +11,9 @@ import java.util.Objects;
  * read and write {@link #ALL}, where all that is left to check is a constant.
  *
  * <p>Why: whether HotSpot moves those checks out of a loop depends on what it has seen of <em>all</em> segments of the process, because
- * they share the JDK's code and so its profile. A program that uses confined arenas somewhere made it guess wrong about the shared ones here
- * up to a hundred times for each pass, compiling it anew each time, and give up in the end; and without such a program the same
- * loop ran at full speed in one process and at half of it in the next (docs/decisions.md, "Memory by address").
+ * they share the JDK's code and so its profile. Beside the confined arenas of a quantization it guessed wrong about the shared ones here dozens
+ * of times, and compiled passes anew each time; and without them the same loop ran at full speed in one process and at little more than half
+ * of it in the next (docs/decisions.md, "Memory by address").
  *
  * <p>As with oneDNN, which is given addresses, too, a segment has to stay open until the pass has returned, and reachable if its arena is an
  * automatic one. Safe for use by many threads.

@@ -13,6 +13,8 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorMath {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
 
+    private static final int L = F.length();
+
     private static final int ROUND_BITS = Float.floatToRawIntBits(ScalarMath.ROUND);
 
     private static final int DECAY_END_BITS = Float.floatToRawIntBits(ScalarMath.DECAY_END);
@@ -20,6 +22,60 @@ final class VectorMath {
     static final int TAIL_END_BITS = Float.floatToRawIntBits(ScalarMath.TAIL_END);
 
     private VectorMath() {}
+
+    /**
+     * {@link ScalarMath#exp} of {@code row[i] - shift}, in the loop itself: as a method of its own HotSpot may find it too large to be inlined.
+     *
+     * @param row whole registers up to {@code count}
+     */
+    static void exponentials(float[] row, int count, float shift) {
+        for (int i = 0; i < count; i += L) {
+            FloatVector x = FloatVector.fromArray(F, row, i).sub(shift);
+            x = x.blend(ScalarMath.LOWEST_EXPONENT, x.compare(VectorOperators.LT, ScalarMath.LOWEST_EXPONENT));
+            FloatVector shifted = x.mul(ScalarMath.LOG2_E).add(ScalarMath.ROUND);
+            FloatVector n = shifted.sub(ScalarMath.ROUND);
+            FloatVector r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_HIGH), x);
+            r = n.fma(FloatVector.broadcast(F, -ScalarMath.LN2_LOW), r);
+            FloatVector p = FloatVector.broadcast(F, ScalarMath.E5);
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E4));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E3));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E2));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E1));
+            p = p.fma(r, FloatVector.broadcast(F, ScalarMath.E0));
+            FloatVector y = p.fma(r.mul(r), r).add(1f);
+            // The lowest bits of shifted are those of n; the shift drops the others.
+            IntVector exponent = shifted.reinterpretAsInts().add(127).lanewise(VectorOperators.LSHL, 23);
+            y.mul(exponent.reinterpretAsFloats()).intoArray(row, i);
+        }
+    }
+
+    /**
+     * {@link ScalarMath#gelu} of values in an array, in loops like those of {@link #exponentials}.
+     *
+     * @param row whole registers up to {@code count}
+     * @param decay as long; overwritten
+     */
+    static void gelu(float[] row, int count, float[] decay) {
+        for (int i = 0; i < count; i += L) {
+            FloatVector z = FloatVector.fromArray(F, row, i).abs().mul(ScalarMath.HALF_SQRT2);
+            z.mul(z).neg().intoArray(decay, i);
+        }
+        exponentials(decay, count, 0f);
+        FloatVector one = FloatVector.broadcast(F, 1f);
+        for (int i = 0; i < count; i += L) {
+            FloatVector x = FloatVector.fromArray(F, row, i);
+            FloatVector magnitude = x.abs();
+            FloatVector z = magnitude.mul(ScalarMath.HALF_SQRT2);
+            FloatVector t = one.div(z.fma(FloatVector.broadcast(F, ScalarMath.P), one));
+            FloatVector p = t.fma(FloatVector.broadcast(F, ScalarMath.A5), FloatVector.broadcast(F, ScalarMath.A4));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A3));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A2));
+            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.A1));
+            FloatVector q = p.mul(t).mul(FloatVector.fromArray(F, decay, i));
+            FloatVector half = magnitude.mul(0.5f).mul(q);
+            x.add(magnitude).mul(0.5f).sub(half).intoArray(row, i);
+        }
+    }
 
     /**
      * {@link ScalarMath#code} on each lane. Added to {@code 1.5 * 2^23}, numbers below {@code 2^22} are rounded and stand in the
