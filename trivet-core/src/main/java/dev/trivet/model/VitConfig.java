@@ -144,6 +144,14 @@ public record VitConfig(
         return (classToken ? 1 : 0) + (distilled ? 1 : 0) + registers;
     }
 
+    /** How many of an image's tokens the head reads, the first ones: class and distillation token, or all where it reads their average. */
+    public int headTokens() {
+        if (pooling != Pooling.TOKEN) {
+            return tokens();
+        }
+        return distilled ? 2 : 1;
+    }
+
     /** Channels of the head's input. */
     public int headInputs() {
         return preLogits > 0 ? preLogits : width;

@@ -61,6 +61,14 @@ public interface Kernels extends AutoCloseable {
         return this;
     }
 
+    /**
+     * Up to how many bytes of sums between two products more rows at once are worth it. Beyond, images are run one after the other, for what
+     * stands between products then stays in the caches.
+     */
+    default long sumsAtOnce() {
+        return 1 << 20;
+    }
+
     /** A product of two float32 activations. */
     Matmul floatMatmul(MatmulShape shape);
 

@@ -95,6 +95,12 @@ public final class OnednnKernels implements Kernels {
         return (exactBytes || exactPairs) && !packing ? new OnednnKernels(this) : this;
     }
 
+    /** Tiles are so fast that they wait for the weights, which more rows share. */
+    @Override
+    public long sumsAtOnce() {
+        return hasTiles ? Long.MAX_VALUE : Kernels.super.sumsAtOnce();
+    }
+
     private boolean bytesAreExact() {
         int k = 256;
         try (Arena arena = Arena.ofConfined();

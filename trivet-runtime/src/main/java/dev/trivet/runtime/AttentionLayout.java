@@ -157,6 +157,13 @@ public final class AttentionLayout {
         return new Extent(rows.count(), heads, heads * rows.count(), Optional.of(part), Optional.empty());
     }
 
+    /** What is left of some images where only the first of their tokens are wanted as queries. */
+    Extent queries(int images, int tokens) {
+        int products = images * products();
+        AttentionShape part = new AttentionShape(images, tokens, unit.heads(), unit.headWidth());
+        return new Extent(images * tokens, products, products * tokens, Optional.of(part), Optional.empty());
+    }
+
     /** Whether attention is within windows. */
     boolean isWindowed() {
         return bias.isPresent();

@@ -1,5 +1,6 @@
 package dev.trivet.runtime;
 
+import dev.trivet.kernel.AttentionShape;
 import dev.trivet.kernel.Operand;
 import dev.trivet.kernel.Pointwise;
 import dev.trivet.kernel.Requantization;
@@ -35,15 +36,33 @@ record BlockRun(
 
     /** Adds what attention makes of the stream to it. */
     void attention(BlockOperators block, AttentionLayout.Extent extent, @Nullable LayerObserver observer) {
+        attention(block, extent, extent, observer);
+    }
+
+    /**
+     * The same where some tokens of each image are wanted from here on, the first ones. They move together to the front of the stream; where the
+     * others stood there is nothing of use.
+     *
+     * @param block with products of the wanted tokens as queries
+     * @param extent of all tokens: their keys and values are needed
+     * @param wanted of the wanted ones
+     */
+    void attention(
+            BlockOperators block,
+            AttentionLayout.Extent extent,
+            AttentionLayout.Extent wanted,
+            @Nullable LayerObserver observer) {
         Pointwise pointwise = workspace.pointwise();
         AttentionLayout layout = block.layout();
-        int rows = extent.rows();
-        normalize(block, block.attentionNorm(), rows, block.qkv().input());
+        normalize(block, block.attentionNorm(), extent.rows(), block.qkv().input());
         split(block, extent, observer);
+        if (wanted.rows() < extent.rows()) {
+            dropTokens(block, extent.whole().orElseThrow(), wanted.whole().orElseThrow());
+        }
         team.meet(member);
         MatmulOperator mixing = block.mixing();
-        if (extent.products() > 0) {
-            mix(block, layout, extent, observer);
+        if (wanted.products() > 0) {
+            mix(block, layout, wanted, observer);
         }
         if (layout.isWindowed()) {
             team.meet(member);
@@ -54,12 +73,25 @@ record BlockRun(
                 pointwise,
                 tokens.mixed(),
                 mixing.integer(),
-                extent,
+                wanted,
                 mixing.scale(),
                 factors,
                 projection.input(),
                 operand);
-        addTo(projection, rows, observer);
+        addTo(projection, wanted.rows(), observer);
+    }
+
+    private void dropTokens(BlockOperators block, AttentionShape all, AttentionShape wanted) {
+        long query = (long) block.attention().query().bytes() * all.headWidth();
+        keepFirst(tokens.query(), all.images() * all.heads(), all.rows(), wanted.rows(), query);
+        keepFirst(stream, all.images(), all.rows(), wanted.rows(), (long) Float.BYTES * all.width());
+    }
+
+    /** Moves the first rows of each group to where those of the group before it end. */
+    private static void keepFirst(MemorySegment rows, int groups, int each, int kept, long rowBytes) {
+        for (int g = 1; g < groups; g++) {
+            MemorySegment.copy(rows, g * each * rowBytes, rows, g * kept * rowBytes, kept * rowBytes);
+        }
     }
 
     /** Queries, keys and values of the operand. */

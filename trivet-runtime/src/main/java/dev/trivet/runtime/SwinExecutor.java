@@ -38,6 +38,9 @@ public final class SwinExecutor implements ModelExecutor {
     final SwinConfig config;
     final Kernels kernels;
     final int batch;
+    /** Images that a session runs at once. */
+    final int group;
+
     final int firstUnit;
     final List<Step> steps;
 
@@ -61,9 +64,10 @@ public final class SwinExecutor implements ModelExecutor {
         this.kernels = kernels;
         this.batch = batch;
         this.firstUnit = firstUnit;
+        group = ModelExecutor.group(config, kernels, batch);
         OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
         List<ModelUnit> wanted = config.units().subList(firstUnit, endUnit);
-        Iterator<BlockOperators> blocks = compiler.blocks(wanted, batch).iterator();
+        Iterator<BlockOperators> blocks = compiler.blocks(wanted, group).iterator();
         List<Step> compiled = new ArrayList<>();
         for (ModelUnit unit : wanted) {
             compiled.add(
@@ -76,9 +80,9 @@ public final class SwinExecutor implements ModelExecutor {
                                     compiler.norm(merging.norm()),
                                     compiler.linear(
                                             merging.reduction(),
-                                            batch * merging.output().tokens()));
+                                            group * merging.output().tokens()));
                         case ModelUnit.Head head ->
-                            new Head(head, compiler.norm(SwinNames.FINAL_NORM), compiler.linear(SwinNames.HEAD, batch));
+                            new Head(head, compiler.norm(SwinNames.FINAL_NORM), compiler.linear(SwinNames.HEAD, group));
                     });
         }
         steps = List.copyOf(compiled);
@@ -93,7 +97,7 @@ public final class SwinExecutor implements ModelExecutor {
         }
         return new Embedding(
                 unit,
-                compiler.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()),
+                compiler.linear(VitNames.PATCH_EMBEDDING, group * config.patches()),
                 compiler.norm(SwinNames.PATCH_EMBEDDING_NORM),
                 positions);
     }

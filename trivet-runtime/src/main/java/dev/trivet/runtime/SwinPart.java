@@ -134,7 +134,7 @@ final class SwinPart implements ModelPart {
             case Head part -> {
                 team.meet(member);
                 if (member == 0) {
-                    own.classify(part.whole, 1, out, null);
+                    own.classify(part.whole, 1, out, 0, null);
                 }
             }
         }

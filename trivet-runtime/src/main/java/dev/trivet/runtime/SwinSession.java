@@ -23,13 +23,16 @@ public final class SwinSession implements ModelSession {
     final SwinExecutor executor;
     final Workspace workspace;
     private final SwinConfig config;
+    /** Most images of a run, and how many of them are run at once. */
     private final int batch;
+
+    private final int group;
     private final List<ModelUnit> units;
     private final Pointwise pointwise;
     private final Arena arena = Arena.ofShared();
     private final Sizes sizes;
 
-    /** Float32 {@code [batch * tokens, width]} of the stage that is running: the residual stream. */
+    /** Float32 {@code [group * tokens, width]} of the stage that is running: the residual stream. */
     final MemorySegment stream;
     /** Float32: patches, or what a kernel cannot write in place. */
     final MemorySegment gathered;
@@ -37,8 +40,10 @@ public final class SwinSession implements ModelSession {
     final MemorySegment operand;
     /** Raw sums of the last product. */
     final MemorySegment raw;
-    /** Float32 {@code [batch, lastWidth]}. */
+    /** Float32 {@code [group, lastWidth]}. */
     private final MemorySegment pooled;
+    /** Float32 {@code [group, classes]}. */
+    private final MemorySegment groupLogits;
 
     final AttentionBuffers attention;
     private final BlockRun blocks;
@@ -119,6 +124,7 @@ public final class SwinSession implements ModelSession {
         this.executor = executor;
         this.workspace = workspace;
         this.batch = batch;
+        group = Math.min(batch, executor.group);
         config = executor.config;
         units = config.units();
         pointwise = workspace.pointwise();
@@ -133,6 +139,7 @@ public final class SwinSession implements ModelSession {
         blocks = new BlockRun(
                 workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
         pooled = floats(config.lastWidth());
+        groupLogits = floats(config.classes());
         firstRows = slices(stream, config.tokens(0));
         lastRows = slices(gathered, config.tokens(config.stages() - 1));
         pooledRows = slices(pooled, new TokenShape(1, config.lastWidth()));
@@ -145,7 +152,7 @@ public final class SwinSession implements ModelSession {
 
     /** @param least values, however few images there are */
     private MemorySegment floats(long perImage, long least) {
-        return arena.allocate(4 * Math.max(perImage * batch, least), ALIGNMENT);
+        return arena.allocate(4 * Math.max(perImage * group, least), ALIGNMENT);
     }
 
     /** With room for a tile's rows behind the last. */
@@ -161,11 +168,11 @@ public final class SwinSession implements ModelSession {
                 })
                 .max()
                 .orElseThrow();
-        return floats(0, Math.max(perImage * batch, least) + (Linear.ROW_TILE - 1) * row);
+        return floats(0, Math.max(perImage * group, least) + (Linear.ROW_TILE - 1) * row);
     }
 
     private MemorySegment[] slices(MemorySegment buffer, TokenShape shape) {
-        MemorySegment[] slices = new MemorySegment[batch];
+        MemorySegment[] slices = new MemorySegment[group];
         for (int i = 0; i < slices.length; i++) {
             slices[i] = buffer.asSlice(4 * i * shape.values(), 4 * shape.values());
         }
@@ -174,17 +181,21 @@ public final class SwinSession implements ModelSession {
 
     @Override
     public MemorySegment allocateInput() {
-        return floats((long) config.channels() * config.imageSize() * config.imageSize());
+        return batch((long) config.channels() * config.imageSize() * config.imageSize());
+    }
+
+    private MemorySegment batch(long perImage) {
+        return arena.allocate(4 * perImage * batch, ALIGNMENT);
     }
 
     @Override
     public MemorySegment allocateLogits() {
-        return floats(config.classes());
+        return batch(config.classes());
     }
 
     @Override
     public MemorySegment allocateTokens() {
-        return floats(sizes.stream);
+        return batch(sizes.stream);
     }
 
     @Override
@@ -194,8 +205,11 @@ public final class SwinSession implements ModelSession {
         }
         enter(images);
         @Nullable LayerObserver observer = watcher.orElse(null);
-        for (int s = 0; s < executor.steps.size(); s++) {
-            step(s, input, images, logits, observer);
+        for (int first = 0; first < images; first += group) {
+            int count = Math.min(group, images - first);
+            for (int s = 0; s < executor.steps.size(); s++) {
+                step(s, input, first, count, logits, observer);
+            }
         }
     }
 
@@ -204,14 +218,17 @@ public final class SwinSession implements ModelSession {
         int s = executor.stepIndex(unit);
         enter(images);
         ModelUnit description = units.get(unit);
-        if (!(description instanceof ModelUnit.Embedding)) {
-            MemorySegment.copy(
-                    in, 0, stream, 0, 4 * images * description.input().values());
-        }
-        step(s, in, images, out, watcher.orElse(null));
-        if (!(description instanceof ModelUnit.Head)) {
-            MemorySegment.copy(
-                    stream, 0, out, 0, 4 * images * description.output().values());
+        long read = 4 * description.input().values();
+        long written = 4 * description.output().values();
+        for (int first = 0; first < images; first += group) {
+            int count = Math.min(group, images - first);
+            if (!(description instanceof ModelUnit.Embedding)) {
+                MemorySegment.copy(in, first * read, stream, 0, count * read);
+            }
+            step(s, in, first, count, out, watcher.orElse(null));
+            if (!(description instanceof ModelUnit.Head)) {
+                MemorySegment.copy(stream, 0, out, first * written, count * written);
+            }
         }
     }
 
@@ -231,14 +248,17 @@ public final class SwinSession implements ModelSession {
             throw new IllegalStateException("the executor was compiled without a block " + unit);
         }
         enter(images);
-        long bytes = 4 * images * units.get(unit).input().values();
-        MemorySegment.copy(tokens, 0, stream, 0, bytes);
-        if (attention) {
-            blocks.attention(block.operators(), extent(block, images), null);
-        } else {
-            blocks.mlp(block.operators(), extent(block, images).rows(), null);
+        long bytes = 4 * units.get(unit).input().values();
+        for (int first = 0; first < images; first += group) {
+            int count = Math.min(group, images - first);
+            MemorySegment.copy(tokens, first * bytes, stream, 0, count * bytes);
+            if (attention) {
+                blocks.attention(block.operators(), extent(block, count), null);
+            } else {
+                blocks.mlp(block.operators(), extent(block, count).rows(), null);
+            }
+            MemorySegment.copy(stream, 0, tokens, first * bytes, count * bytes);
         }
-        MemorySegment.copy(stream, 0, tokens, 0, bytes);
     }
 
     private static AttentionLayout.Extent extent(SwinExecutor.Block block, int images) {
@@ -252,16 +272,18 @@ public final class SwinSession implements ModelSession {
         workspace.enter();
     }
 
-    private void step(int s, MemorySegment input, int images, MemorySegment logits, @Nullable LayerObserver observer) {
+    /** @param first number of the first image in the input and the logits */
+    private void step(
+            int s, MemorySegment input, int first, int images, MemorySegment logits, @Nullable LayerObserver observer) {
         switch (executor.steps.get(s)) {
-            case SwinExecutor.Embedding embedding -> embed(embedding, input, images, observer);
+            case SwinExecutor.Embedding embedding -> embed(embedding, input, first, images, observer);
             case SwinExecutor.Block block -> {
                 blocks.attention(block.operators(), extent(block, images), observer);
                 blocks.mlp(block.operators(), extent(block, images).rows(), observer);
                 observe(block.operators().unit(), images, observer);
             }
             case SwinExecutor.Merging merging -> merge(merging, images, observer);
-            case SwinExecutor.Head head -> classify(head, images, logits, observer);
+            case SwinExecutor.Head head -> classify(head, images, logits, first, observer);
         }
     }
 
@@ -274,8 +296,13 @@ public final class SwinSession implements ModelSession {
     }
 
     private void embed(
-            SwinExecutor.Embedding embedding, MemorySegment input, int images, @Nullable LayerObserver observer) {
-        embedRows(embedding, input, 0, images * config.patches(), stream, observer);
+            SwinExecutor.Embedding embedding,
+            MemorySegment input,
+            int first,
+            int images,
+            @Nullable LayerObserver observer) {
+        int firstRow = first * config.patches();
+        embedRows(embedding, input, firstRow, firstRow + images * config.patches(), stream, observer);
         observe(embedding.unit(), images, observer);
         if (embedding.positions().isPresent()) {
             SwinExecutor.Positions positions = embedding.positions().get();
@@ -323,8 +350,13 @@ public final class SwinSession implements ModelSession {
         pointwise.decode(raw, rows, merging.reduction().product(), tokens);
     }
 
-    /** Logits of the stream. */
-    void classify(SwinExecutor.Head head, int images, MemorySegment logits, @Nullable LayerObserver observer) {
+    /**
+     * Logits of the stream.
+     *
+     * @param first row of the logits of the first image
+     */
+    void classify(
+            SwinExecutor.Head head, int images, MemorySegment logits, int first, @Nullable LayerObserver observer) {
         TokenShape shape = head.unit().input();
         normalize(stream, images * shape.tokens(), shape.width(), head.norm(), Operand.FLOAT, gathered);
         if (observer != null) {
@@ -335,7 +367,8 @@ public final class SwinSession implements ModelSession {
         }
         LinearOperator classifier = head.classifier();
         product(classifier, encoded(pooled, images, shape.width(), classifier), images, observer);
-        pointwise.decode(raw, images, classifier.product(), logits);
+        pointwise.decode(raw, images, classifier.product(), groupLogits);
+        MemorySegment.copy(groupLogits, 0, logits, 4L * first * config.classes(), 4L * images * config.classes());
     }
 
     /** Float values in the form that an operator reads: themselves, or their codes in the operand buffer. */

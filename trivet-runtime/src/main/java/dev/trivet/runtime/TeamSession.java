@@ -48,14 +48,13 @@ public final class TeamSession implements ModelSession {
                 .toList();
         switch (executor) {
             case VitExecutor vit -> {
-                int tokens = vit.config.tokens();
                 int rows = IntStream.range(0, threads)
                         .map(member ->
                                 VitPart.share(vit.config, member, threads).count())
                         .max()
                         .orElseThrow();
                 List<VitSession> sessions = batches.stream()
-                        .map(batch -> new VitSession(vit, batch, Math.max(rows, batch * tokens)))
+                        .map(batch -> new VitSession(vit, batch, rows))
                         .toList();
                 members = sessions;
                 team = new ThreadTeam(threads, this::perform);

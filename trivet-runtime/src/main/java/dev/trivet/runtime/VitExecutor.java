@@ -6,6 +6,7 @@ import dev.trivet.model.VitModel;
 import dev.trivet.model.VitNames;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -41,11 +42,23 @@ public final class VitExecutor implements ModelExecutor {
     final VitConfig config;
     final Kernels kernels;
     final int batch;
+    /** Images that a session runs at once. */
+    final int group;
+
     final Part part;
     /** Null where the part has no embedding. */
     final @Nullable LinearOperator patchEmbedding;
 
     final List<BlockOperators> blocks;
+    /**
+     * The last block where it is compiled and the head reads some tokens only, with products of {@link #lastTokens} as queries: it needs keys and
+     * values of all tokens, and everything else of those.
+     */
+    final Optional<BlockOperators> lastBlock;
+
+    /** Tokens of an image, the first ones, that a run to the logits has in the stream after {@link #lastBlock}. */
+    final int lastTokens;
+
     final NormParameters finalNorm;
     /** Null where the part has no head. */
     final @Nullable LinearOperator head;
@@ -77,14 +90,21 @@ public final class VitExecutor implements ModelExecutor {
         this.kernels = kernels;
         this.batch = batch;
         this.part = part;
+        group = ModelExecutor.group(config, kernels, batch);
         OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
-        patchEmbedding = part.embedding() ? compiler.linear(VitNames.PATCH_EMBEDDING, batch * config.patches()) : null;
-        blocks = compiler.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), batch);
+        patchEmbedding = part.embedding() ? compiler.linear(VitNames.PATCH_EMBEDDING, group * config.patches()) : null;
+        blocks = compiler.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), group);
+        boolean ends = part.head() && part.endBlock() == config.depth() && !blocks.isEmpty();
+        // Two where one would do: oneDNN adds up a float product of a single row in another order.
+        lastTokens = Math.min(Math.max(2, config.headTokens()), config.tokens());
+        lastBlock = ends && lastTokens < config.tokens()
+                ? Optional.of(blocks.getLast().withQueries(lastTokens, kernels))
+                : Optional.empty();
         finalNorm = compiler.norm(VitNames.finalNorm(config));
-        head = part.head() ? compiler.linear(VitNames.HEAD, batch) : null;
-        preLogits = part.head() && config.preLogits() > 0 ? compiler.linear(VitNames.PRE_LOGITS, batch) : null;
+        head = part.head() ? compiler.linear(VitNames.HEAD, group) : null;
+        preLogits = part.head() && config.preLogits() > 0 ? compiler.linear(VitNames.PRE_LOGITS, group) : null;
         distillationHead =
-                part.head() && config.distilled() ? compiler.linear(VitNames.DISTILLATION_HEAD, batch) : null;
+                part.head() && config.distilled() ? compiler.linear(VitNames.DISTILLATION_HEAD, group) : null;
         start = compiler.constant(startTokens(model));
     }
 

@@ -5,6 +5,7 @@ import dev.trivet.model.VitConfig;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * A ViT's rows of one image that one member of a team works on: its tokens go through embedding, LayerNorms, linear layers and GELU
@@ -25,8 +26,12 @@ final class VitPart implements ModelPart {
 
     private final MemorySegment patchRows;
     private final List<Block> blocks = new ArrayList<>();
+    /** The last block where the head follows: of this member's rows those that it reads. */
+    private final Optional<Block> lastBlock;
 
-    private record Block(BlockOperators operators, AttentionLayout.Extent extent, BlockRun run) {}
+    /** @param wanted rows of the extent that are needed after the keys and values */
+    private record Block(
+            BlockOperators operators, AttentionLayout.Extent extent, AttentionLayout.Extent wanted, BlockRun run) {}
 
     /** @param all members' sessions; the first has the stream, and the first two have the keys and values */
     VitPart(List<VitSession> all, ThreadTeam team, int member) {
@@ -44,6 +49,15 @@ final class VitPart implements ModelPart {
         for (BlockOperators block : own.executor.blocks) {
             blocks.add(block(block, all.get(blocks.size() % 2).attention));
         }
+        lastBlock = own.executor.lastBlock.map(block -> {
+            Share wanted = new Share(rows.first(), Math.clamp(own.executor.lastTokens, rows.first(), rows.end()));
+            Block last = blocks.getLast();
+            return new Block(
+                    block.withQueries(wanted.count(), own.executor.kernels),
+                    last.extent,
+                    block.layout().extent(wanted, new Share(0, 0)),
+                    last.run);
+        });
     }
 
     /** The tokens that a member works on. */
@@ -71,7 +85,7 @@ final class VitPart implements ModelPart {
                 products,
                 config.layerNormEpsilon());
         AttentionLayout.Extent extent = block.layout().extent(rows, new Share(0, 0));
-        return new Block(block.withQueries(rows.count(), own.executor.kernels), extent, run);
+        return new Block(block.withQueries(rows.count(), own.executor.kernels), extent, extent, run);
     }
 
     /** Keys of each head stand together. */
@@ -93,9 +107,10 @@ final class VitPart implements ModelPart {
         }
         int head = config.depth() + 1;
         for (int unit = Math.max(1, firstUnit); unit < Math.min(endUnit, head); unit++) {
-            Block block = blocks.get(own.executor.blockIndex(unit));
-            block.run.attention(block.operators, block.extent, null);
-            block.run.mlp(block.operators, rows.count(), null);
+            Block whole = blocks.get(own.executor.blockIndex(unit));
+            Block block = unit == head - 1 && endUnit > head ? lastBlock.orElse(whole) : whole;
+            block.run.attention(block.operators, block.extent, block.wanted, null);
+            block.run.mlp(block.operators, block.wanted.rows(), null);
         }
         if (endUnit <= head) {
             MemorySegment.copy(stream, 0, out, rowBytes() * rows.first(), stream.byteSize());
@@ -103,12 +118,12 @@ final class VitPart implements ModelPart {
         }
         team.meet(member);
         if (member == 0) {
-            own.heads(1, out, null);
+            own.heads(1, config.tokens(), out, 0, null);
         }
     }
 
     private void embed(MemorySegment image) {
-        LinearOperator embedding = own.embed(image, patches.first(), patches.end(), null);
+        LinearOperator embedding = own.embedPatches(image, patches.first(), patches.end(), null);
         MemorySegment.copy(own.executor.start, rowBytes() * rows.first(), stream, 0, stream.byteSize());
         own.workspace.pointwise().addTo(own.raw, patches.count(), embedding.product(), patchRows);
     }

@@ -10,7 +10,9 @@ import dev.trivet.model.Pooling;
 import dev.trivet.model.VitConfig;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.Optional;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,13 +25,16 @@ public final class VitSession implements ModelSession {
     final VitExecutor executor;
     final Workspace workspace;
     private final VitConfig config;
+    /** Most images of a run, and how many of them are run at once. */
     private final int batch;
+
+    private final int group;
     private final Pointwise pointwise;
     private final Arena arena = Arena.ofShared();
 
-    /** Float32 {@code [batch * patches, patchLength]}. */
+    /** Float32 {@code [group * patches, patchLength]}. */
     private final MemorySegment patches;
-    /** Float32 {@code [batch * tokens, width]}: the residual stream, and behind it room for a tile's rows. */
+    /** Float32 {@code [group * tokens, width]}: the residual stream, and behind it room for a tile's rows. */
     final MemorySegment stream;
     /** The operand of the next product. */
     final MemorySegment operand;
@@ -37,10 +42,15 @@ public final class VitSession implements ModelSession {
     final MemorySegment raw;
 
     final AttentionBuffers attention;
-    /** Float32 {@code [batch, width]}, then what a layer before the head makes of it; and {@code [batch, classes]}. */
+    /** Float32 {@code [group, width]}, then what a layer before the head makes of it. */
     private final MemorySegment pooled;
+    /** Float32 {@code [group, classes]} of each head. */
+    private final MemorySegment firstLogits;
 
     private final MemorySegment secondLogits;
+    /** For each number of images up to a group, what the head reads of the last block. */
+    private final List<AttentionLayout.Extent> lastExtents;
+
     private final BlockRun blocks;
     private final MemorySegment[] patchRows;
     private final MemorySegment[] patchRaw;
@@ -48,48 +58,55 @@ public final class VitSession implements ModelSession {
 
     /** @param workspace closed with the session */
     VitSession(VitExecutor executor, Workspace workspace) {
-        this(executor, workspace, executor.batch, executor.batch * executor.config.tokens());
+        this(executor, workspace, executor.batch, 0);
     }
 
     /**
      * Opens a session that may be a member of a team.
      *
      * @param batch images that it runs by itself; what it shares with the others has room for as many
-     * @param rows token rows that it works on at once; its buffers have room for whole tiles of them
+     * @param rows token rows that it works on at once in a team; its buffers have room for whole tiles of them
      */
     VitSession(VitExecutor executor, int batch, int rows) {
         this(executor, executor.kernels.openWorkspace(), batch, rows);
     }
 
-    private VitSession(VitExecutor executor, Workspace workspace, int batch, int rows) {
+    private VitSession(VitExecutor executor, Workspace workspace, int batch, int teamRows) {
         this.executor = executor;
         this.workspace = workspace;
         this.batch = batch;
+        group = Math.min(batch, executor.group);
         config = executor.config;
+        int rows = Math.max(teamRows, group * config.tokens());
         pointwise = workspace.pointwise();
         long width = config.width();
-        long shared = batch * config.tokens() * width;
+        long shared = group * config.tokens() * width;
         long widest = Math.max(config.mlpWidth(), width);
         long scores = (long) rows * config.heads() * config.tokens();
         long whole = rows + Linear.ROW_TILE - 1;
         long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
         stream = floats(shared + (Linear.ROW_TILE - 1) * width);
-        long head = (long) batch * config.preLogits();
+        long head = (long) group * config.preLogits();
         operand = floats(Math.max(Math.max(whole * widest, scores), Math.max(patchValues, head)));
         raw = floats(Math.max(
                 Math.max(whole * Math.max(3 * width, widest), scores),
-                (long) batch * Math.max(config.classes(), config.preLogits())));
-        pooled = floats(batch * Math.max(width, config.preLogits()));
-        secondLogits = floats((long) batch * config.classes());
+                (long) group * Math.max(config.classes(), config.preLogits())));
+        pooled = floats(group * Math.max(width, config.preLogits()));
+        firstLogits = floats((long) group * config.classes());
+        secondLogits = floats((long) group * config.classes());
         attention = new AttentionBuffers(
                 floats(rows * width), floats(shared), floats(shared), raw, floats((long) rows * config.heads()));
         blocks = new BlockRun(
                 workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
-        patchRows = new MemorySegment[batch];
-        patchRaw = new MemorySegment[batch];
-        pooledRows = new MemorySegment[batch];
-        for (int i = 0; i < batch; i++) {
+        lastExtents = executor.lastBlock.stream()
+                .flatMap(block -> IntStream.rangeClosed(0, group)
+                        .mapToObj(images -> block.layout().queries(images, executor.lastTokens)))
+                .toList();
+        patchRows = new MemorySegment[group];
+        patchRaw = new MemorySegment[group];
+        pooledRows = new MemorySegment[group];
+        for (int i = 0; i < group; i++) {
             long skipped = (long) i * config.tokens() + config.prefixTokens();
             patchRows[i] = stream.asSlice(4 * skipped * width, 4L * config.patches() * width);
             patchRaw[i] = raw.asSlice(4L * i * config.patches() * width, 4L * config.patches() * width);
@@ -113,14 +130,21 @@ public final class VitSession implements ModelSession {
 
     @Override
     public void run(MemorySegment input, int images, MemorySegment logits, Optional<LayerObserver> watcher) {
+        enter(images);
+        @Nullable LayerObserver observer = watcher.orElse(null);
+        for (int first = 0; first < images; first += group) {
+            int count = Math.min(group, images - first);
+            embed(input, first, count, observer);
+            int tokens = blocks(count, observer);
+            heads(count, tokens, logits, first, observer);
+        }
+    }
+
+    private void enter(int images) {
         if (images < 1 || images > batch) {
             throw new IllegalArgumentException(images + " images for a batch of " + batch);
         }
         workspace.enter();
-        @Nullable LayerObserver observer = watcher.orElse(null);
-        embed(input, images, observer);
-        blocks(images, observer);
-        heads(images, logits, observer);
     }
 
     @Override
@@ -130,19 +154,34 @@ public final class VitSession implements ModelSession {
 
     @Override
     public void runAttention(int unit, MemorySegment tokens, int images) {
-        workspace.enter();
-        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
+        enter(images);
         BlockOperators block = compiledBlock(unit);
-        blocks.attention(block, block.layout().extent(images), null);
-        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
+        for (int first = 0; first < images; first += group) {
+            int count = load(tokens, first, images);
+            blocks.attention(block, block.layout().extent(count), null);
+            store(first, count, tokens);
+        }
     }
 
     @Override
     public void runMlp(int unit, MemorySegment tokens, int images) {
-        workspace.enter();
-        MemorySegment.copy(tokens, 0, stream, 0, streamBytes(images));
-        blocks.mlp(compiledBlock(unit), images * config.tokens(), null);
-        MemorySegment.copy(stream, 0, tokens, 0, streamBytes(images));
+        enter(images);
+        for (int first = 0; first < images; first += group) {
+            int count = load(tokens, first, images);
+            blocks.mlp(compiledBlock(unit), count * config.tokens(), null);
+            store(first, count, tokens);
+        }
+    }
+
+    /** Brings the tokens of a group into the stream; returns how many images it has. */
+    private int load(MemorySegment tokens, int first, int images) {
+        int count = Math.min(group, images - first);
+        MemorySegment.copy(tokens, streamBytes(first), stream, 0, streamBytes(count));
+        return count;
+    }
+
+    private void store(int first, int count, MemorySegment tokens) {
+        MemorySegment.copy(stream, 0, tokens, streamBytes(first), streamBytes(count));
     }
 
     private BlockOperators compiledBlock(int unit) {
@@ -156,25 +195,39 @@ public final class VitSession implements ModelSession {
     @Override
     public void runUnit(int unit, MemorySegment in, int images, MemorySegment out, Optional<LayerObserver> watcher) {
         @Nullable LayerObserver observer = watcher.orElse(null);
-        workspace.enter();
-        if (unit == 0) {
-            embed(in, images, observer);
-            MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
-        } else if (unit == config.depth() + 1) {
-            MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
-            heads(images, out, observer);
-        } else {
-            BlockOperators block = compiledBlock(unit);
-            MemorySegment.copy(in, 0, stream, 0, streamBytes(images));
-            block(block, images, observer);
-            MemorySegment.copy(stream, 0, out, 0, streamBytes(images));
+        enter(images);
+        for (int first = 0; first < images; first += group) {
+            int count = Math.min(group, images - first);
+            if (unit == 0) {
+                embed(in, first, count, observer);
+                store(first, count, out);
+                continue;
+            }
+            load(in, first, images);
+            if (unit == config.depth() + 1) {
+                heads(count, config.tokens(), out, first, observer);
+            } else {
+                block(compiledBlock(unit), count, observer);
+                store(first, count, out);
+            }
         }
     }
 
-    private void blocks(int images, @Nullable LayerObserver observer) {
-        for (BlockOperators block : executor.blocks) {
-            block(block, images, observer);
+    /** All blocks; returns how many tokens of an image are in the stream then. Who watches sees all tokens. */
+    private int blocks(int images, @Nullable LayerObserver observer) {
+        boolean all = observer != null || executor.lastBlock.isEmpty();
+        int whole = executor.blocks.size() - (all ? 0 : 1);
+        for (int b = 0; b < whole; b++) {
+            block(executor.blocks.get(b), images, observer);
         }
+        if (all) {
+            return config.tokens();
+        }
+        BlockOperators last = executor.lastBlock.get();
+        AttentionLayout.Extent wanted = lastExtents.get(images);
+        blocks.attention(last, last.layout().extent(images), wanted, null);
+        blocks.mlp(last, wanted.rows(), null);
+        return executor.lastTokens;
     }
 
     private void block(BlockOperators block, int images, @Nullable LayerObserver observer) {
@@ -185,20 +238,28 @@ public final class VitSession implements ModelSession {
         }
     }
 
-    /** Logits of the stream. */
-    void heads(int images, MemorySegment logits, @Nullable LayerObserver observer) {
+    /**
+     * Logits of the stream.
+     *
+     * @param tokens of an image that the stream has: all, or those that the head reads
+     * @param logits {@code [.., classes]}
+     * @param first row of the logits of the first image
+     */
+    void heads(int images, int tokens, MemorySegment logits, int first, @Nullable LayerObserver observer) {
         if (observer != null) {
             observeFinalNorm(images, observer);
         }
-        classify(compiled(executor.head), 0, images, logits, observer);
+        classify(compiled(executor.head), 0, images, tokens, firstLogits, observer);
         LinearOperator second = executor.distillationHead;
+        int values = images * config.classes();
         if (second != null) {
-            classify(second, 1, images, secondLogits, observer);
-            for (long i = 0; i < (long) images * config.classes(); i++) {
-                float mean = (logits.getAtIndex(JAVA_FLOAT, i) + secondLogits.getAtIndex(JAVA_FLOAT, i)) / 2;
-                logits.setAtIndex(JAVA_FLOAT, i, mean);
+            classify(second, 1, images, tokens, secondLogits, observer);
+            for (int i = 0; i < values; i++) {
+                float mean = (firstLogits.getAtIndex(JAVA_FLOAT, i) + secondLogits.getAtIndex(JAVA_FLOAT, i)) / 2;
+                firstLogits.setAtIndex(JAVA_FLOAT, i, mean);
             }
         }
+        MemorySegment.copy(firstLogits, 0, logits, 4L * first * config.classes(), 4L * values);
     }
 
     private static LinearOperator compiled(@Nullable LinearOperator operator) {
@@ -208,9 +269,11 @@ public final class VitSession implements ModelSession {
         return operator;
     }
 
-    private void embed(MemorySegment input, int images, @Nullable LayerObserver observer) {
+    /** Tokens of some images, of which {@code first} is the number of the first. */
+    private void embed(MemorySegment input, int first, int images, @Nullable LayerObserver observer) {
         int rows = images * config.patches();
-        LinearOperator embedding = embed(input, 0, rows, observer);
+        int firstRow = first * config.patches();
+        LinearOperator embedding = embedPatches(input, firstRow, firstRow + rows, observer);
         for (int i = 0; i < images; i++) {
             MemorySegment.copy(executor.start, 0, stream, i * executor.start.byteSize(), executor.start.byteSize());
             pointwise.addTo(patchRaw[i], config.patches(), embedding.product(), patchRows[i]);
@@ -223,7 +286,7 @@ public final class VitSession implements ModelSession {
     }
 
     /** The raw sums of some patches' embeddings, and what made them. */
-    LinearOperator embed(MemorySegment input, int first, int end, @Nullable LayerObserver observer) {
+    LinearOperator embedPatches(MemorySegment input, int first, int end, @Nullable LayerObserver observer) {
         LinearOperator embedding = compiled(executor.patchEmbedding);
         PatchLayout.gather(config.imageSize(), config.patchSize(), config.channels(), input, first, end, patches);
         int rows = end - first;
@@ -239,9 +302,14 @@ public final class VitSession implements ModelSession {
     }
 
     private void classify(
-            LinearOperator head, int token, int images, MemorySegment logits, @Nullable LayerObserver observer) {
+            LinearOperator head,
+            int token,
+            int images,
+            int tokens,
+            MemorySegment logits,
+            @Nullable LayerObserver observer) {
         LinearOperator before = executor.preLogits;
-        pool(token, images, before == null ? head.input() : before.input());
+        pool(token, images, tokens, before == null ? head.input() : before.input());
         if (before != null) {
             product(before, operand, images, observer);
             pointwise.decode(raw, images, before.product(), pooled);
@@ -256,7 +324,7 @@ public final class VitSession implements ModelSession {
     }
 
     /** Pools and normalises the tokens into the operand, in the order that the geometry says. */
-    private void pool(int token, int images, Operand form) {
+    private void pool(int token, int images, int tokens, Operand form) {
         long rowBytes = 4L * config.width();
         if (config.pooling() == Pooling.NORMALIZED_AVERAGE) {
             normalize(stream, images * config.tokens(), executor.finalNorm, Operand.FLOAT, operand);
@@ -270,7 +338,7 @@ public final class VitSession implements ModelSession {
         }
         for (int i = 0; i < images; i++) {
             if (config.pooling() == Pooling.TOKEN) {
-                long from = ((long) i * config.tokens() + token) * rowBytes;
+                long from = ((long) i * tokens + token) * rowBytes;
                 MemorySegment.copy(stream, from, pooledRows[i], 0, rowBytes);
             } else {
                 pointwise.meanRows(patchRows[i], config.patches(), config.width(), pooledRows[i]);
