@@ -100,6 +100,12 @@ final class BenchCommand implements Callable<Integer> {
     String against;
 
     @Option(
+            names = "--trim",
+            description = "Give the other engine models without what the head does not read of the last block"
+                    + " (export --trim); Trivet always leaves it out.")
+    boolean trim;
+
+    @Option(
             names = "--threads",
             split = ",",
             paramLabel = "N",
@@ -170,6 +176,7 @@ final class BenchCommand implements Callable<Integer> {
         }
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("kernels", kernels.description());
+        fields.put("trimmed_exports", trim);
         fields.put("processors", Runtime.getRuntime().availableProcessors());
         fields.put("first_image", first);
         first.ifPresent(f -> output.err().println(harmless(text(f))));
@@ -185,6 +192,9 @@ final class BenchCommand implements Callable<Integer> {
         batches().forEach(n -> check(n, "--batch"));
         if (against != null && !against.equals(ONNX_RUNTIME)) {
             throw new BadInputException("--against " + against + ": no such engine; give " + ONNX_RUNTIME);
+        }
+        if (trim && against == null) {
+            throw new BadInputException("--trim says what --against is given; leave it out");
         }
         Set<Path> given = new HashSet<>();
         for (Path path : models) {
@@ -327,7 +337,7 @@ final class BenchCommand implements Callable<Integer> {
                             }
                         });
                         Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders());
-                        SpeedReport report = SpeedReport.of(subjects, rates, threadCount, batch);
+                        SpeedReport report = SpeedReport.of(subjects, rates, threadCount, batch, trim);
                         report.ratios().forEach(r -> output.err().println(harmless(text(r))));
                         reports.add(report);
                     }
@@ -357,14 +367,14 @@ final class BenchCommand implements Callable<Integer> {
         output.print(fields, () -> print(reports, agreements, anatomies));
     }
 
-    private static List<Lineup.Subject> exported(List<Lineup.Subject> subjects, Path folder) {
+    private List<Lineup.Subject> exported(List<Lineup.Subject> subjects, Path folder) {
         List<Lineup.Subject> exported = new ArrayList<>();
         for (Lineup.Subject subject : subjects) {
             Path file = folder.resolve(exported.size() + ".onnx");
             // A signal runs no finally block; the last registered goes first, so the folder is empty when its turn
             // comes.
             file.toFile().deleteOnExit();
-            OnnxExport.write(subject.model(), TrivetCommand.VERSION, file);
+            OnnxExport.write(subject.model(), TrivetCommand.VERSION, trim, file);
             exported.add(new Lineup.Subject(subject.name(), subject.model(), Optional.of(file)));
         }
         return exported;

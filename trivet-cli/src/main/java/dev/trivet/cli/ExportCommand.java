@@ -52,6 +52,12 @@ final class ExportCommand implements Callable<Integer> {
     @Option(names = "--onnx", required = true, paramLabel = "FILE", description = "The file to write.")
     Path onnx;
 
+    @Option(
+            names = "--trim",
+            description = "Leave out of the last block what the head does not read: the same logits for less work"
+                    + " (models with a class token).")
+    boolean trim;
+
     @Override
     public Integer call() throws IOException {
         ModelFile file = ModelArgument.read(output, model, source);
@@ -60,7 +66,7 @@ final class ExportCommand implements Callable<Integer> {
                 throw new BadInputException(onnx, "is the model itself", "give another name");
             }
         }
-        OnnxExport.write(file.model(), TrivetCommand.VERSION, onnx);
+        OnnxExport.write(file.model(), TrivetCommand.VERSION, trim, onnx);
         Optional<OnnxRuntime> runtime = runtime();
         Optional<Agreement> agreement = runtime.map(r -> compare(file.model(), r));
         double expected = expectedDb(file.model());

@@ -26,6 +26,7 @@ class VitConfigTest {
         assertThat(deit.patches()).isEqualTo(196);
         assertThat(deit.prefixTokens()).isEqualTo(2);
         assertThat(deit.tokens()).isEqualTo(198);
+        assertThat(deit.headTokens()).isEqualTo(2);
         assertThat(deit.headWidth()).isEqualTo(64);
         assertThat(deit.patchLength()).isEqualTo(768);
     }
@@ -97,6 +98,7 @@ class VitConfigTest {
         VitConfig config = with(false, 4, 100);
         assertThat(config.prefixTokens()).isEqualTo(5);
         assertThat(config.tokens()).isEqualTo(9);
+        assertThat(config.headTokens()).isEqualTo(1);
         assertThat(config.headInputs()).isEqualTo(100);
         assertThat(config.units().getLast().linears()).containsExactly("pre_logits.fc", "head");
         assertThatThrownBy(() -> with(false, -1, 0)).hasMessageContaining("register tokens must be in 0..1024, not -1");

@@ -33,8 +33,9 @@ final class AttentionNodes {
      * From the normalised stream to what is added to it.
      *
      * @param x {@code [batch, tokens, width]}
+     * @param wanted of how many tokens, the first ones, the result is wanted; all, where attention is within windows
      */
-    String module(ModelUnit.Block block, String x) {
+    String module(ModelUnit.Block block, String x, int wanted) {
         Optional<WindowPartition> windows = block.windows();
         String operand = layers.codes(model.linear(block.qkv()), x)
                 .map(codes -> layers.decode(codes.moved(grouped(block, codes.codes(), codes.zeroPoint()))))
@@ -45,7 +46,7 @@ final class AttentionNodes {
                 3,
                 Attribute.of("axis", 2L),
                 Attribute.of("num_outputs", 3L));
-        String mixed = products(block, qkv);
+        String mixed = products(block, qkv, wanted);
         String joined = layers.codes(model.linear(block.projection()), mixed)
                 .map(codes -> layers.decode(codes.moved(apart(block, codes.codes()))))
                 .orElseGet(() -> apart(block, mixed));
@@ -85,15 +86,30 @@ final class AttentionNodes {
         return graph.node("Gather", List.of(x, graph.longs(block.attention() + ".tokens", places)), TOKENS);
     }
 
-    private String products(ModelUnit.Block block, List<String> qkv) {
+    /** The first tokens of {@code [batch, tokens, width]}. */
+    String first(int wanted, String x) {
+        return graph.node(
+                "Slice",
+                List.of(
+                        x,
+                        graph.longs("first token", 0),
+                        graph.longs("wanted tokens", wanted),
+                        graph.longs("token axis", 1)));
+    }
+
+    private String products(ModelUnit.Block block, List<String> qkv, int wanted) {
+        boolean all = wanted == block.shape().tokens();
+        String queries = all ? qkv.get(0) : first(wanted, qkv.get(0));
+        int rows = all ? block.groupTokens() : wanted;
         Optional<MatmulQuantizers> scores = Optional.ofNullable(model.matmuls().get(block.scores()));
         Optional<MatmulQuantizers> mixing = Optional.ofNullable(model.matmuls().get(block.mixing()));
-        String query = scores.map(q -> headCodes(block, "query", q.left(), qkv.get(0), true, false))
-                .orElseGet(() -> heads(block, qkv.get(0), false));
-        String key = scores.map(q -> headCodes(block, "key", q.right(), qkv.get(1), false, true))
-                .orElseGet(() -> heads(block, qkv.get(1), true));
-        String value = mixing.map(q -> headCodes(block, "value", q.right(), qkv.get(2), false, false))
-                .orElseGet(() -> heads(block, qkv.get(2), false));
+        String query = scores.map(q -> headCodes(block, "query", q.left(), queries, rows, true, false))
+                .orElseGet(() -> heads(block, queries, rows, false));
+        String key = scores.map(q -> headCodes(block, "key", q.right(), qkv.get(1), block.groupTokens(), false, true))
+                .orElseGet(() -> heads(block, qkv.get(1), block.groupTokens(), true));
+        String value = mixing.map(
+                        q -> headCodes(block, "value", q.right(), qkv.get(2), block.groupTokens(), false, false))
+                .orElseGet(() -> heads(block, qkv.get(2), block.groupTokens(), false));
         String raw = graph.node("MatMul", List.of(query, key));
         String scale = graph.constant("1/sqrt(" + block.headWidth() + ")", (float) (1 / Math.sqrt(block.headWidth())));
         String logits = biased(block, graph.node("Mul", List.of(raw, scale)));
@@ -110,10 +126,7 @@ final class AttentionNodes {
                 "Reshape",
                 List.of(
                         turned,
-                        shape(
-                                0,
-                                (long) block.groups() * block.groupTokens(),
-                                block.shape().width())));
+                        shape(0, (long) block.groups() * rows, block.shape().width())));
     }
 
     private String shape(long... dimensions) {
@@ -124,18 +137,17 @@ final class AttentionNodes {
         return graph.node("Softmax", List.of(logits), Attribute.of("axis", -1L));
     }
 
-    /** {@code [batch, tokens, width]} to {@code [batch, (groups,) heads, groupTokens, headWidth]}, the last two swapped for keys. */
-    private String heads(ModelUnit.Block block, String x, boolean turned) {
+    /** {@code [batch, tokens, width]} to {@code [batch, (groups,) heads, rows, headWidth]}, the last two swapped for keys. */
+    private String heads(ModelUnit.Block block, String x, int rows, boolean turned) {
         if (block.windows().isEmpty()) {
-            String split =
-                    graph.node("Reshape", List.of(x, shape(0, block.groupTokens(), block.heads(), block.headWidth())));
+            String split = graph.node("Reshape", List.of(x, shape(0, rows, block.heads(), block.headWidth())));
             return graph.node(
                     "Transpose",
                     List.of(split),
                     turned ? Attribute.of("perm", 0, 2, 3, 1) : Attribute.of("perm", 0, 2, 1, 3));
         }
-        String split = graph.node(
-                "Reshape", List.of(x, shape(0, block.groups(), block.groupTokens(), block.heads(), block.headWidth())));
+        String split =
+                graph.node("Reshape", List.of(x, shape(0, block.groups(), rows, block.heads(), block.headWidth())));
         return graph.node(
                 "Transpose",
                 List.of(split),
@@ -147,10 +159,11 @@ final class AttentionNodes {
             String which,
             dev.trivet.quant.ActivationQuantizer quantizer,
             String x,
+            int rows,
             boolean left,
             boolean turned) {
         Codes codes = layers.encode(block.attention() + "." + which, quantizer, x, left);
-        return layers.decode(codes.moved(heads(block, codes.codes(), turned)));
+        return layers.decode(codes.moved(heads(block, codes.codes(), rows, turned)));
     }
 
     /** Softmax's numerators as codes, and the product's rows divided by the sum of their codes. */

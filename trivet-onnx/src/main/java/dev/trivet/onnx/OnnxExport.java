@@ -38,9 +38,14 @@ public final class OnnxExport {
     private final QuantizedNodes layers;
     private final AttentionNodes attention;
     private final VitModel model;
+    /** How many of the last block's tokens are computed to the end. */
+    private final int lastTokens;
 
-    private OnnxExport(VitModel model) {
+    private OnnxExport(VitModel model, boolean trimmed) {
         this.model = model;
+        lastTokens = model.geometry() instanceof VitConfig c && trimmed
+                ? c.headTokens()
+                : model.geometry().units().getLast().input().tokens();
         graph = new OnnxGraph(model.config().architecture());
         layers = new QuantizedNodes(graph);
         attention = new AttentionNodes(graph, model);
@@ -50,11 +55,12 @@ public final class OnnxExport {
      * Writes {@code file}.
      *
      * @param version of the tool, for the file's metadata
+     * @param trimmed whether of the last block of a model with a class token only that is computed which the head reads; the logits are the same
      * @throws dev.trivet.BadInputException if the file cannot be written, has more weights than one file holds, or codes wider than a
      *     byte
      */
-    public static void write(VitModel model, String version, Path file) {
-        ModelProto proto = new OnnxExport(model).build(version);
+    public static void write(VitModel model, String version, boolean trimmed, Path file) {
+        ModelProto proto = new OnnxExport(model, trimmed).build(version);
         AtomicOutput.write(file, channel -> {
             OutputStream out = new BufferedOutputStream(Channels.newOutputStream(channel), 1 << 20);
             proto.writeTo(out);
@@ -68,10 +74,16 @@ public final class OnnxExport {
         graph.input(INPUT, BATCH, geometry.channels(), side, side);
         graph.output(OUTPUT, BATCH, geometry.classes());
         String x = INPUT;
-        for (ModelUnit unit : geometry.units()) {
+        List<ModelUnit> units = geometry.units();
+        ModelUnit last = units.get(units.size() - 2);
+        for (ModelUnit unit : units) {
             x = switch (unit) {
                 case ModelUnit.Embedding _ -> embed(x);
-                case ModelUnit.Block block -> block(block, x);
+                case ModelUnit.Block block ->
+                    block(
+                            block,
+                            x,
+                            block.equals(last) ? lastTokens : block.shape().tokens());
                 case ModelUnit.Merging merging -> merge(merging, x);
                 case ModelUnit.Head head -> classify(head, x);
             };
@@ -183,8 +195,11 @@ public final class OnnxExport {
         }
     }
 
-    private String block(ModelUnit.Block block, String x) {
-        String attended = graph.node("Add", List.of(x, attention.module(block, norm(block.attentionNorm(), x))));
+    /** @param wanted how many tokens, the first ones, the block gives */
+    private String block(ModelUnit.Block block, String x, int wanted) {
+        String change = attention.module(block, norm(block.attentionNorm(), x), wanted);
+        String stream = wanted < block.shape().tokens() ? attention.first(wanted, x) : x;
+        String attended = graph.node("Add", List.of(stream, change));
         String hidden = layers.linear(model.linear(block.hidden()), norm(block.mlpNorm(), attended));
         String output = layers.linear(model.linear(block.mlpOutput()), graph.node("Gelu", List.of(hidden)));
         return graph.node("Add", List.of(attended, output));

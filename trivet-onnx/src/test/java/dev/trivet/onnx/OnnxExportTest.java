@@ -36,7 +36,7 @@ class OnnxExportTest {
 
     private ModelProto exported(VitModel model) throws IOException {
         Path file = folder.resolve("model.onnx");
-        OnnxExport.write(model, "test", file);
+        OnnxExport.write(model, "test", false, file);
         return ModelProto.parseFrom(Files.readAllBytes(file));
     }
 
@@ -120,12 +120,12 @@ class OnnxExportTest {
     void refusesCodesOfMoreThanAByte() {
         Path file = folder.resolve("model.onnx");
         VitModel activations = withLayer(new ActivationQuantizer(0.25f, 7, 0, 1023), 8);
-        assertThatThrownBy(() -> OnnxExport.write(activations, "test", file))
+        assertThatThrownBy(() -> OnnxExport.write(activations, "test", false, file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageContaining(LAYER)
                 .hasMessageContaining("8 bits");
         VitModel weights = withLayer(new ActivationQuantizer(0.25f, 7, 0, 255), 10);
-        assertThatThrownBy(() -> OnnxExport.write(weights, "test", file))
+        assertThatThrownBy(() -> OnnxExport.write(weights, "test", false, file))
                 .isInstanceOf(BadInputException.class)
                 .hasMessageContaining(LAYER);
         assertThat(file).doesNotExist();

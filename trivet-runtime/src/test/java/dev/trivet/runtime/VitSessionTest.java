@@ -12,6 +12,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -63,6 +64,31 @@ class VitSessionTest {
                     assertThat(run(single, image, 1, config.classes()))
                             .as(kernels.name() + ", image " + i)
                             .isEqualTo(Arrays.copyOfRange(together, i * config.classes(), (i + 1) * config.classes()));
+                }
+            }
+        }
+    }
+
+    /** Of the last block a run computes what the head reads; a watched one computes all. */
+    @ParameterizedTest
+    @ValueSource(strings = {"vit_micro", "deit_distilled_micro", "vit_registers_micro", "vit_gap_micro"})
+    void whatTheHeadDoesNotReadChangesNothing(String name) {
+        VitModel model = Fixtures.load(Fixtures.golden(name));
+        VitConfig config = model.vit();
+        float[] input = noise(config, 3, 6);
+        List<VitModel> models =
+                List.of(model, quantized(name), MaxScaling.quantize(model, noise(config, 1, 1), 10, false, false));
+        for (VitModel each : models) {
+            for (Kernels kernels : Fixtures.providers()) {
+                try (VitExecutor executor = new VitExecutor(each, kernels, 3);
+                        VitSession session = executor.openSession()) {
+                    assertThat(executor.lastBlock.isPresent()).isEqualTo(!name.equals("vit_gap_micro"));
+                    float[] logits = run(session, input, 3, config.classes());
+                    MemorySegment in = session.allocateInput();
+                    MemorySegment watched = session.allocateLogits();
+                    MemorySegment.copy(input, 0, in, JAVA_FLOAT, 0, input.length);
+                    session.run(in, 3, watched, Optional.of(new LayerObserver() {}));
+                    assertThat(logits).as(kernels.name()).isEqualTo(watched.toArray(JAVA_FLOAT));
                 }
             }
         }

@@ -7,7 +7,7 @@ import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitNames;
 import dev.trivet.model.VitTensors;
 
-/** Multiplications with an addition that the products of a model need for one image; nothing else is counted. */
+/** Multiplications with an addition that the products of a model do for one image; nothing else is counted. */
 public final class MultiplyAdds {
     private MultiplyAdds() {}
 
@@ -35,6 +35,15 @@ public final class MultiplyAdds {
             };
         }
         return sum;
+    }
+
+    /** Without those of the last block that the head does not read, as Trivet leaves them out. */
+    public static long needed(Geometry geometry) {
+        if (!(geometry instanceof VitConfig c)) {
+            return of(geometry);
+        }
+        long perToken = (long) c.width() * (c.width() + 2L * c.mlpWidth() + 2L * c.tokens());
+        return of(geometry) - (c.tokens() - c.headTokens()) * perToken;
     }
 
     private static long embedding(Geometry geometry) {

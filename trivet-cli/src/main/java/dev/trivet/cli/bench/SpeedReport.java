@@ -51,10 +51,14 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
         ratios = List.copyOf(ratios);
     }
 
+    /** @param trimmed whether the other engine's models were exported without what the head does not read */
     public static SpeedReport of(
-            List<Lineup.Subject> subjects, Map<Lineup.Entry, Rates> rates, int threads, int batch) {
+            List<Lineup.Subject> subjects, Map<Lineup.Entry, Rates> rates, int threads, int batch, boolean trimmed) {
         List<Measurement> measurements = new ArrayList<>();
-        rates.forEach((entry, r) -> measurements.add(measurement(subjects, rates, entry, r, threads, batch)));
+        rates.forEach((entry, r) -> {
+            boolean less = trimmed || entry.engine().equals(Lineup.TRIVET);
+            measurements.add(measurement(subjects, rates, entry, r, threads, batch, less));
+        });
         List<Ratio> ratios = new ArrayList<>();
         for (Lineup.Subject subject : subjects) {
             String name = subject.name();
@@ -103,14 +107,16 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
             Lineup.Entry entry,
             Rates r,
             int threads,
-            int batch) {
+            int batch,
+            boolean trimmed) {
         Optional<VitModel> model = subjects.stream()
                 .filter(s -> s.name().equals(entry.model()))
                 .map(Lineup.Subject::model)
                 .findFirst();
         boolean integer = model.map(VitModel::isQuantized).orElse(entry.model().equals(Lineup.INTEGER_PEAK));
         String peakName = integer ? Lineup.INTEGER_PEAK : Lineup.FLOAT_PEAK;
-        long each = model.map(m -> MultiplyAdds.of(m.geometry())).orElseGet(() -> PeakCaller.multiplyAdds(integer));
+        long each = model.map(m -> trimmed ? MultiplyAdds.needed(m.geometry()) : MultiplyAdds.of(m.geometry()))
+                .orElseGet(() -> PeakCaller.multiplyAdds(integer));
         Rates peak = best(rates, peakName, true, false).orElseThrow();
         int images = model.isPresent() ? batch : 1;
         return new Measurement(
