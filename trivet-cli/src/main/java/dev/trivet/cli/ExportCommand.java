@@ -7,6 +7,7 @@ import dev.trivet.cli.bench.TestImages;
 import dev.trivet.cli.bench.TrivetCaller;
 import dev.trivet.format.ModelFile;
 import dev.trivet.model.LinearLayer;
+import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.onnx.OnnxExport;
 import dev.trivet.onnx.OnnxRuntime;
@@ -66,6 +67,10 @@ final class ExportCommand implements Callable<Integer> {
                 throw new BadInputException(onnx, "is the model itself", "give another name");
             }
         }
+        boolean trimmable = file.model().geometry() instanceof VitConfig c && c.headTokens() < c.tokens();
+        if (trim && !trimmable) {
+            output.err().println("--trim: the head reads all tokens, so nothing is left out");
+        }
         OnnxExport.write(file.model(), TrivetCommand.VERSION, trim, onnx);
         Optional<OnnxRuntime> runtime = runtime();
         Optional<Agreement> agreement = runtime.map(r -> compare(file.model(), r));
@@ -76,6 +81,7 @@ final class ExportCommand implements Callable<Integer> {
         fields.put("onnx", onnx.toString());
         fields.put("precision", ModelArgument.precision(file.model()));
         fields.put("bytes", Files.size(onnx));
+        fields.put("trimmed", trim && trimmable);
         fields.put("runtime", runtime.map(OnnxRuntime::description));
         fields.put("agreement", agreement);
         fields.put("agrees", agreement.map(_ -> agrees));

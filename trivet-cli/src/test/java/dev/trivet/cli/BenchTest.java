@@ -95,6 +95,7 @@ class BenchTest {
         bench().refused("nothing to measure");
         bench("--random").refused("--random", "--architecture");
         bench(Fixtures.golden("vit_micro"), "--against", "torch").refused("torch", "onnxruntime");
+        bench(Fixtures.golden("vit_micro"), "--trim").refused("--trim", "--against");
         bench(Fixtures.golden("vit_micro"), "--batch", "0").refused("--batch 0");
         bench(Fixtures.golden("vit_micro"), "--soak", "0").refused("--soak 0");
         bench(Fixtures.golden("vit_micro"), "--soak", "1", "--threads", "1,2").refused("--soak", "--threads");

@@ -86,20 +86,9 @@ final class AttentionNodes {
         return graph.node("Gather", List.of(x, graph.longs(block.attention() + ".tokens", places)), TOKENS);
     }
 
-    /** The first tokens of {@code [batch, tokens, width]}. */
-    String first(int wanted, String x) {
-        return graph.node(
-                "Slice",
-                List.of(
-                        x,
-                        graph.longs("first token", 0),
-                        graph.longs("wanted tokens", wanted),
-                        graph.longs("token axis", 1)));
-    }
-
     private String products(ModelUnit.Block block, List<String> qkv, int wanted) {
         boolean all = wanted == block.shape().tokens();
-        String queries = all ? qkv.get(0) : first(wanted, qkv.get(0));
+        String queries = all ? qkv.get(0) : graph.tokens(qkv.get(0), 0, wanted);
         int rows = all ? block.groupTokens() : wanted;
         Optional<MatmulQuantizers> scores = Optional.ofNullable(model.matmuls().get(block.scores()));
         Optional<MatmulQuantizers> mixing = Optional.ofNullable(model.matmuls().get(block.mixing()));

@@ -198,7 +198,7 @@ public final class OnnxExport {
     /** @param wanted how many tokens, the first ones, the block gives */
     private String block(ModelUnit.Block block, String x, int wanted) {
         String change = attention.module(block, norm(block.attentionNorm(), x), wanted);
-        String stream = wanted < block.shape().tokens() ? attention.first(wanted, x) : x;
+        String stream = wanted < block.shape().tokens() ? graph.tokens(x, 0, wanted) : x;
         String attended = graph.node("Add", List.of(stream, change));
         String hidden = layers.linear(model.linear(block.hidden()), norm(block.mlpNorm(), attended));
         String output = layers.linear(model.linear(block.mlpOutput()), graph.node("Gelu", List.of(hidden)));
@@ -272,15 +272,7 @@ public final class OnnxExport {
     }
 
     private String patchTokens(VitConfig c, String x) {
-        return c.prefixTokens() == 0
-                ? x
-                : graph.node(
-                        "Slice",
-                        List.of(
-                                x,
-                                graph.longs("first patch", c.prefixTokens()),
-                                graph.longs("patch end", c.tokens()),
-                                graph.longs("token axis", 1)));
+        return c.prefixTokens() == 0 ? x : graph.tokens(x, c.prefixTokens(), c.tokens());
     }
 
     /** The mean token, {@code [batch, 1, width]}. */

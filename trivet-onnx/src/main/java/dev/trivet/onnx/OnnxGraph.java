@@ -171,6 +171,13 @@ final class OnnxGraph {
         return names;
     }
 
+    /** Some tokens of {@code [batch, tokens, width]}. */
+    String tokens(String x, int first, int end) {
+        return node(
+                "Slice",
+                List.of(x, longs("from token " + first, first), longs("to token " + end, end), longs("token axis", 1)));
+    }
+
     /** Gives what has been computed its name as an output, and its shape. */
     void finish(String from, String shape, String name) {
         graph.addNode(NodeProto.newBuilder()

@@ -16,12 +16,15 @@ import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** What stands in the file; what it computes is tested where there is a runtime. */
 class OnnxExportTest {
@@ -114,6 +117,24 @@ class OnnxExportTest {
 
     private static List<String> operators(ModelProto model) {
         return model.getGraph().getNodeList().stream().map(NodeProto::getOpType).toList();
+    }
+
+    /** Queries and stream are cut once each, where the head reads less than all tokens. */
+    @ParameterizedTest
+    @CsvSource({"vit_micro, 2", "deit_distilled_micro, 2", "vit_gap_micro, 0", "swin_micro, 0"})
+    void trimmedGraphsCutTheLastBlock(String name, int cuts) throws IOException {
+        VitModel model = ModelFile.read(Path.of(System.getProperty("trivet.goldens"), name), Optional.empty())
+                .model();
+        Path file = folder.resolve("trimmed.onnx");
+        OnnxExport.write(model, "test", true, file);
+        List<String> trimmed = operators(ModelProto.parseFrom(Files.readAllBytes(file)));
+        List<String> whole = operators(exported(model));
+        assertThat(count(trimmed, "Slice") - count(whole, "Slice")).isEqualTo(cuts);
+        assertThat(trimmed).hasSize(whole.size() + cuts);
+    }
+
+    private static int count(List<String> operators, String one) {
+        return Collections.frequency(operators, one);
     }
 
     @Test

@@ -64,8 +64,10 @@ public interface Kernels extends AutoCloseable {
     /**
      * Up to how many bytes of sums between two products more rows at once are worth it. Beyond, images are run one after the other, for what
      * stands between products then stays in the caches.
+     *
+     * @param integer whether the products are of bytes
      */
-    default long sumsAtOnce() {
+    default long sumsAtOnce(boolean integer) {
         return 1 << 20;
     }
 

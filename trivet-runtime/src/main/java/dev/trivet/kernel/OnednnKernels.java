@@ -97,8 +97,8 @@ public final class OnednnKernels implements Kernels {
 
     /** Tiles are so fast that they wait for the weights, which more rows share: there 4 images of a DeiT-Small and 2 of a DeiT-Base are best. */
     @Override
-    public long sumsAtOnce() {
-        return hasTiles ? 5 << 20 : Kernels.super.sumsAtOnce();
+    public long sumsAtOnce(boolean integer) {
+        return hasTiles && integer ? 5 << 20 : Kernels.super.sumsAtOnce(integer);
     }
 
     private boolean bytesAreExact() {

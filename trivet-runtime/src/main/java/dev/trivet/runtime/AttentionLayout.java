@@ -75,11 +75,15 @@ public final class AttentionLayout {
         List<Extent> all = new ArrayList<>();
         for (int images = 0; images <= batch; images++) {
             int products = images * products();
-            Optional<AttentionShape> whole = source.length > 0
-                    ? Optional.empty()
-                    : Optional.of(new AttentionShape(images, tokens, unit.heads(), unit.headWidth()));
-            Optional<WindowShape> windows = source.length == 0 ? Optional.empty() : Optional.of(windows(images));
-            all.add(new Extent(images * tokens, products, products * unit.groupTokens(), whole, windows));
+            all.add(
+                    source.length == 0
+                            ? queries(images, tokens)
+                            : new Extent(
+                                    images * tokens,
+                                    products,
+                                    products * unit.groupTokens(),
+                                    Optional.empty(),
+                                    Optional.of(windows(images))));
         }
         extents = List.copyOf(all);
         padded = source.length > tokens;
@@ -157,11 +161,11 @@ public final class AttentionLayout {
         return new Extent(rows.count(), heads, heads * rows.count(), Optional.of(part), Optional.empty());
     }
 
-    /** What is left of some images where only the first of their tokens are wanted as queries. */
+    /** In one group: the first of some images' tokens as queries. Where these are fewer than all, it is of use behind the split only. */
     Extent queries(int images, int tokens) {
         int products = images * products();
-        AttentionShape part = new AttentionShape(images, tokens, unit.heads(), unit.headWidth());
-        return new Extent(images * tokens, products, products * tokens, Optional.of(part), Optional.empty());
+        AttentionShape merged = new AttentionShape(images, tokens, unit.heads(), unit.headWidth());
+        return new Extent(images * tokens, products, products * tokens, Optional.of(merged), Optional.empty());
     }
 
     /** Whether attention is within windows. */

@@ -4,7 +4,8 @@ import java.lang.foreign.MemorySegment;
 
 /**
  * Watches what flows through an executor: calibration, golden checks and layer comparisons hang on it. Segments are the
- * executor's own buffers, valid during the call only. Called on the thread that runs the session.
+ * executor's own buffers, valid during the call only. Called on the thread that runs the session. Of a batch that is run in groups of images each
+ * group is seen by itself, from the first layer to the last.
  */
 public interface LayerObserver {
     /**

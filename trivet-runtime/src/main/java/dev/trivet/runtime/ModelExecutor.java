@@ -2,7 +2,6 @@ package dev.trivet.runtime;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.Geometry;
-import dev.trivet.model.ModelUnit;
 import dev.trivet.model.SwinConfig;
 import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
@@ -36,18 +35,6 @@ public sealed interface ModelExecutor extends AutoCloseable permits VitExecutor,
                 new VitExecutor(model, kernels, batch, VitExecutor.Part.ofUnits(vit, firstUnit, endUnit));
             case SwinConfig _ -> new SwinExecutor(model, kernels, batch, firstUnit, endUnit);
         };
-    }
-
-    /** How many images a session runs at once; of a larger batch it runs such groups one after the other. */
-    static int group(Geometry geometry, Kernels kernels, int batch) {
-        long sums = Float.BYTES
-                * geometry.units().stream()
-                        .mapToLong(unit -> unit instanceof ModelUnit.Block block
-                                ? (long) block.shape().tokens() * block.hiddenWidth()
-                                : 1)
-                        .max()
-                        .orElseThrow();
-        return (int) Math.clamp(kernels.sumsAtOnce() / sums, 1, batch);
     }
 
     /** Shape of the model. */

@@ -6,6 +6,7 @@ import dev.trivet.kernel.AttentionOperands;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.MatmulShape;
 import dev.trivet.kernel.Requantization;
+import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.VitModel;
 import dev.trivet.model.WindowPartition;
@@ -32,6 +33,25 @@ final class OperatorCompiler {
         this.operators = operators;
     }
 
+    /** How many images a session runs at once; of a larger batch it runs such groups one after the other. */
+    static int group(VitModel model, Kernels kernels, int batch) {
+        return group(model.geometry(), kernels.sumsAtOnce(model.isQuantized()), batch);
+    }
+
+    /** @param sumsAtOnce in bytes, see {@link Kernels#sumsAtOnce} */
+    static int group(Geometry geometry, long sumsAtOnce, int batch) {
+        long most = geometry.units().stream()
+                .mapToLong(unit -> unit instanceof ModelUnit.Block block
+                        ? (long) block.shape().tokens() * block.hiddenWidth() * Float.BYTES
+                        : 1)
+                .max()
+                .orElseThrow();
+        if (batch < 1) {
+            throw new IllegalArgumentException("a batch of " + batch + " images");
+        }
+        return Math.clamp(sumsAtOnce / most, 1, batch);
+    }
+
     LinearOperator linear(String name, int typicalRows) {
         return operators.own(LinearOperator.compile(model.linear(name), kernels, typicalRows, operators.arena()));
     }
@@ -48,7 +68,7 @@ final class OperatorCompiler {
     /**
      * Blocks in their order, packed by all processors.
      *
-     * @param batch most images that one run takes
+     * @param batch most images that are run at once
      */
     List<BlockOperators> blocks(List<ModelUnit> units, int batch) {
         return units.parallelStream()

@@ -54,9 +54,11 @@ public final class SwinExecutor implements ModelExecutor {
      * @param endUnit index of the unit after the last
      */
     SwinExecutor(VitModel model, Kernels kernels, int batch, int firstUnit, int endUnit) {
-        if (batch < 1) {
-            throw new IllegalArgumentException("a batch of " + batch + " images");
-        }
+        this(model, kernels, batch, firstUnit, endUnit, OperatorCompiler.group(model, kernels, batch));
+    }
+
+    /** @param group images that a session runs at once */
+    SwinExecutor(VitModel model, Kernels kernels, int batch, int firstUnit, int endUnit, int group) {
         if (!(model.geometry() instanceof SwinConfig swin)) {
             throw new IllegalArgumentException(model.config().architecture() + " is no Swin Transformer");
         }
@@ -64,7 +66,7 @@ public final class SwinExecutor implements ModelExecutor {
         this.kernels = kernels;
         this.batch = batch;
         this.firstUnit = firstUnit;
-        group = ModelExecutor.group(config, kernels, batch);
+        this.group = group;
         OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
         List<ModelUnit> wanted = config.units().subList(firstUnit, endUnit);
         Iterator<BlockOperators> blocks = compiler.blocks(wanted, group).iterator();

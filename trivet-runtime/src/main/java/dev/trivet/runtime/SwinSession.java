@@ -113,7 +113,7 @@ public final class SwinSession implements ModelSession {
     /**
      * Opens a session that may be a member of a team.
      *
-     * @param batch images that it runs by itself; what it shares with the others has room for as many
+     * @param batch images that it runs by itself; what it shares with the others has room for a group of them
      * @param members threads that share an image
      */
     SwinSession(SwinExecutor executor, int batch, int members) {
@@ -138,7 +138,7 @@ public final class SwinSession implements ModelSession {
                 floats(sizes.heads), floats(sizes.heads), floats(sizes.heads), raw, floats(sizes.rows));
         blocks = new BlockRun(
                 workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
-        pooled = floats(config.lastWidth());
+        pooled = floats(config.lastWidth(), 2L * config.lastWidth()); // see Linear: two rows may be read for one
         groupLogits = floats(config.classes());
         firstRows = slices(stream, config.tokens(0));
         lastRows = slices(gathered, config.tokens(config.stages() - 1));

@@ -83,14 +83,16 @@ public final class VitExecutor implements ModelExecutor {
 
     /** Packs the weights of one part. */
     VitExecutor(VitModel model, Kernels kernels, int batch, Part part) {
-        if (batch < 1) {
-            throw new IllegalArgumentException("a batch of " + batch + " images");
-        }
+        this(model, kernels, batch, part, OperatorCompiler.group(model, kernels, batch));
+    }
+
+    /** @param group images that a session runs at once */
+    VitExecutor(VitModel model, Kernels kernels, int batch, Part part, int group) {
         this.config = model.vit();
         this.kernels = kernels;
         this.batch = batch;
         this.part = part;
-        group = ModelExecutor.group(config, kernels, batch);
+        this.group = group;
         OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
         patchEmbedding = part.embedding() ? compiler.linear(VitNames.PATCH_EMBEDDING, group * config.patches()) : null;
         blocks = compiler.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), group);

@@ -64,7 +64,7 @@ public final class VitSession implements ModelSession {
     /**
      * Opens a session that may be a member of a team.
      *
-     * @param batch images that it runs by itself; what it shares with the others has room for as many
+     * @param batch images that it runs by itself; what it shares with the others has room for a group of them
      * @param rows token rows that it works on at once in a team; its buffers have room for whole tiles of them
      */
     VitSession(VitExecutor executor, int batch, int rows) {
@@ -154,21 +154,24 @@ public final class VitSession implements ModelSession {
 
     @Override
     public void runAttention(int unit, MemorySegment tokens, int images) {
-        enter(images);
-        BlockOperators block = compiledBlock(unit);
-        for (int first = 0; first < images; first += group) {
-            int count = load(tokens, first, images);
-            blocks.attention(block, block.layout().extent(count), null);
-            store(first, count, tokens);
-        }
+        module(unit, tokens, images, true);
     }
 
     @Override
     public void runMlp(int unit, MemorySegment tokens, int images) {
+        module(unit, tokens, images, false);
+    }
+
+    private void module(int unit, MemorySegment tokens, int images, boolean attention) {
         enter(images);
+        BlockOperators block = compiledBlock(unit);
         for (int first = 0; first < images; first += group) {
             int count = load(tokens, first, images);
-            blocks.mlp(compiledBlock(unit), count * config.tokens(), null);
+            if (attention) {
+                blocks.attention(block, block.layout().extent(count), null);
+            } else {
+                blocks.mlp(block, count * config.tokens(), null);
+            }
             store(first, count, tokens);
         }
     }

@@ -57,6 +57,9 @@ class FullSizeSwinTest {
             assertThat(first).doesNotContain(Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY);
             session.run(input, 1, logits.fill((byte) 0));
             assertThat(logits.toArray(JAVA_FLOAT)).isEqualTo(first);
+            // Watched, all of the last block is computed.
+            session.run(input, 1, logits.fill((byte) 0), Optional.of(new LayerObserver() {}));
+            assertThat(logits.toArray(JAVA_FLOAT)).isEqualTo(first);
         }
     }
 

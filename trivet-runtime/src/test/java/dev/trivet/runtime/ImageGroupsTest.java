@@ -7,7 +7,9 @@ import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.VectorKernels;
 import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelUnit;
+import dev.trivet.model.SwinConfig;
 import dev.trivet.model.TimmConfig;
+import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -19,9 +21,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** A batch that is run in groups of images gives what its images give. */
+/** A batch that is run in groups of images gives what its images give; with two threads a member has three, two of them in a group. */
 class ImageGroupsTest {
-    private static final int IMAGES = 5;
+    private static final int IMAGES = 7;
 
     private static float[] noise(long values, long seed) {
         Random random = new Random(seed);
@@ -46,19 +48,18 @@ class ImageGroupsTest {
     })
     void areAsLargeAsTheirSumsAllow(String architecture, int megabytes, int images) {
         Geometry geometry = TimmConfig.preset(architecture).geometry();
-        Kernels kernels = new FewSums(new VectorKernels(), (long) megabytes << 20);
-        assertThat(ModelExecutor.group(geometry, kernels, 100)).isEqualTo(images);
-        assertThat(ModelExecutor.group(geometry, kernels, 1)).isEqualTo(1);
+        assertThat(OperatorCompiler.group(geometry, (long) megabytes << 20, 100))
+                .isEqualTo(images);
+        assertThat(OperatorCompiler.group(geometry, (long) megabytes << 20, 1)).isEqualTo(1);
     }
 
     /** Groups of two: the last one has one image. */
     private static ModelExecutor pairs(VitModel model, Kernels kernels) {
-        for (long sums = 1 << 10; ; sums += 1 << 8) {
-            Kernels few = new FewSums(kernels, sums);
-            if (ModelExecutor.group(model.geometry(), few, IMAGES) == 2) {
-                return ModelExecutor.compile(model, few, IMAGES);
-            }
-        }
+        return switch (model.geometry()) {
+            case VitConfig vit -> new VitExecutor(model, kernels, IMAGES, VitExecutor.Part.whole(vit), 2);
+            case SwinConfig swin ->
+                new SwinExecutor(model, kernels, IMAGES, 0, swin.units().size(), 2);
+        };
     }
 
     @ParameterizedTest
@@ -69,32 +70,38 @@ class ImageGroupsTest {
         VitModel model = Fixtures.load(Fixtures.golden(name));
         Geometry geometry = model.geometry();
         int length = geometry.channels() * geometry.imageSize() * geometry.imageSize();
-        VitModel quantized = MaxScaling.quantize(model, noise(length, 1));
         float[] input = noise((long) IMAGES * length, 2);
         for (Kernels kernels : Fixtures.providers()) {
-            try (ModelExecutor grouped = pairs(quantized, kernels);
-                    ModelExecutor single = ModelExecutor.compile(quantized, kernels, 1);
-                    ModelSession one = single.openSession()) {
-                float[] expected = new float[0];
-                for (int i = 0; i < IMAGES; i++) {
-                    expected = joined(expected, run(one, part(input, i), 1));
-                }
-                for (int threads : new int[] {1, 2}) {
-                    try (ModelSession session = grouped.openSession(threads)) {
-                        assertThat(run(session, input, IMAGES))
-                                .as(kernels.name())
-                                .isEqualTo(expected);
-                    }
+            compare(MaxScaling.quantize(model, noise(length, 1)), kernels, input);
+            compare(model, kernels, input);
+        }
+    }
+
+    private static void compare(VitModel model, Kernels kernels, float[] input) {
+        try (ModelExecutor grouped = pairs(model, kernels);
+                ModelExecutor single = ModelExecutor.compile(model, kernels, 1);
+                ModelSession one = single.openSession()) {
+            float[] expected = new float[0];
+            for (int i = 0; i < IMAGES; i++) {
+                expected = joined(expected, run(one, part(input, i), 1, Optional.empty()));
+            }
+            for (int threads : new int[] {1, 2}) {
+                try (ModelSession session = grouped.openSession(threads)) {
+                    assertThat(run(session, input, IMAGES, Optional.empty()))
+                            .as(kernels.name())
+                            .isEqualTo(expected);
+                    assertThat(run(session, input, IMAGES, Optional.of(new LayerObserver() {})))
+                            .isEqualTo(expected);
                 }
             }
         }
     }
 
-    private static float[] run(ModelSession session, float[] input, int images) {
+    private static float[] run(ModelSession session, float[] input, int images, Optional<LayerObserver> watcher) {
         MemorySegment in = session.allocateInput();
         MemorySegment logits = session.allocateLogits();
         MemorySegment.copy(input, 0, in, JAVA_FLOAT, 0, input.length);
-        session.run(in, images, logits);
+        session.run(in, images, logits, watcher);
         return logits.toArray(JAVA_FLOAT);
     }
 
@@ -114,6 +121,10 @@ class ImageGroupsTest {
         List<float[]> given = new ArrayList<>();
         given.add(out.asSlice(0, 4 * images * description.output().values()).toArray(JAVA_FLOAT));
         if (description instanceof ModelUnit.Block) {
+            session.runUnit(unit, in, images, in, Optional.empty()); // in place
+            given.add(in.asSlice(0, 4L * values.length).toArray(JAVA_FLOAT));
+            assertThat(given.getLast()).isEqualTo(given.getFirst());
+            MemorySegment.copy(values, 0, in, JAVA_FLOAT, 0, values.length);
             session.runAttention(unit, in, images);
             given.add(in.asSlice(0, 4L * values.length).toArray(JAVA_FLOAT));
             MemorySegment.copy(values, 0, in, JAVA_FLOAT, 0, values.length);

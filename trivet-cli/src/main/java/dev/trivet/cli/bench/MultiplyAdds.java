@@ -37,7 +37,10 @@ public final class MultiplyAdds {
         return sum;
     }
 
-    /** Without those of the last block that the head does not read, as Trivet leaves them out. */
+    /**
+     * Without those of the last block behind which the head reads nothing, which Trivet leaves out. (It keeps one token more than a head that reads a
+     * single one; that is not counted.)
+     */
     public static long needed(Geometry geometry) {
         if (!(geometry instanceof VitConfig c)) {
             return of(geometry);

@@ -55,6 +55,7 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
     public static SpeedReport of(
             List<Lineup.Subject> subjects, Map<Lineup.Entry, Rates> rates, int threads, int batch, boolean trimmed) {
         List<Measurement> measurements = new ArrayList<>();
+        String peer = trimmed ? "the other engine with a trimmed graph" : "the other engine";
         rates.forEach((entry, r) -> {
             boolean less = trimmed || entry.engine().equals(Lineup.TRIVET);
             measurements.add(measurement(subjects, rates, entry, r, threads, batch, less));
@@ -64,12 +65,12 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
             String name = subject.name();
             Rates ours = best(rates, name, true, false).orElseThrow();
             best(rates, name, false, false)
-                    .ifPresent(theirs -> ratios.add(ratio(name, threads, batch, "the other engine", ours, theirs)));
+                    .ifPresent(theirs -> ratios.add(ratio(name, threads, batch, peer, ours, theirs)));
             if (batch == 1 && threads > 1) {
                 Rates alone = best(rates, name, true, true).orElseThrow();
                 best(rates, name, false, true)
-                        .ifPresent(theirs -> ratios.add(
-                                ratio(name, threads, batch, "the other engine, one call at a time", alone, theirs)));
+                        .ifPresent(theirs ->
+                                ratios.add(ratio(name, threads, batch, peer + ", one call at a time", alone, theirs)));
             }
             for (Lineup.Subject other : subjects) {
                 if (subject.model().isQuantized() && !other.model().isQuantized()) {
