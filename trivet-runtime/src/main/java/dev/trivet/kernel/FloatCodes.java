@@ -26,6 +26,9 @@ import jdk.incubator.vector.VectorSpecies;
 final class FloatCodes {
     static final int BLOCK = VectorKernels.EXACT_BLOCK;
 
+    /** Bytes of sums that items of a batch may have together to be multiplied at once: their three copies then stay in the second-level cache. */
+    private static final int IN_CACHE = 1 << 18;
+
     // DigitProducts uses the slots below.
     private static final int LEFT = 5;
     private static final int RIGHT = 6;
@@ -77,7 +80,7 @@ final class FloatCodes {
                 int from = b * BLOCK;
                 widen(in, from, rows, inputs, Math.min(BLOCK, inputs - from), false, left);
                 blocks[b].run(workspace, left, rows, partial);
-                take(partial, sums, b > 0, out);
+                take(partial, sums, b > 0, out, 0);
             }
         }
 
@@ -96,25 +99,39 @@ final class FloatCodes {
     private record BlockedMatmul(Matmul[] blocks, MatmulShape shape, boolean leftSigned) implements Matmul {
         @Override
         public void run(Workspace workspace, MemorySegment left, MemorySegment right, int batch, MemorySegment out) {
+            long sums = (long) shape.m() * shape.n();
+            int together = (int) Math.clamp(IN_CACHE / (4 * sums + 1), 1, batch);
+            for (int item = 0; item < batch; item += together) {
+                run(workspace, left, right, item, Math.min(together, batch - item), out);
+            }
+        }
+
+        /** Some items of the batch. */
+        private void run(
+                Workspace workspace, MemorySegment left, MemorySegment right, int first, int items, MemorySegment out) {
             int k = shape.k();
             int most = Math.min(BLOCK, k);
-            long leftRows = (long) batch * shape.m();
+            long leftRows = (long) items * shape.m();
+            long rightRows = (long) items * shape.n();
             long sums = leftRows * shape.n();
             MemorySegment leftValues = workspace.scratch(LEFT, 4 * leftRows * most);
-            MemorySegment rightValues = workspace.scratch(RIGHT, 4L * batch * shape.n() * most);
+            MemorySegment rightValues = workspace.scratch(RIGHT, 4 * rightRows * most);
             MemorySegment partial = workspace.scratch(SUMS, 4 * sums);
+            long firstLeft = (long) first * shape.m() * k;
+            long firstRight = (long) first * shape.n() * k;
             for (int b = 0; b < blocks.length; b++) {
                 int from = b * BLOCK;
                 int count = Math.min(BLOCK, k - from);
-                widen(left, from, leftRows, k, count, leftSigned, leftValues);
+                widen(left, firstLeft + from, leftRows, k, count, leftSigned, leftValues);
                 if (shape.rightTransposed()) {
-                    widen(right, from, (long) batch * shape.n(), k, count, true, rightValues);
+                    widen(right, firstRight + from, rightRows, k, count, true, rightValues);
                 } else {
                     int columns = shape.n();
-                    widen(right, (long) from * columns, batch, k * columns, count * columns, true, rightValues);
+                    long start = firstRight + (long) from * columns;
+                    widen(right, start, items, k * columns, count * columns, true, rightValues);
                 }
-                blocks[b].run(workspace, leftValues, rightValues, batch, partial);
-                take(partial, sums, b > 0, out);
+                blocks[b].run(workspace, leftValues, rightValues, items, partial);
+                take(partial, sums, b > 0, out, (long) first * shape.m() * shape.n());
             }
         }
     }
@@ -169,10 +186,14 @@ final class FloatCodes {
         ((FloatVector) values.convert(VectorOperators.I2F, 0)).intoMemorySegment(ALL, out, ORDER);
     }
 
-    /** {@code out = (int) sums}, or {@code out += (int) sums}. */
-    private static void take(MemorySegment sums, long count, boolean add, MemorySegment out) {
+    /**
+     * {@code out = (int) sums}, or {@code out += (int) sums}.
+     *
+     * @param first the first element of {@code out} that is meant
+     */
+    private static void take(MemorySegment sums, long count, boolean add, MemorySegment out, long first) {
         long from = NativeMemory.address(sums, 4 * count);
-        long to = NativeMemory.target(out, 4 * count);
+        long to = NativeMemory.target(out, 4 * (first + count)) + 4 * first;
         long whole = count - count % L;
         for (long i = 0; i < whole; i += L) {
             FloatVector values = FloatVector.fromMemorySegment(F, ALL, from + 4 * i, ORDER);

@@ -11,9 +11,9 @@ import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * {@link Pointwise#layerNorm} to bytes with registers of 16 floats. A sum of one row is a chain in which each addition waits for the one before
- * (the reference's 16 stripes are one register here), so four rows are summed side by side. Bit for bit {@link ReferencePointwise}. For one
- * thread.
+ * {@link Pointwise#layerNorm} to bytes with registers of 16 or 8 floats. A sum of one row is a chain in which each addition waits for the one before
+ * (the reference's 16 stripes are one register here, or two), so four registers are summed side by side: of four rows, or of two. Bit for bit
+ * {@link ReferencePointwise}. For one thread.
  */
 final class LayerNormPass {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
@@ -21,16 +21,19 @@ final class LayerNormPass {
     private static final VectorSpecies<Byte> B =
             L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
 
+    private static final int STRIPES = ScalarRow.LANES;
+    /** Whether a register holds all stripes of a row. */
+    private static final boolean WHOLE = L == STRIPES;
     /** Rows side by side. */
-    private static final int ROWS = 4;
+    private static final int ROWS = WHOLE ? 4 : 2;
 
-    private final float[] sums = new float[ROWS * L];
+    private final float[] sums = new float[ROWS * STRIPES];
     private final float[] means = new float[ROWS];
     private final float[] inverses = new float[ROWS];
 
     /** Whether this pass is for such rows. */
     static boolean takes(int width, Operand operand) {
-        return L == ScalarRow.LANES && width % L == 0 && operand.integer && !operand.wide;
+        return (WHOLE || 2 * L == STRIPES) && width % STRIPES == 0 && operand.integer && !operand.wide;
     }
 
     void run(
@@ -57,14 +60,15 @@ final class LayerNormPass {
     /** Mean and inverse deviation of up to {@link #ROWS} rows; where there are fewer the last one is taken several times. */
     private void statistics(long x, int row, int count, int width, float epsilon) {
         long first = (long) row * width;
-        long second = first + (long) Math.min(1, count - 1) * width;
-        long third = first + (long) Math.min(2, count - 1) * width;
-        long fourth = first + (long) Math.min(3, count - 1) * width;
+        long next = first + (long) Math.min(1, count - 1) * width;
+        long second = WHOLE ? next : first + L;
+        long third = WHOLE ? first + (long) Math.min(2, count - 1) * width : next;
+        long fourth = WHOLE ? first + (long) Math.min(3, count - 1) * width : next + L;
         FloatVector a = FloatVector.zero(F);
         FloatVector b = a;
         FloatVector c = a;
         FloatVector d = a;
-        for (int i = 0; i < width; i += L) {
+        for (int i = 0; i < width; i += STRIPES) {
             a = a.add(FloatRow.floats(x, first + i));
             b = b.add(FloatRow.floats(x, second + i));
             c = c.add(FloatRow.floats(x, third + i));
@@ -72,17 +76,17 @@ final class LayerNormPass {
         }
         store(a, b, c, d);
         for (int r = 0; r < ROWS; r++) {
-            means[r] = fold(sums, r * L) / width;
+            means[r] = fold(sums, r * STRIPES) / width;
         }
         FloatVector meanA = FloatVector.broadcast(F, means[0]);
-        FloatVector meanB = FloatVector.broadcast(F, means[1]);
-        FloatVector meanC = FloatVector.broadcast(F, means[2]);
-        FloatVector meanD = FloatVector.broadcast(F, means[3]);
+        FloatVector meanB = FloatVector.broadcast(F, means[WHOLE ? 1 : 0]);
+        FloatVector meanC = FloatVector.broadcast(F, means[WHOLE ? 2 : 1]);
+        FloatVector meanD = FloatVector.broadcast(F, means[ROWS - 1]);
         a = FloatVector.zero(F);
         b = a;
         c = a;
         d = a;
-        for (int i = 0; i < width; i += L) {
+        for (int i = 0; i < width; i += STRIPES) {
             FloatVector p = FloatRow.floats(x, first + i).sub(meanA);
             FloatVector q = FloatRow.floats(x, second + i).sub(meanB);
             FloatVector s = FloatRow.floats(x, third + i).sub(meanC);
@@ -94,7 +98,7 @@ final class LayerNormPass {
         }
         store(a, b, c, d);
         for (int r = 0; r < ROWS; r++) {
-            inverses[r] = ReferencePointwise.inverseDeviation(fold(sums, r * L), width, epsilon);
+            inverses[r] = ReferencePointwise.inverseDeviation(fold(sums, r * STRIPES), width, epsilon);
         }
     }
 

@@ -81,9 +81,12 @@ class InstructionSetTest {
             Kernels kernels = KernelSelection.get().kernels();
             System.out.println(kernels.description());
             Kernels packing = kernels.packingWeights();
+            VitModel model = Fixtures.load(Path.of(args[0]));
+            // Weights of 7 bits never saturate, so products may end themselves on every instruction set.
             boolean equal = products(kernels)
                     && linear(packing, 5, 96, 513, Codes.NARROW, Codes.FOUR_BITS)
-                    && logits(kernels, Fixtures.load(Path.of(args[0])));
+                    && logits(kernels, model, 8)
+                    && logits(kernels, model, 7);
             System.out.println(equal ? "equal" : "different");
         }
 
@@ -166,14 +169,14 @@ class InstructionSetTest {
             }
         }
 
-        private static boolean logits(Kernels kernels, VitModel model) {
+        private static boolean logits(Kernels kernels, VitModel model, int bits) {
             int values = 3 * model.vit().imageSize() * model.vit().imageSize();
             float[] noise = new float[values];
             SplittableRandom random = new SplittableRandom(5);
             for (int i = 0; i < values; i++) {
                 noise[i] = (float) random.nextGaussian();
             }
-            VitModel quantized = MaxScaling.quantize(model, noise);
+            VitModel quantized = MaxScaling.quantize(model, noise, bits, false, true);
             float[][] logits = new float[2][];
             Kernels[] both = {kernels, new ReferenceKernels()};
             for (int i = 0; i < 2; i++) {
