@@ -227,7 +227,7 @@ public final class OnednnKernels implements Kernels {
 
     @Override
     public String description() {
-        String way = exactPairs ? "windows of bytes" : "bytes as float32";
+        String way = exactPairs ? "windows of bytes for 8-bit weights" : "bytes as float32";
         String note = exactBytes ? "" : ", " + way + ": its int8 sums saturate";
         return "onednn (" + isaName() + note + (packing ? ", weights packed" : "") + ")";
     }

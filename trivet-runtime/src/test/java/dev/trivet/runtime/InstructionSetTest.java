@@ -61,7 +61,7 @@ class InstructionSetTest {
             // What is left is the part of the limit that the CPU has: AVX2_VNNI is AVX2 where only AVX-512 has VNNI.
             boolean exact = output.contains("VNNI") || output.contains("AMX");
             assertThat(exact && limited).isFalse();
-            assertThat(output.contains("windows of bytes: its int8 sums saturate"))
+            assertThat(output.contains("windows of bytes for 8-bit weights: its int8 sums saturate"))
                     .isEqualTo(!exact);
             if (isa.equals("DEFAULT")) {
                 assertThat(exact).isEqualTo(hasExactBytes());
