@@ -194,7 +194,8 @@ final class BenchCommand implements Callable<Integer> {
             throw new BadInputException("--against " + against + ": no such engine; give " + ONNX_RUNTIME);
         }
         if (trim && against == null) {
-            throw new BadInputException("--trim says what --against is given; leave it out");
+            throw new BadInputException(
+                    "--trim is about the graphs that the other engine gets; add --against, or leave it out");
         }
         Set<Path> given = new HashSet<>();
         for (Path path : models) {

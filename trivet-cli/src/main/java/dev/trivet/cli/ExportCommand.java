@@ -7,7 +7,6 @@ import dev.trivet.cli.bench.TestImages;
 import dev.trivet.cli.bench.TrivetCaller;
 import dev.trivet.format.ModelFile;
 import dev.trivet.model.LinearLayer;
-import dev.trivet.model.VitConfig;
 import dev.trivet.model.VitModel;
 import dev.trivet.onnx.OnnxExport;
 import dev.trivet.onnx.OnnxRuntime;
@@ -56,7 +55,7 @@ final class ExportCommand implements Callable<Integer> {
     @Option(
             names = "--trim",
             description = "Leave out of the last block what the head does not read: the same logits for less work"
-                    + " (models with a class token).")
+                    + " (where the head reads the class token).")
     boolean trim;
 
     @Override
@@ -67,7 +66,7 @@ final class ExportCommand implements Callable<Integer> {
                 throw new BadInputException(onnx, "is the model itself", "give another name");
             }
         }
-        boolean trimmable = file.model().geometry() instanceof VitConfig c && c.headTokens() < c.tokens();
+        boolean trimmable = !file.model().geometry().headReadsAll();
         if (trim && !trimmable) {
             output.err().println("--trim: the head reads all tokens, so nothing is left out");
         }

@@ -20,6 +20,17 @@ public sealed interface Geometry permits VitConfig, SwinConfig {
      */
     Geometry withClasses(int number);
 
+    /**
+     * How many tokens of the last block the head reads, the first ones: class and distillation token, or all where it reads their average. Of that
+     * block nothing else is needed but keys and values.
+     */
+    int headTokens();
+
+    /** Whether the head reads all tokens. */
+    default boolean headReadsAll() {
+        return headTokens() == units().getLast().input().tokens();
+    }
+
     /** What the model consists of, in execution order: an embedding, blocks and patch mergings, a head. */
     List<ModelUnit> units();
 }

@@ -172,6 +172,11 @@ public record SwinConfig(
     }
 
     @Override
+    public int headTokens() {
+        return tokens(stages() - 1).tokens();
+    }
+
+    @Override
     public List<ModelUnit> units() {
         List<ModelUnit> units = new ArrayList<>();
         units.add(new ModelUnit.Embedding(new TokenShape(channels, imageSize * imageSize), tokens(0)));

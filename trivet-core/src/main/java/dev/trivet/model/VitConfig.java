@@ -144,7 +144,7 @@ public record VitConfig(
         return (classToken ? 1 : 0) + (distilled ? 1 : 0) + registers;
     }
 
-    /** How many of an image's tokens the head reads, the first ones: class and distillation token, or all where it reads their average. */
+    @Override
     public int headTokens() {
         if (pooling != Pooling.TOKEN) {
             return tokens();

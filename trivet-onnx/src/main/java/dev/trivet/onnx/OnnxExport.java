@@ -43,8 +43,8 @@ public final class OnnxExport {
 
     private OnnxExport(VitModel model, boolean trimmed) {
         this.model = model;
-        lastTokens = model.geometry() instanceof VitConfig c && trimmed
-                ? c.headTokens()
+        lastTokens = trimmed
+                ? model.geometry().headTokens()
                 : model.geometry().units().getLast().input().tokens();
         graph = new OnnxGraph(model.config().architecture());
         layers = new QuantizedNodes(graph);
@@ -55,7 +55,7 @@ public final class OnnxExport {
      * Writes {@code file}.
      *
      * @param version of the tool, for the file's metadata
-     * @param trimmed whether of the last block of a model with a class token only that is computed which the head reads; the logits are the same
+     * @param trimmed whether of the last block only that is computed which the head reads ({@link Geometry#headTokens}); the logits are the same
      * @throws dev.trivet.BadInputException if the file cannot be written, has more weights than one file holds, or codes wider than a
      *     byte
      */

@@ -26,7 +26,7 @@ import jdk.incubator.vector.VectorSpecies;
 final class FloatCodes {
     static final int BLOCK = VectorKernels.EXACT_BLOCK;
 
-    /** Bytes of sums that items of a batch may have together to be multiplied at once: their three copies then stay in the second-level cache. */
+    /** Bytes of sums that items of a batch may have together to be multiplied at once: what is copied for them then stays in the second-level cache. */
     private static final int IN_CACHE = 1 << 18;
 
     // DigitProducts uses the slots below.
@@ -100,7 +100,7 @@ final class FloatCodes {
         @Override
         public void run(Workspace workspace, MemorySegment left, MemorySegment right, int batch, MemorySegment out) {
             long sums = (long) shape.m() * shape.n();
-            int together = (int) Math.clamp(IN_CACHE / (4 * sums + 1), 1, batch);
+            int together = Math.clamp(IN_CACHE / (4 * sums + 1), 1, Math.max(1, batch));
             for (int item = 0; item < batch; item += together) {
                 run(workspace, left, right, item, Math.min(together, batch - item), out);
             }
@@ -193,7 +193,7 @@ final class FloatCodes {
      */
     private static void take(MemorySegment sums, long count, boolean add, MemorySegment out, long first) {
         long from = NativeMemory.address(sums, 4 * count);
-        long to = NativeMemory.target(out, 4 * (first + count)) + 4 * first;
+        long to = NativeMemory.target(out, 4 * first, 4 * count);
         long whole = count - count % L;
         for (long i = 0; i < whole; i += L) {
             FloatVector values = FloatVector.fromMemorySegment(F, ALL, from + 4 * i, ORDER);

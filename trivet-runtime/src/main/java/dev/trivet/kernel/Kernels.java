@@ -62,8 +62,8 @@ public interface Kernels extends AutoCloseable {
     }
 
     /**
-     * Up to how many bytes of sums between two products more rows at once are worth it. Beyond, images are run one after the other, for what
-     * stands between products then stays in the caches.
+     * How many bytes of sums there may be between two products before it is faster to run images of a batch one after the other than together: what
+     * stands between products then stays in the caches, and weights are read more often.
      *
      * @param integer whether the products are of bytes
      */

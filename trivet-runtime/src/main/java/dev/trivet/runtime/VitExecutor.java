@@ -97,7 +97,7 @@ public final class VitExecutor implements ModelExecutor {
         patchEmbedding = part.embedding() ? compiler.linear(VitNames.PATCH_EMBEDDING, group * config.patches()) : null;
         blocks = compiler.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), group);
         boolean ends = part.head() && part.endBlock() == config.depth() && !blocks.isEmpty();
-        // Two where one would do: oneDNN adds up a float product of a single row in another order.
+        // Two where one would do: oneDNN adds up attention's float products of a single query in another order.
         lastTokens = Math.min(Math.max(2, config.headTokens()), config.tokens());
         lastBlock = ends && lastTokens < config.tokens()
                 ? Optional.of(blocks.getLast().withQueries(lastTokens, kernels))

@@ -87,11 +87,12 @@ public final class VitSession implements ModelSession {
         long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
         stream = floats(shared + (Linear.ROW_TILE - 1) * width);
-        long head = (long) group * config.preLogits();
+        int headRows = Math.max(2, group); // see Linear: two rows may be computed for one
+        long head = (long) headRows * config.preLogits();
         operand = floats(Math.max(Math.max(whole * widest, scores), Math.max(patchValues, head)));
         raw = floats(Math.max(
                 Math.max(whole * Math.max(3 * width, widest), scores),
-                (long) group * Math.max(config.classes(), config.preLogits())));
+                (long) headRows * Math.max(config.classes(), config.preLogits())));
         pooled = floats(group * Math.max(width, config.preLogits()));
         firstLogits = floats((long) group * config.classes());
         secondLogits = floats((long) group * config.classes());

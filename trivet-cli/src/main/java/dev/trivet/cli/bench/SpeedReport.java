@@ -55,7 +55,6 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
     public static SpeedReport of(
             List<Lineup.Subject> subjects, Map<Lineup.Entry, Rates> rates, int threads, int batch, boolean trimmed) {
         List<Measurement> measurements = new ArrayList<>();
-        String peer = trimmed ? "the other engine with a trimmed graph" : "the other engine";
         rates.forEach((entry, r) -> {
             boolean less = trimmed || entry.engine().equals(Lineup.TRIVET);
             measurements.add(measurement(subjects, rates, entry, r, threads, batch, less));
@@ -63,6 +62,8 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
         List<Ratio> ratios = new ArrayList<>();
         for (Lineup.Subject subject : subjects) {
             String name = subject.name();
+            boolean less = trimmed && !subject.model().geometry().headReadsAll();
+            String peer = less ? "the other engine with a trimmed graph" : "the other engine";
             Rates ours = best(rates, name, true, false).orElseThrow();
             best(rates, name, false, false)
                     .ifPresent(theirs -> ratios.add(ratio(name, threads, batch, peer, ours, theirs)));
