@@ -11,8 +11,8 @@ import java.lang.foreign.MemorySegment;
  * {@link #addTo}, {@link #gelu} and {@link #requantize} leave the choice to it.
  *
  * <p>Whole tiles of rows are fastest ({@link #ROW_TILE}). Where {@code in} and the segment that is written both reach further than the given rows, a
- * provider may compute the rest of the last tile, or a second row, from whatever stands there: nothing that is needed may follow the given rows in a
- * segment that is written.
+ * provider may compute the rest of the last tile from whatever stands there: nothing that is needed may follow the given rows in a segment that
+ * is written.
  */
 public interface Linear extends AutoCloseable {
     /** Rows of a tile of AMX; buffers with room for so many rows less one behind the last are used best. */

@@ -140,6 +140,11 @@ public final class SwinExecutor implements ModelExecutor {
     }
 
     @Override
+    public int group() {
+        return group;
+    }
+
+    @Override
     public long weightBytes() {
         return operators.weightBytes();
     }

@@ -138,7 +138,7 @@ public final class SwinSession implements ModelSession {
                 floats(sizes.heads), floats(sizes.heads), floats(sizes.heads), raw, floats(sizes.rows));
         blocks = new BlockRun(
                 workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
-        pooled = floats(config.lastWidth(), 2L * config.lastWidth()); // see Linear: two rows may be read for one
+        pooled = floats(config.lastWidth(), 2L * config.lastWidth()); // ModelExecutor.headRows
         groupLogits = floats(config.classes());
         firstRows = slices(stream, config.tokens(0));
         lastRows = slices(gathered, config.tokens(config.stages() - 1));
@@ -366,7 +366,11 @@ public final class SwinSession implements ModelSession {
             pointwise.meanRows(lastRows[i], shape.tokens(), shape.width(), pooledRows[i]);
         }
         LinearOperator classifier = head.classifier();
-        product(classifier, encoded(pooled, images, shape.width(), classifier), images, observer);
+        MemorySegment in = encoded(pooled, images, shape.width(), classifier);
+        classifier.linear().run(workspace, in, executor.headRows(images), raw);
+        if (observer != null) {
+            observer.linear(classifier.name(), in, images, raw);
+        }
         pointwise.decode(raw, images, classifier.product(), groupLogits);
         MemorySegment.copy(groupLogits, 0, logits, 4L * first * config.classes(), 4L * images * config.classes());
     }

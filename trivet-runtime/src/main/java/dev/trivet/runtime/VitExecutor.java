@@ -162,6 +162,11 @@ public final class VitExecutor implements ModelExecutor {
     }
 
     @Override
+    public int group() {
+        return group;
+    }
+
+    @Override
     public long weightBytes() {
         return operators.weightBytes();
     }

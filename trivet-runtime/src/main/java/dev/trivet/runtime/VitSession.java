@@ -87,7 +87,7 @@ public final class VitSession implements ModelSession {
         long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
         stream = floats(shared + (Linear.ROW_TILE - 1) * width);
-        int headRows = Math.max(2, group); // see Linear: two rows may be computed for one
+        int headRows = Math.max(2, group); // ModelExecutor.headRows
         long head = (long) headRows * config.preLogits();
         operand = floats(Math.max(Math.max(whole * widest, scores), Math.max(patchValues, head)));
         raw = floats(Math.max(
@@ -315,7 +315,7 @@ public final class VitSession implements ModelSession {
         LinearOperator before = executor.preLogits;
         pool(token, images, tokens, before == null ? head.input() : before.input());
         if (before != null) {
-            product(before, operand, images, observer);
+            headProduct(before, images, observer);
             pointwise.decode(raw, images, before.product(), pooled);
             int values = images * config.preLogits();
             for (int i = 0; i < values; i++) {
@@ -323,8 +323,15 @@ public final class VitSession implements ModelSession {
             }
             pass(pooled, values, head.input());
         }
-        product(head, operand, images, observer);
+        headProduct(head, images, observer);
         pointwise.decode(raw, images, head.product(), logits);
+    }
+
+    private void headProduct(LinearOperator operator, int images, @Nullable LayerObserver observer) {
+        operator.linear().run(workspace, operand, executor.headRows(images), raw);
+        if (observer != null) {
+            observer.linear(operator.name(), operand, images, raw);
+        }
     }
 
     /** Pools and normalises the tokens into the operand, in the order that the geometry says. */
