@@ -43,17 +43,6 @@ public sealed interface ModelExecutor extends AutoCloseable permits VitExecutor,
     /** Most images that one run takes. */
     int batch();
 
-    /** How many images a session runs at once; of a larger batch it runs such groups one after the other. */
-    int group();
-
-    /**
-     * How many rows the head's product is run over for so many images: two for one that is left over of groups. oneDNN adds up a float product of a
-     * single row in another order, and logits must not depend on an image's place in a batch.
-     */
-    default int headRows(int images) {
-        return images == 1 && group() > 1 ? 2 : images;
-    }
-
     /** Bytes of memory that the weights of the linear layers take, in the form in which they are kept. */
     long weightBytes();
 

@@ -52,6 +52,14 @@ final class OperatorCompiler {
         return Math.clamp(sumsAtOnce / most, 1, batch);
     }
 
+    /**
+     * How many rows the head's product is run over for so many images: two for one that is left over of groups. oneDNN adds up a float product of a
+     * single row in another order, and logits must not depend on an image's place in a batch.
+     */
+    static int headRows(int images, int group) {
+        return images == 1 && group > 1 ? 2 : images;
+    }
+
     LinearOperator linear(String name, int typicalRows) {
         return operators.own(LinearOperator.compile(model.linear(name), kernels, typicalRows, operators.arena()));
     }

@@ -140,11 +140,6 @@ public final class SwinExecutor implements ModelExecutor {
     }
 
     @Override
-    public int group() {
-        return group;
-    }
-
-    @Override
     public long weightBytes() {
         return operators.weightBytes();
     }

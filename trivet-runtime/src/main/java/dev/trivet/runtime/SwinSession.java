@@ -138,7 +138,7 @@ public final class SwinSession implements ModelSession {
                 floats(sizes.heads), floats(sizes.heads), floats(sizes.heads), raw, floats(sizes.rows));
         blocks = new BlockRun(
                 workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
-        pooled = floats(config.lastWidth(), 2L * config.lastWidth()); // ModelExecutor.headRows
+        pooled = floats(config.lastWidth(), 2L * config.lastWidth()); // OperatorCompiler.headRows
         groupLogits = floats(config.classes());
         firstRows = slices(stream, config.tokens(0));
         lastRows = slices(gathered, config.tokens(config.stages() - 1));
@@ -367,7 +367,7 @@ public final class SwinSession implements ModelSession {
         }
         LinearOperator classifier = head.classifier();
         MemorySegment in = encoded(pooled, images, shape.width(), classifier);
-        classifier.linear().run(workspace, in, executor.headRows(images), raw);
+        classifier.linear().run(workspace, in, OperatorCompiler.headRows(images, executor.group), raw);
         if (observer != null) {
             observer.linear(classifier.name(), in, images, raw);
         }

@@ -162,11 +162,6 @@ public final class VitExecutor implements ModelExecutor {
     }
 
     @Override
-    public int group() {
-        return group;
-    }
-
-    @Override
     public long weightBytes() {
         return operators.weightBytes();
     }

@@ -87,7 +87,7 @@ public final class VitSession implements ModelSession {
         long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
         stream = floats(shared + (Linear.ROW_TILE - 1) * width);
-        int headRows = Math.max(2, group); // ModelExecutor.headRows
+        int headRows = Math.max(2, group); // OperatorCompiler.headRows
         long head = (long) headRows * config.preLogits();
         operand = floats(Math.max(Math.max(whole * widest, scores), Math.max(patchValues, head)));
         raw = floats(Math.max(
@@ -328,7 +328,7 @@ public final class VitSession implements ModelSession {
     }
 
     private void headProduct(LinearOperator operator, int images, @Nullable LayerObserver observer) {
-        operator.linear().run(workspace, operand, executor.headRows(images), raw);
+        operator.linear().run(workspace, operand, OperatorCompiler.headRows(images, executor.group), raw);
         if (observer != null) {
             observer.linear(operator.name(), operand, images, raw);
         }
