@@ -186,12 +186,9 @@ final class FloatRow {
         VectorMath.gelu(row, count, exponents);
     }
 
-    /** {@code this[i] = gelu(this[i])}, for results that become bytes. */
-    void byteGelu(int count) {
-        float[] row = values;
-        for (int i = 0; i < count; i += L) {
-            VectorMath.byteGelu(FloatVector.fromArray(F, row, i)).intoArray(row, i);
-        }
+    /** {@link ScalarMath#geluSteps}, for {@link Operand#steps}. */
+    void geluSteps(int count, Operand operand) {
+        VectorMath.geluSteps(values, count, operand.inverseScale, operand.zeroPoint);
     }
 
     /** {@code this[i] = this[i] * factor[i] + offset[i]}, one fused multiply-add. */
@@ -231,13 +228,9 @@ final class FloatRow {
         VectorMath.exponentials(values, count, shift);
     }
 
-    /** {@code this[i] = exp(this[i] - shift)}, for results that become bytes. */
-    void decays(int count, float shift) {
-        float[] row = values;
-        FloatVector highest = FloatVector.broadcast(F, shift);
-        for (int i = 0; i < count; i += L) {
-            VectorMath.decay(highest.sub(FloatVector.fromArray(F, row, i))).intoArray(row, i);
-        }
+    /** {@code this[i] = exp(scale * (this[i] - highest)) * steps} by {@link ScalarMath#decaySteps}, for {@link Operand#steps}. */
+    void decaySteps(int count, float highest, float scale, float steps) {
+        VectorMath.decaySteps(values, count, highest, scale, steps);
     }
 
     /** The striped sum, {@link ReferencePointwise}. */
@@ -349,7 +342,7 @@ final class FloatRow {
 
     /** Writes {@code this[from + i] * factor} as elements {@code to + i} of an operand. */
     void encode(int from, int count, float factor, Operand operand, MemorySegment out, long to) {
-        if (count < L || (L < 8 && operand.integer && !operand.wide)) {
+        if (count < L || (L < 8 && operand.isByte())) {
             for (int i = 0; i < count; i++) {
                 store(out, to + i, values[from + i] * factor, operand);
             }

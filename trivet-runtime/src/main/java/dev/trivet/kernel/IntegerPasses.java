@@ -43,6 +43,8 @@ final class IntegerPasses {
     private int[] offsets = new int[0];
     /** And how many heads' rows. */
     private int[] headRows = new int[0];
+    /** The largest score of each row of a window. */
+    private float[] highest = new float[0];
 
     /** Whether an operand is bytes, written in runs of so many. */
     static boolean write(Operand operand, int run) {
@@ -92,34 +94,35 @@ final class IntegerPasses {
     /** {@link Pointwise#gelu(MemorySegment, int, Operand, MemorySegment)} for a register at least. */
     static void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
         float steps = operand.inverseScale;
-        int low = (int) operand.low;
-        int high = (int) operand.high;
-        int zero = operand.zeroPoint;
+        int low = (int) operand.steps.low;
+        int high = (int) operand.steps.high;
         long in = NativeMemory.address(values, 4L * count);
         long codes = NativeMemory.target(out, count);
         int last = count - L;
+        // VectorMath.geluSteps, which compiled by itself would be too large to be inlined.
+        IntVector t0 = VectorMath.TAIL_0.mul(steps).add(operand.zeroPoint).reinterpretAsInts();
+        IntVector t1 = VectorMath.TAIL_1.mul(steps).reinterpretAsInts();
+        IntVector t2 = VectorMath.TAIL_2.mul(steps).reinterpretAsInts();
+        IntVector t3 = VectorMath.TAIL_3.mul(steps).reinterpretAsInts();
+        IntVector t4 = VectorMath.TAIL_4.mul(steps).reinterpretAsInts();
+        IntVector t5 = VectorMath.TAIL_5.mul(steps).reinterpretAsInts();
+        FloatVector perUnit = FloatVector.broadcast(F, ScalarMath.TAIL_PIECES);
+        FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
+        FloatVector scale = FloatVector.broadcast(F, steps);
         for (int i = 0; i < count; i += L) {
             int at = Math.min(i, last);
-            // VectorMath.byteGelu, which compiled by itself may be too large to be inlined.
             FloatVector x = FloatRow.floats(in, at);
             FloatVector end =
                     x.abs().reinterpretAsInts().min(VectorMath.TAIL_END_BITS).reinterpretAsFloats();
-            FloatVector t = end.sub(ScalarMath.TAIL_MIDDLE);
-            FloatVector p = FloatVector.broadcast(F, ScalarMath.G12);
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G11));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G10));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G9));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G8));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G7));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G6));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G5));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G4));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G3));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G2));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G1));
-            p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G0));
-            FloatVector gelu = p.fma(end, x.reinterpretAsInts().max(0).reinterpretAsFloats());
-            IntVector code = VectorMath.code(gelu, steps, low, high, zero);
+            IntVector piece = end.fma(perUnit, round).reinterpretAsInts();
+            FloatVector p = piece.selectFrom(t5).reinterpretAsFloats();
+            p = p.fma(end, piece.selectFrom(t4).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t3).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t2).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t1).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t0).reinterpretAsFloats());
+            FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
+            IntVector code = VectorMath.stepBits(positive.fma(scale, p), low, high);
             ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + at, ORDER);
         }
         LevelTable.replace(operand, out, 0, count);
@@ -135,30 +138,40 @@ final class IntegerPasses {
             MemorySegment out,
             MemorySegment factors) {
         float steps = operand.inverseScale;
-        int low = (int) operand.low;
         int high = (int) operand.high;
+        int end = Float.floatToRawIntBits(ScalarMath.DECAY_END / scale);
+        FloatVector exponents = FloatVector.broadcast(F, scale * -ScalarMath.LOG2_E);
         long scores = NativeMemory.address(raw, 4L * rows * columns);
         long codes = NativeMemory.target(out, (long) rows * columns);
         long ones = NativeMemory.target(factors, 4L * rows);
         int last = columns - L;
+        IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
+        for (int c = 0; c < columns; c += L) {
+            most = most.max(IntVector.fromMemorySegment(I, ALL, scores + 4L * Math.min(c, last), ORDER));
+        }
+        int highest = most.reduceLanes(VectorOperators.MAX);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
-            IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
-            for (int c = 0; c < columns; c += L) {
-                most = most.max(IntVector.fromMemorySegment(I, ALL, scores + 4 * (base + Math.min(c, last)), ORDER));
-            }
-            // The scale is positive, so the largest sum is the largest score.
-            FloatVector highest = FloatVector.broadcast(F, most.reduceLanes(VectorOperators.MAX) * scale);
+            // The next row's maximum is found along with this row's codes, which then need not wait for it.
+            long next = base + (r + 1 < rows ? columns : 0);
+            most = IntVector.broadcast(I, Integer.MIN_VALUE);
+            FloatVector largest = FloatVector.broadcast(F, (float) highest);
             IntVector sum = IntVector.zero(I);
+            IntVector code = sum;
+            int overlap = 0;
             for (int c = 0; c < columns; c += L) {
                 int at = Math.min(c, last);
-                FloatVector below =
-                        highest.sub(FloatRow.integers(scores, base + at).mul(scale));
-                IntVector code = VectorMath.code(VectorMath.decay(below), steps, low, high, 0);
-                sum = sum.add(code, LANE.compare(VectorOperators.GE, c - at));
+                most = most.max(IntVector.fromMemorySegment(I, ALL, scores + 4 * (next + at), ORDER));
+                FloatVector below = largest.sub(FloatRow.integers(scores, base + at));
+                code = VectorMath.numeratorBits(VectorMath.decay(below, end, exponents, steps), high);
+                sum = sum.add(code);
+                overlap = c - at;
                 ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + at, ORDER);
             }
-            int total = sum.reduceLanes(VectorOperators.ADD);
+            sum = sum.sub(code, LANE.compare(VectorOperators.LT, overlap));
+            // Modulo 2^32, as lanes are.
+            int total = sum.reduceLanes(VectorOperators.ADD) - columns * VectorMath.ROUND_BITS;
+            highest = most.reduceLanes(VectorOperators.MAX);
             ALL.set(JAVA_FLOAT, ones + 4L * r, factor(total, operand, out, base, columns));
         }
     }
@@ -172,8 +185,13 @@ final class IntegerPasses {
         return 1f / VectorPointwise.sumOfCodes(out, from, count, operand);
     }
 
-    /** {@link Pointwise#softmaxWindows}, its numerators, of int32 scores. */
-    static void softmaxWindows(
+    /**
+     * {@link Pointwise#softmaxWindows}, its numerators, of int32 scores. A window's largest scores are all found first: a row of few registers would wait for
+     * its own.
+     *
+     * @param window room for the scores of a window
+     */
+    void softmaxWindows(
             MemorySegment raw,
             WindowShape shape,
             float scale,
@@ -181,8 +199,12 @@ final class IntegerPasses {
             Operand operand,
             MemorySegment out,
             MemorySegment factors,
-            float[] row) {
+            float[] window) {
         int n = shape.windowTokens();
+        if (highest.length < n) {
+            highest = new float[n];
+        }
+        float[] largest = highest;
         int products = shape.endProduct() - shape.firstProduct();
         long scores = NativeMemory.address(raw, 4L * products * n * n);
         long codes = NativeMemory.target(out, (long) products * n * n);
@@ -191,39 +213,48 @@ final class IntegerPasses {
         long mask = NativeMemory.address(bias.mask(), bias.isMasked() ? 4L * shape.windows() * n * n : 0);
         FloatVector step = FloatVector.broadcast(F, scale);
         float steps = operand.inverseScale;
-        int low = (int) operand.low;
         int high = (int) operand.high;
+        int end = Float.floatToRawIntBits(ScalarMath.DECAY_END);
+        FloatVector exponents = FloatVector.broadcast(F, -ScalarMath.LOG2_E);
         int last = n - L;
         for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
-            int head = b % shape.heads();
-            int window = b / shape.heads() % shape.windows();
-            boolean masked = bias.masked()[window];
+            int place = b / shape.heads() % shape.windows();
+            boolean masked = bias.masked()[place];
+            long base = (long) (b - shape.firstProduct()) * n * n;
+            long pairs = (long) (b % shape.heads()) * n * n;
+            long hidden = (long) place * n * n;
             for (int r = 0; r < n; r++) {
-                long base = ((long) (b - shape.firstProduct()) * n + r) * n;
-                long pairs = ((long) head * n + r) * n;
-                long hidden = ((long) window * n + r) * n;
+                int from = r * n;
                 FloatVector most = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
                 for (int c = 0; c < n; c += L) {
-                    int at = Math.min(c, last);
+                    int at = from + Math.min(c, last);
                     FloatVector x =
                             FloatRow.integers(scores, base + at).fma(step, FloatRow.floats(relative, pairs + at));
                     if (masked) {
                         x = x.add(FloatRow.floats(mask, hidden + at));
                     }
-                    x.intoArray(row, at);
+                    x.intoArray(window, at);
                     most = most.blend(x, x.compare(VectorOperators.GT, most));
                 }
-                FloatVector highest = FloatVector.broadcast(F, VectorMath.highest(most));
+                largest[r] = VectorMath.highest(most);
+            }
+            for (int r = 0; r < n; r++) {
+                int from = r * n;
+                FloatVector most = FloatVector.broadcast(F, largest[r]);
                 IntVector sum = IntVector.zero(I);
+                IntVector code = sum;
+                int overlap = 0;
                 for (int c = 0; c < n; c += L) {
                     int at = Math.min(c, last);
-                    FloatVector below = highest.sub(FloatVector.fromArray(F, row, at));
-                    IntVector code = VectorMath.code(VectorMath.decay(below), steps, low, high, 0);
-                    sum = sum.add(code, LANE.compare(VectorOperators.GE, c - at));
-                    ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + at, ORDER);
+                    FloatVector below = most.sub(FloatVector.fromArray(F, window, from + at));
+                    code = VectorMath.numeratorBits(VectorMath.decay(below, end, exponents, steps), high);
+                    sum = sum.add(code);
+                    overlap = c - at;
+                    ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + from + at, ORDER);
                 }
-                int total = sum.reduceLanes(VectorOperators.ADD);
-                ALL.set(JAVA_FLOAT, ones + 4 * (base / n), factor(total, operand, out, base, n));
+                sum = sum.sub(code, LANE.compare(VectorOperators.LT, overlap));
+                int total = sum.reduceLanes(VectorOperators.ADD) - n * VectorMath.ROUND_BITS;
+                ALL.set(JAVA_FLOAT, ones + 4 * (base / n + r), factor(total, operand, out, base + from, n));
             }
         }
     }

@@ -33,7 +33,7 @@ final class LayerNormPass {
 
     /** Whether this pass is for such rows. */
     static boolean takes(int width, Operand operand) {
-        return (WHOLE || 2 * L == STRIPES) && width % STRIPES == 0 && operand.integer && !operand.wide;
+        return (WHOLE || 2 * L == STRIPES) && width % STRIPES == 0 && operand.isByte();
     }
 
     void run(

@@ -31,6 +31,9 @@ public final class Operand {
 
     final float @Nullable [] offset;
 
+    /** This operand for values that have been scaled, and the zero point added, by the function that they are of. */
+    final Operand steps;
+
     private Operand(@Nullable ActivationQuantizer quantizer, @Nullable ChannelAffine equalization) {
         this.quantizer = quantizer;
         factor = equalization == null ? null : equalization.factor();
@@ -42,6 +45,21 @@ public final class Operand {
         zeroPoint = quantizer == null ? 0 : quantizer.zeroPoint();
         wide = quantizer != null && quantizer.wide();
         levels = quantizer == null || quantizer.levels().isEmpty() ? null : levels(quantizer);
+        steps = new Operand(this);
+    }
+
+    private Operand(Operand operand) {
+        quantizer = operand.quantizer;
+        integer = operand.integer;
+        inverseScale = 1;
+        low = operand.low + operand.zeroPoint;
+        high = operand.high + operand.zeroPoint;
+        zeroPoint = 0;
+        wide = operand.wide;
+        levels = operand.levels;
+        factor = null;
+        offset = null;
+        steps = this;
     }
 
     private static LevelTable levels(ActivationQuantizer quantizer) {
@@ -60,6 +78,11 @@ public final class Operand {
     /** An operand that {@link Pointwise#encode} changes channel by channel before it quantizes it. */
     public static Operand of(ActivationQuantizer quantizer, ChannelAffine equalization) {
         return new Operand(quantizer, equalization);
+    }
+
+    /** Whether a code takes one byte. */
+    boolean isByte() {
+        return integer && !wide;
     }
 
     /** Channels of a row, or {@code otherwise} where they are all alike. */

@@ -114,8 +114,18 @@ final class ReferencePointwise implements Pointwise {
         for (int r = 0; r < rows; r++) {
             long base = (long) r * product.columns();
             loadValues(raw, base, product);
-            row.gelu(product.columns(), operand.integer && !operand.wide);
-            row.store(0, product.columns(), operand, out, base);
+            geluRow(product.columns(), operand, out, base);
+        }
+    }
+
+    /** Writes GELU of {@link #row}, which is overwritten. */
+    private void geluRow(int count, Operand operand, MemorySegment out, long base) {
+        if (operand.isByte()) {
+            row.geluSteps(count, operand);
+            row.store(0, count, operand.steps, out, base);
+        } else {
+            row.gelu(count);
+            row.store(0, count, operand, out, base);
         }
     }
 
@@ -125,8 +135,7 @@ final class ReferencePointwise implements Pointwise {
         for (int base = 0; base < count; base += CHUNK) {
             int n = Math.min(CHUNK, count - base);
             row.load(values, false, base, 0, n);
-            row.gelu(n, operand.integer && !operand.wide);
-            row.store(0, n, operand, out, base);
+            geluRow(n, operand, out, base);
         }
     }
 
@@ -254,25 +263,27 @@ final class ReferencePointwise implements Pointwise {
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
-            row.loadScaled(raw, integer, base, scale, 0, columns);
-            softmaxRow(columns, operand, out, base, factors);
+            row.load(raw, integer, base, 0, columns);
+            softmaxRow(columns, scale, operand, out, base, factors);
         }
     }
 
-    /** Probabilities of {@link #row}, or its numerators with their factor; the row is overwritten. */
-    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
-        float highest = row.highest(columns);
-        boolean probabilities = factors.equals(MemorySegment.NULL);
-        if (probabilities || operand.wide) {
-            row.exponentials(columns, highest);
+    /** Probabilities of {@link #row} times a scale, or their numerators with their factor; the row is overwritten. */
+    private void softmaxRow(
+            int columns, float scale, Operand operand, MemorySegment out, long base, MemorySegment factors) {
+        boolean numerators = !factors.equals(MemorySegment.NULL);
+        if (numerators && operand.isByte()) {
+            row.decaySteps(columns, row.highest(columns), scale, operand.inverseScale);
+            row.store(0, columns, operand.steps, out, base);
         } else {
-            row.decays(columns, highest);
+            row.scale(0, columns, scale);
+            row.exponentials(columns, row.highest(columns));
+            if (!numerators) {
+                row.scale(0, columns, 1f / row.sum(columns));
+            }
+            row.store(0, columns, operand, out, base);
         }
-        if (probabilities) {
-            row.scale(0, columns, 1f / row.sum(columns));
-        }
-        row.store(0, columns, operand, out, base);
-        if (!probabilities) {
+        if (numerators) {
             factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / row.sumOfCodes(columns, operand));
         }
     }
@@ -380,7 +391,7 @@ final class ReferencePointwise implements Pointwise {
                     first = copy(bias.mask(), ((long) window * n + r) * n, n, first);
                     row.add(first, n);
                 }
-                softmaxRow(n, operand, out, base, factors);
+                softmaxRow(n, 1f, operand, out, base, factors);
             }
         }
     }

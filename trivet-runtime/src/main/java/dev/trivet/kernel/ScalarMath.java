@@ -37,22 +37,25 @@ final class ScalarMath {
     static final float D3 = 0.055906426f;
     static final float D4 = 0.0095828529f;
 
-    // -Phi(-a) for a from 0 to 5, in t = a - 5/2, which keeps the terms small: minimax polynomial for a * Phi(-a).
-    static final float TAIL_END = 5f;
-    static final float TAIL_MIDDLE = 2.5f;
-    static final float G0 = -0.0062101115f;
-    static final float G1 = 0.01752728f;
-    static final float G2 = -0.02190232f;
-    static final float G3 = 0.015340826f;
-    static final float G4 = -0.0059570055f;
-    static final float G5 = 0.00066457374f;
-    static final float G6 = 0.00053736946f;
-    static final float G7 = -0.00026441546f;
-    static final float G8 = 1.5542086e-05f;
-    static final float G9 = 1.9825802e-05f;
-    static final float G10 = -4.090249e-06f;
-    static final float G11 = -5.3010604e-07f;
-    static final float G12 = 1.6560791e-07f;
+    // -a Phi(-a) for a from 0 to 4.99, where it is -1.5e-6 and the last polynomial half of that: in each of eight
+    // pieces of the range a minimax polynomial in a.
+    static final float TAIL_END = 4.99f;
+    /** Pieces per unit: the piece is 1.5 a, rounded. */
+    static final float TAIL_PIECES = 1.5f;
+
+    static final int PIECES = 8;
+    static final int DEGREE = 5;
+    /** By piece, and of each piece by power of a. */
+    private static final float[][] TAIL = {
+        {-6.0364904e-9f, -0.4999987f, 0.3988959f, 6.000282e-4f, -0.070009805f, 0.009585421f},
+        {-6.899487e-5f, -0.49907914f, 0.3938875f, 0.014766445f, -0.091130495f, 0.0229695f},
+        {0.030620335f, -0.636546f, 0.6425082f, -0.21264997f, 0.014296397f, 0.0031161048f},
+        {0.13746159f, -0.97767043f, 1.0802901f, -0.49486056f, 0.10564864f, -0.008758593f},
+        {-0.3489089f, 0.033642042f, 0.23663324f, -0.14185414f, 0.03155312f, -0.0025164895f},
+        {-1.0342202f, 1.2071449f, -0.56894374f, 0.13524012f, -0.016200135f, 7.817167e-4f},
+        {-0.75503325f, 0.84175104f, -0.3777788f, 0.08527175f, -0.009675392f, 4.4128057e-4f},
+        {-0.20178278f, 0.19948229f, -0.07910019f, 0.015723439f, -0.0015666208f, 6.258672e-5f},
+    };
 
     private ScalarMath() {}
 
@@ -88,34 +91,41 @@ final class ScalarMath {
         return Math.max(x, 0f) - half;
     }
 
-    /** x * Phi(x) = max(x, 0) - |x| Phi(-|x|) for a result that becomes a byte: absolute error at most 1.6e-6. */
-    static float byteGelu(float x) {
-        float end = Math.min(Math.abs(x), TAIL_END);
-        float t = end - TAIL_MIDDLE;
-        float p = Math.fma(G12, t, G11);
-        p = Math.fma(p, t, G10);
-        p = Math.fma(p, t, G9);
-        p = Math.fma(p, t, G8);
-        p = Math.fma(p, t, G7);
-        p = Math.fma(p, t, G6);
-        p = Math.fma(p, t, G5);
-        p = Math.fma(p, t, G4);
-        p = Math.fma(p, t, G3);
-        p = Math.fma(p, t, G2);
-        p = Math.fma(p, t, G1);
-        p = Math.fma(p, t, G0);
-        return Math.fma(p, end, Math.max(x, 0f));
+    /** The coefficient of that power in a piece of the tail. */
+    static float tail(int power, int piece) {
+        return TAIL[piece][power];
     }
 
-    /** e^-x for x at least 0 and a result that becomes a byte: relative error at most 3.5e-6; values above 20 give e^-20. */
-    static float decay(float x) {
-        float end = Math.min(x, DECAY_END);
-        float shifted = Math.fma(end, -LOG2_E, ROUND);
-        float r = Math.fma(end, -LOG2_E, ROUND - shifted);
-        float p = Math.fma(D4, r, D3);
-        p = Math.fma(p, r, D2);
-        p = Math.fma(p, r, D1);
-        p = Math.fma(p, r, 1f);
+    /**
+     * {@code x * Phi(x) * steps + zeroPoint} for a result that becomes a byte, by x Phi(x) = max(x, 0) - |x| Phi(-|x|): absolute error at most 8e-7 before it is
+     * scaled, and what rounding adds.
+     */
+    static float geluSteps(float x, float steps, int zeroPoint) {
+        float end = Math.min(Math.abs(x), TAIL_END);
+        int piece = Float.floatToRawIntBits(Math.fma(end, TAIL_PIECES, ROUND)) & (PIECES - 1);
+        float p = tail(DEGREE, piece) * steps;
+        for (int power = DEGREE - 1; power > 0; power--) {
+            p = Math.fma(p, end, tail(power, piece) * steps);
+        }
+        p = Math.fma(p, end, tail(0, piece) * steps + zeroPoint);
+        return Math.fma(Math.max(x, 0f), steps, p);
+    }
+
+    /**
+     * {@code e^-(x * scale) * steps} for a result that becomes a byte: relative error at most 3.5e-6 while {@code x * scale} is below 10, 5e-6 below 20; beyond
+     * that the value at 20.
+     *
+     * @param x at least 0
+     */
+    static float decaySteps(float x, float scale, float steps) {
+        float exponents = scale * -LOG2_E;
+        float end = Math.min(x, DECAY_END / scale);
+        float shifted = Math.fma(end, exponents, ROUND);
+        float r = Math.fma(end, exponents, ROUND - shifted);
+        float p = Math.fma(D4 * steps, r, D3 * steps);
+        p = Math.fma(p, r, D2 * steps);
+        p = Math.fma(p, r, D1 * steps);
+        p = Math.fma(p, r, steps);
         // The lowest bits of shifted are the exponent to be added; the shift drops the others.
         return Float.intBitsToFloat(Float.floatToRawIntBits(p) + (Float.floatToRawIntBits(shifted) << 23));
     }

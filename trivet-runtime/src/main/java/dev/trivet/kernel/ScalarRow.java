@@ -145,17 +145,18 @@ final class ScalarRow {
         }
     }
 
-    void gelu(int count, boolean toBytes) {
-        if (toBytes) {
-            byteGelu(values, count);
-        } else {
-            gelu(values, count);
-        }
+    void gelu(int count) {
+        gelu(values, count);
     }
 
-    private static void byteGelu(float[] values, int count) {
+    /** {@link ScalarMath#geluSteps}, for {@link Operand#steps}. */
+    void geluSteps(int count, Operand operand) {
+        geluSteps(values, count, operand.inverseScale, operand.zeroPoint);
+    }
+
+    private static void geluSteps(float[] values, int count, float steps, int zeroPoint) {
         for (int i = 0; i < count; i++) {
-            values[i] = ScalarMath.byteGelu(values[i]);
+            values[i] = ScalarMath.geluSteps(values[i], steps, zeroPoint);
         }
     }
 
@@ -184,11 +185,14 @@ final class ScalarRow {
         }
     }
 
-    /** The same for what becomes a byte. */
-    void decays(int count, float highest) {
-        float[] row = values;
+    /** {@code this[i] = e^(scale * (this[i] - highest)) * steps}, for {@link Operand#steps}. */
+    void decaySteps(int count, float highest, float scale, float steps) {
+        decaySteps(values, count, highest, scale, steps);
+    }
+
+    private static void decaySteps(float[] values, int count, float highest, float scale, float steps) {
         for (int i = 0; i < count; i++) {
-            row[i] = ScalarMath.decay(highest - row[i]);
+            values[i] = ScalarMath.decaySteps(highest - values[i], scale, steps);
         }
     }
 

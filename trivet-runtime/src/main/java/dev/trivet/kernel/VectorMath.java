@@ -15,11 +15,16 @@ final class VectorMath {
 
     private static final int L = F.length();
 
-    private static final int ROUND_BITS = Float.floatToRawIntBits(ScalarMath.ROUND);
-
-    private static final int DECAY_END_BITS = Float.floatToRawIntBits(ScalarMath.DECAY_END);
+    static final int ROUND_BITS = Float.floatToRawIntBits(ScalarMath.ROUND);
 
     static final int TAIL_END_BITS = Float.floatToRawIntBits(ScalarMath.TAIL_END);
+
+    static final FloatVector TAIL_0 = tail(0);
+    static final FloatVector TAIL_1 = tail(1);
+    static final FloatVector TAIL_2 = tail(2);
+    static final FloatVector TAIL_3 = tail(3);
+    static final FloatVector TAIL_4 = tail(4);
+    static final FloatVector TAIL_5 = tail(5);
 
     private VectorMath() {}
 
@@ -97,40 +102,89 @@ final class VectorMath {
         return Float.intBitsToFloat(most ^ (most >> 31 >>> 1));
     }
 
-    /** {@link ScalarMath#decay} on each lane. */
-    static FloatVector decay(FloatVector x) {
-        FloatVector end = x.reinterpretAsInts().min(DECAY_END_BITS).reinterpretAsFloats();
-        FloatVector scale = FloatVector.broadcast(F, -ScalarMath.LOG2_E);
+    /**
+     * {@link ScalarMath#decaySteps} of {@code highest - row[i]}.
+     *
+     * @param row whole registers up to {@code count}
+     */
+    static void decaySteps(float[] row, int count, float highest, float scale, float steps) {
+        FloatVector most = FloatVector.broadcast(F, highest);
+        int end = Float.floatToRawIntBits(ScalarMath.DECAY_END / scale);
+        FloatVector exponents = FloatVector.broadcast(F, scale * -ScalarMath.LOG2_E);
+        for (int i = 0; i < count; i += L) {
+            FloatVector below = most.sub(FloatVector.fromArray(F, row, i));
+            decay(below, end, exponents, steps).intoArray(row, i);
+        }
+    }
+
+    /** {@link ScalarMath#decaySteps} on each lane, of what does not change in a loop. */
+    static FloatVector decay(FloatVector x, int endBits, FloatVector exponents, float steps) {
+        FloatVector end = x.reinterpretAsInts().min(endBits).reinterpretAsFloats();
         FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
-        FloatVector shifted = end.fma(scale, round);
-        FloatVector r = end.fma(scale, round.sub(shifted));
-        FloatVector p = FloatVector.broadcast(F, ScalarMath.D4);
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D3));
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D2));
-        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D1));
-        p = p.fma(r, FloatVector.broadcast(F, 1f));
+        FloatVector shifted = end.fma(exponents, round);
+        FloatVector r = end.fma(exponents, round.sub(shifted));
+        FloatVector p = FloatVector.broadcast(F, ScalarMath.D4 * steps);
+        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D3 * steps));
+        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D2 * steps));
+        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D1 * steps));
+        p = p.fma(r, FloatVector.broadcast(F, steps));
         IntVector exponent = shifted.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
         return p.reinterpretAsInts().add(exponent).reinterpretAsFloats();
     }
 
-    /** {@link ScalarMath#byteGelu} on each lane. */
-    static FloatVector byteGelu(FloatVector x) {
-        FloatVector end = x.abs().reinterpretAsInts().min(TAIL_END_BITS).reinterpretAsFloats();
-        FloatVector t = end.sub(ScalarMath.TAIL_MIDDLE);
-        FloatVector p = FloatVector.broadcast(F, ScalarMath.G12);
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G11));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G10));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G9));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G8));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G7));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G6));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G5));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G4));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G3));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G2));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G1));
-        p = p.fma(t, FloatVector.broadcast(F, ScalarMath.G0));
-        FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
-        return p.fma(end, positive);
+    /** Codes of steps, as {@link #code} gives them for no zero point, but for {@link #ROUND_BITS}, whose lowest byte is zero. */
+    static IntVector stepBits(FloatVector steps, int low, int high) {
+        IntVector bits = steps.add(ScalarMath.ROUND).reinterpretAsInts();
+        return bits.max(ROUND_BITS + low).min(ROUND_BITS + high);
+    }
+
+    /** {@link #stepBits} of what is not negative, where the lowest code is not above 0. */
+    static IntVector numeratorBits(FloatVector steps, int high) {
+        return steps.add(ScalarMath.ROUND).reinterpretAsInts().min(ROUND_BITS + high);
+    }
+
+    /** The coefficients of that power in {@link ScalarMath#tail}, by piece, as often as they fit in a register. */
+    private static FloatVector tail(int power) {
+        float[] pieces = new float[Math.max(L, ScalarMath.PIECES)];
+        for (int i = 0; i < pieces.length; i++) {
+            pieces[i] = ScalarMath.tail(power, i % ScalarMath.PIECES);
+        }
+        return FloatVector.fromArray(F, pieces, 0);
+    }
+
+    /**
+     * {@link ScalarMath#geluSteps} of values in an array, in a loop like those of {@link #exponentials}.
+     *
+     * @param row whole registers up to {@code count}
+     */
+    static void geluSteps(float[] row, int count, float steps, int zeroPoint) {
+        if (L < ScalarMath.PIECES) {
+            for (int i = 0; i < count; i++) {
+                row[i] = ScalarMath.geluSteps(row[i], steps, zeroPoint);
+            }
+            return;
+        }
+        IntVector t0 = TAIL_0.mul(steps).add(zeroPoint).reinterpretAsInts();
+        IntVector t1 = TAIL_1.mul(steps).reinterpretAsInts();
+        IntVector t2 = TAIL_2.mul(steps).reinterpretAsInts();
+        IntVector t3 = TAIL_3.mul(steps).reinterpretAsInts();
+        IntVector t4 = TAIL_4.mul(steps).reinterpretAsInts();
+        IntVector t5 = TAIL_5.mul(steps).reinterpretAsInts();
+        FloatVector perUnit = FloatVector.broadcast(F, ScalarMath.TAIL_PIECES);
+        FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
+        FloatVector scale = FloatVector.broadcast(F, steps);
+        for (int i = 0; i < count; i += L) {
+            FloatVector x = FloatVector.fromArray(F, row, i);
+            FloatVector end = x.abs().reinterpretAsInts().min(TAIL_END_BITS).reinterpretAsFloats();
+            IntVector piece = end.fma(perUnit, round).reinterpretAsInts();
+            FloatVector p = piece.selectFrom(t5).reinterpretAsFloats();
+            p = p.fma(end, piece.selectFrom(t4).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t3).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t2).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t1).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t0).reinterpretAsFloats());
+            FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
+            positive.fma(scale, p).intoArray(row, i);
+        }
     }
 }

@@ -115,8 +115,7 @@ final class VectorPointwise implements Pointwise {
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             row.loadValues(raw, base, product);
-            gelu(columns, operand);
-            row.encode(0, columns, 1f, operand, out, base);
+            geluRow(columns, operand, out, base);
         }
     }
 
@@ -130,16 +129,18 @@ final class VectorPointwise implements Pointwise {
         for (int base = 0; base < count; base += CHUNK) {
             int n = Math.min(CHUNK, count - base);
             row.load(values, base, n);
-            gelu(n, operand);
-            row.encode(0, n, 1f, operand, out, base);
+            geluRow(n, operand, out, base);
         }
     }
 
-    private void gelu(int count, Operand operand) {
-        if (operand.integer && !operand.wide) {
-            row.byteGelu(count);
+    /** Writes GELU of {@link #row}, which is overwritten. */
+    private void geluRow(int count, Operand operand, MemorySegment out, long base) {
+        if (operand.isByte()) {
+            row.geluSteps(count, operand);
+            row.encode(0, count, 1f, operand.steps, out, base);
         } else {
             row.gelu(count);
+            row.encode(0, count, 1f, operand, out, base);
         }
     }
 
@@ -252,26 +253,33 @@ final class VectorPointwise implements Pointwise {
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
-            row.loadScaled(raw, integer, base, scale, 0, columns);
-            softmaxRow(columns, operand, out, base, factors);
+            // The short form of exp scales by itself.
+            row.loadScaled(raw, integer, base, numerators && operand.isByte() ? 1f : scale, 0, columns);
+            softmaxRow(columns, scale, operand, out, base, factors);
         }
     }
 
-    /** Writes the softmax of {@link #row}, or its numerators with their factor. */
-    private void softmaxRow(int columns, Operand operand, MemorySegment out, long base, MemorySegment factors) {
+    /**
+     * Writes the softmax of {@link #row}, or its numerators with their factor.
+     *
+     * @param scale for numerators that become bytes; what else there is has been scaled
+     */
+    private void softmaxRow(
+            int columns, float scale, Operand operand, MemorySegment out, long base, MemorySegment factors) {
         float highest = row.highest(columns);
         if (factors.equals(MemorySegment.NULL)) {
             row.exponentials(columns, highest);
             row.encode(0, columns, 1f / row.sum(columns), operand, out, base);
-        } else {
-            if (operand.wide) {
-                row.exponentials(columns, highest);
-            } else {
-                row.decays(columns, highest);
-            }
-            row.encode(0, columns, 1f, operand, out, base);
-            factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / sumOfCodes(out, base, columns, operand));
+            return;
         }
+        if (operand.isByte()) {
+            row.decaySteps(columns, highest, scale, operand.inverseScale);
+            row.encode(0, columns, 1f, operand.steps, out, base);
+        } else {
+            row.exponentials(columns, highest);
+            row.encode(0, columns, 1f, operand, out, base);
+        }
+        factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / sumOfCodes(out, base, columns, operand));
     }
 
     static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
@@ -416,12 +424,13 @@ final class VectorPointwise implements Pointwise {
             MemorySegment out,
             MemorySegment factors) {
         int n = shape.windowTokens();
-        row.reserve(n);
         boolean numerators = !factors.equals(MemorySegment.NULL);
         if (integer && numerators && IntegerPasses.write(operand, n)) {
-            IntegerPasses.softmaxWindows(raw, shape, scale, bias, operand, out, factors, row.values());
+            row.reserve(n * n);
+            integers.softmaxWindows(raw, shape, scale, bias, operand, out, factors, row.values());
             return;
         }
+        row.reserve(n);
         for (int b = shape.firstProduct(); b < shape.endProduct(); b++) {
             int head = b % shape.heads();
             int window = b / shape.heads() % shape.windows();
@@ -432,7 +441,7 @@ final class VectorPointwise implements Pointwise {
                 if (masked) {
                     row.add(bias.mask(), ((long) window * n + r) * n, n);
                 }
-                softmaxRow(n, operand, out, base, factors);
+                softmaxRow(n, 1f, operand, out, base, factors);
             }
         }
     }

@@ -3,12 +3,11 @@ package dev.trivet.kernel;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 class ScalarMathTest {
-    private static final double BYTE_GELU_ERROR = 1.6e-6;
+    private static final double BYTE_GELU_ERROR = 8e-7;
 
     /** x * Phi(x) to nine digits, from tables of the normal distribution. */
     @ParameterizedTest
@@ -24,18 +23,24 @@ class ScalarMathTest {
     })
     void geluOfKnownValues(float x, double expected) {
         assertThat((double) ScalarMath.gelu(x)).isCloseTo(expected, within(1e-6));
-        assertThat((double) ScalarMath.byteGelu(x)).isCloseTo(expected, within(BYTE_GELU_ERROR));
+        assertThat((double) ScalarMath.geluSteps(x, 1f, 0)).isCloseTo(expected, within(1e-6));
     }
 
-    @Test
-    void byteGeluStaysWithinItsBound() {
-        for (int i = -12_000; i <= 12_000; i++) {
-            float x = i * 1e-3f;
+    @ParameterizedTest
+    @CsvSource({"1, 0", "40.3, 17", "255, 128", "0.25, -3"})
+    void geluStepsStayWithinTheirBound(float steps, int zeroPoint) {
+        for (int i = -120_000; i <= 120_000; i++) {
+            float x = i * 1e-4f;
             double exact = x / 2.0 * (1 + erf(x / Math.sqrt(2)));
-            assertThat((double) ScalarMath.byteGelu(x)).as("at %s", x).isCloseTo(exact, within(BYTE_GELU_ERROR));
+            double expected = exact * steps + zeroPoint;
+            double rounding = 2 * Math.ulp(Math.abs((float) expected) + Math.abs(zeroPoint) + steps);
+            assertThat((double) ScalarMath.geluSteps(x, steps, zeroPoint))
+                    .as("at %s", x)
+                    .isCloseTo(expected, within(BYTE_GELU_ERROR * steps + rounding));
         }
-        assertThat(ScalarMath.byteGelu(1e30f)).isEqualTo(1e30f);
-        assertThat(ScalarMath.byteGelu(-1e30f)).isCloseTo(0f, within((float) BYTE_GELU_ERROR));
+        assertThat(ScalarMath.geluSteps(1e30f, 1f, zeroPoint)).isEqualTo(1e30f);
+        assertThat((double) ScalarMath.geluSteps(-1e30f, steps, zeroPoint))
+                .isCloseTo(zeroPoint, within(BYTE_GELU_ERROR * steps + 2 * Math.ulp(steps + Math.abs(zeroPoint))));
     }
 
     /** erf(x) = 2 / sqrt(pi) e^(-x^2) (x + 2 x^3 / 3 + 4 x^5 / 15 + ...): terms of one sign, so nothing cancels. */
@@ -49,14 +54,22 @@ class ScalarMathTest {
         return Math.min(1, Math.max(-1, 2 / Math.sqrt(Math.PI) * Math.exp(-x * x) * sum));
     }
 
-    @Test
-    void decayStaysWithinItsBound() {
-        for (double x = 0; x <= 20; x += 1e-3) {
-            float value = (float) x;
-            double expected = Math.exp(-value);
-            assertThat((double) ScalarMath.decay(value)).isCloseTo(expected, within(3.5e-6 * expected));
+    @ParameterizedTest
+    @CsvSource({"1, 1", "1, 255", "3.1e-4, 255", "0.07, 63"})
+    void decayStepsStayWithinTheirBound(float scale, float steps) {
+        for (double u = 0; u < 20; u += 1e-3) {
+            float x = (float) (u / scale);
+            double exponent = (double) x * scale;
+            double expected = Math.exp(-exponent) * steps;
+            double bound = exponent < 10 ? 3.5e-6 : 5e-6;
+            assertThat((double) ScalarMath.decaySteps(x, scale, steps))
+                    .as("at %s", exponent)
+                    .isCloseTo(expected, within(bound * expected));
         }
-        assertThat(ScalarMath.decay(0f)).isEqualTo(1f);
-        assertThat(ScalarMath.decay(1e30f)).isEqualTo(ScalarMath.decay(20f)).isPositive();
+        assertThat(ScalarMath.decaySteps(0f, scale, steps)).isEqualTo(steps);
+        assertThat(ScalarMath.decaySteps(1e30f, scale, steps))
+                .isEqualTo(ScalarMath.decaySteps(21f / scale, scale, steps))
+                .isPositive()
+                .isLessThan(1e-6f);
     }
 }
