@@ -45,6 +45,8 @@ final class FloatRow {
     /** Only {@link #gelu} has use for it. */
     private float[] exponents = new float[0];
 
+    private final int[] tails = new int[(ScalarMath.DEGREE + 1) * L];
+
     /** Makes room for so many values; keeps none. */
     void reserve(int count) {
         if (values.length < count + LANES) {
@@ -188,7 +190,7 @@ final class FloatRow {
 
     /** {@link ScalarMath#geluSteps}, for {@link Operand#steps}. */
     void geluSteps(int count, Operand operand) {
-        VectorMath.geluSteps(values, count, operand.inverseScale, operand.zeroPoint);
+        VectorMath.geluSteps(values, count, operand.inverseScale, operand.zeroPoint, tails);
     }
 
     /** {@code this[i] = this[i] * factor[i] + offset[i]}, one fused multiply-add. */

@@ -43,6 +43,8 @@ final class IntegerPasses {
     private int[] offsets = new int[0];
     /** And how many heads' rows. */
     private int[] headRows = new int[0];
+
+    private final int[] tails = new int[(ScalarMath.DEGREE + 1) * L];
     /** The largest score of each row of a window. */
     private float[] highest = new float[0];
 
@@ -92,7 +94,7 @@ final class IntegerPasses {
     }
 
     /** {@link Pointwise#gelu(MemorySegment, int, Operand, MemorySegment)} for a register at least. */
-    static void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+    void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
         float steps = operand.inverseScale;
         int low = (int) operand.steps.low;
         int high = (int) operand.steps.high;
@@ -100,12 +102,13 @@ final class IntegerPasses {
         long codes = NativeMemory.target(out, count);
         int last = count - L;
         // VectorMath.geluSteps, which compiled by itself would be too large to be inlined.
-        IntVector t0 = VectorMath.TAIL_0.mul(steps).add(operand.zeroPoint).reinterpretAsInts();
-        IntVector t1 = VectorMath.TAIL_1.mul(steps).reinterpretAsInts();
-        IntVector t2 = VectorMath.TAIL_2.mul(steps).reinterpretAsInts();
-        IntVector t3 = VectorMath.TAIL_3.mul(steps).reinterpretAsInts();
-        IntVector t4 = VectorMath.TAIL_4.mul(steps).reinterpretAsInts();
-        IntVector t5 = VectorMath.TAIL_5.mul(steps).reinterpretAsInts();
+        VectorMath.scaleTails(steps, operand.zeroPoint, tails);
+        IntVector t0 = IntVector.fromArray(I, tails, 0);
+        IntVector t1 = IntVector.fromArray(I, tails, L);
+        IntVector t2 = IntVector.fromArray(I, tails, 2 * L);
+        IntVector t3 = IntVector.fromArray(I, tails, 3 * L);
+        IntVector t4 = IntVector.fromArray(I, tails, 4 * L);
+        IntVector t5 = IntVector.fromArray(I, tails, 5 * L);
         FloatVector perUnit = FloatVector.broadcast(F, ScalarMath.TAIL_PIECES);
         FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
         FloatVector scale = FloatVector.broadcast(F, steps);
@@ -172,17 +175,24 @@ final class IntegerPasses {
             // Modulo 2^32, as lanes are.
             int total = sum.reduceLanes(VectorOperators.ADD) - columns * VectorMath.ROUND_BITS;
             highest = most.reduceLanes(VectorOperators.MAX);
-            ALL.set(JAVA_FLOAT, ones + 4L * r, factor(total, operand, out, base, columns));
+            ALL.set(JAVA_FLOAT, ones + 4L * r, 1f / Math.max(total, 1));
         }
+        replaceLevels(operand, out, rows, columns, ones);
     }
 
-    /** What makes a row's codes sum to one. */
-    private static float factor(int sum, Operand operand, MemorySegment out, long from, int count) {
+    /**
+     * Puts levels where the operand has some, and factors that make them sum to one. Not row by row in the loops: they would call what is not inlined, and no
+     * register keeps a constant across a call.
+     */
+    private static void replaceLevels(Operand operand, MemorySegment out, int rows, int columns, long factors) {
         if (operand.levels == null) {
-            return 1f / Math.max(sum, 1);
+            return;
         }
-        LevelTable.replace(operand, out, from, count);
-        return 1f / VectorPointwise.sumOfCodes(out, from, count, operand);
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            LevelTable.replace(operand, out, base, columns);
+            ALL.set(JAVA_FLOAT, factors + 4L * r, 1f / VectorPointwise.sumOfCodes(out, base, columns, operand));
+        }
     }
 
     /**
@@ -223,6 +233,7 @@ final class IntegerPasses {
             long base = (long) (b - shape.firstProduct()) * n * n;
             long pairs = (long) (b % shape.heads()) * n * n;
             long hidden = (long) place * n * n;
+            long row = ones + 4L * n * (b - shape.firstProduct());
             for (int r = 0; r < n; r++) {
                 int from = r * n;
                 FloatVector most = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
@@ -254,9 +265,10 @@ final class IntegerPasses {
                 }
                 sum = sum.sub(code, LANE.compare(VectorOperators.LT, overlap));
                 int total = sum.reduceLanes(VectorOperators.ADD) - n * VectorMath.ROUND_BITS;
-                ALL.set(JAVA_FLOAT, ones + 4 * (base / n + r), factor(total, operand, out, base + from, n));
+                ALL.set(JAVA_FLOAT, row + 4L * r, 1f / Math.max(total, 1));
             }
         }
+        replaceLevels(operand, out, products * n, n, ones);
     }
 
     /** {@link Pointwise#splitHeads} for products of integers and operands that are bytes. */

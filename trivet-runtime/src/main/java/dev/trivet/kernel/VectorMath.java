@@ -13,18 +13,13 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorMath {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
 
+    private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
+
     private static final int L = F.length();
 
     static final int ROUND_BITS = Float.floatToRawIntBits(ScalarMath.ROUND);
 
     static final int TAIL_END_BITS = Float.floatToRawIntBits(ScalarMath.TAIL_END);
-
-    static final FloatVector TAIL_0 = tail(0);
-    static final FloatVector TAIL_1 = tail(1);
-    static final FloatVector TAIL_2 = tail(2);
-    static final FloatVector TAIL_3 = tail(3);
-    static final FloatVector TAIL_4 = tail(4);
-    static final FloatVector TAIL_5 = tail(5);
 
     private VectorMath() {}
 
@@ -143,33 +138,41 @@ final class VectorMath {
         return steps.add(ScalarMath.ROUND).reinterpretAsInts().min(ROUND_BITS + high);
     }
 
-    /** The coefficients of that power in {@link ScalarMath#tail}, by piece, as often as they fit in a register. */
-    private static FloatVector tail(int power) {
-        float[] pieces = new float[Math.max(L, ScalarMath.PIECES)];
-        for (int i = 0; i < pieces.length; i++) {
-            pieces[i] = ScalarMath.tail(power, i % ScalarMath.PIECES);
+    /**
+     * The bits of the coefficients that {@link ScalarMath#geluSteps} scales, a register for each power, in which pieces stand as often as they fit. In a
+     * method of its own: with the look-ups in one, HotSpot comes to the most nodes that it lets a method have, and leaves what is behind as calls.
+     *
+     * @param tails room for {@code (DEGREE + 1)} registers
+     */
+    static void scaleTails(float steps, int zeroPoint, int[] tails) {
+        for (int power = 0; power <= ScalarMath.DEGREE; power++) {
+            for (int i = 0; i < L; i++) {
+                float scaled = ScalarMath.tail(power, i % ScalarMath.PIECES) * steps;
+                tails[power * L + i] = Float.floatToRawIntBits(power == 0 ? scaled + zeroPoint : scaled);
+            }
         }
-        return FloatVector.fromArray(F, pieces, 0);
     }
 
     /**
      * {@link ScalarMath#geluSteps} of values in an array, in a loop like those of {@link #exponentials}.
      *
      * @param row whole registers up to {@code count}
+     * @param tails as for {@link #scaleTails}; overwritten
      */
-    static void geluSteps(float[] row, int count, float steps, int zeroPoint) {
+    static void geluSteps(float[] row, int count, float steps, int zeroPoint, int[] tails) {
         if (L < ScalarMath.PIECES) {
             for (int i = 0; i < count; i++) {
                 row[i] = ScalarMath.geluSteps(row[i], steps, zeroPoint);
             }
             return;
         }
-        IntVector t0 = TAIL_0.mul(steps).add(zeroPoint).reinterpretAsInts();
-        IntVector t1 = TAIL_1.mul(steps).reinterpretAsInts();
-        IntVector t2 = TAIL_2.mul(steps).reinterpretAsInts();
-        IntVector t3 = TAIL_3.mul(steps).reinterpretAsInts();
-        IntVector t4 = TAIL_4.mul(steps).reinterpretAsInts();
-        IntVector t5 = TAIL_5.mul(steps).reinterpretAsInts();
+        scaleTails(steps, zeroPoint, tails);
+        IntVector t0 = IntVector.fromArray(I, tails, 0);
+        IntVector t1 = IntVector.fromArray(I, tails, L);
+        IntVector t2 = IntVector.fromArray(I, tails, 2 * L);
+        IntVector t3 = IntVector.fromArray(I, tails, 3 * L);
+        IntVector t4 = IntVector.fromArray(I, tails, 4 * L);
+        IntVector t5 = IntVector.fromArray(I, tails, 5 * L);
         FloatVector perUnit = FloatVector.broadcast(F, ScalarMath.TAIL_PIECES);
         FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
         FloatVector scale = FloatVector.broadcast(F, steps);

@@ -122,7 +122,7 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
         if (IntegerPasses.write(operand, count)) {
-            IntegerPasses.gelu(values, count, operand, out);
+            integers.gelu(values, count, operand, out);
             return;
         }
         row.reserve(CHUNK);

@@ -15,7 +15,8 @@ import java.nio.file.Path;
 import java.util.Optional;
 import java.util.Random;
 import java.util.stream.LongStream;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * A run allocates no Java objects once it is compiled, on none of its threads. How many runs that takes depends on the machine, so there is a bound on
@@ -27,8 +28,9 @@ class AllocationTest {
     /** An iterator or two a run, and nothing for each layer or row. */
     private static final long FEW_BYTES = 64;
 
-    @Test
-    void runsDoNotAllocate() throws IOException, InterruptedException {
+    @ParameterizedTest
+    @ValueSource(strings = {"vit_micro", "swin_micro"})
+    void runsDoNotAllocate(String name) throws IOException, InterruptedException {
         Process process = new ProcessBuilder(
                         Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                         "--enable-native-access=ALL-UNNAMED",
@@ -39,17 +41,19 @@ class AllocationTest {
                         "-cp",
                         System.getProperty("java.class.path"),
                         Probe.class.getName(),
-                        Fixtures.golden("vit_micro").toString())
+                        Fixtures.golden(name).toString())
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
         String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         assertThat(process.waitFor()).isZero();
         assertThat(output.lines().toList())
-                .hasSize(4)
+                .hasSize(6)
                 .allSatisfy(line -> assertThat(Long.parseLong(line)).isLessThanOrEqualTo(FEW_BYTES));
     }
 
-    /** Prints the bytes of a run, for bytes as operands and for picked levels, of a batch on one thread and of an image on two. */
+    /**
+     * Prints the bytes of a run, for bytes as operands, for picked levels and for numerators of softmax, of a batch on one thread and of an image on two.
+     */
     static final class Probe {
         private static final int RUNS = 100;
         private static final int MOST_ROUNDS = 400;
@@ -58,7 +62,8 @@ class AllocationTest {
 
         public static void main(String[] args) {
             VitModel model = Fixtures.load(Path.of(args[0]));
-            float[] noise = new float[3 * model.vit().imageSize() * model.vit().imageSize()];
+            float[] noise = new float
+                    [3 * model.geometry().imageSize() * model.geometry().imageSize()];
             Random random = new Random(1);
             for (int i = 0; i < noise.length; i++) {
                 noise[i] = (float) random.nextGaussian();
@@ -67,6 +72,7 @@ class AllocationTest {
             for (int threads = 1; threads <= 2; threads++) {
                 System.out.println(least(MaxScaling.quantize(model, noise), kernels, threads));
                 System.out.println(least(MaxScaling.quantize(model, noise, 4, true), kernels, threads));
+                System.out.println(least(MaxScaling.quantize(model, noise, 8, false, true), kernels, threads));
             }
         }
 
