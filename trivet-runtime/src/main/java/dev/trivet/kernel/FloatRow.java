@@ -45,7 +45,7 @@ final class FloatRow {
     /** Only {@link #gelu} has use for it. */
     private float[] exponents = new float[0];
 
-    private final int[] tails = new int[(ScalarMath.DEGREE + 1) * L];
+    private final GeluTail tail = new GeluTail(L);
 
     /** Makes room for so many values; keeps none. */
     void reserve(int count) {
@@ -190,7 +190,12 @@ final class FloatRow {
 
     /** {@link ScalarMath#geluSteps}, for {@link Operand#steps}. */
     void geluSteps(int count, Operand operand) {
-        VectorMath.geluSteps(values, count, operand.inverseScale, operand.zeroPoint, tails);
+        tail.scale(operand);
+        if (L < ScalarMath.PIECES) {
+            ScalarRow.geluSteps(values, count, operand.inverseScale, tail.scaled);
+        } else {
+            VectorMath.geluSteps(values, count, operand.inverseScale, tail);
+        }
     }
 
     /** {@code this[i] = this[i] * factor[i] + offset[i]}, one fused multiply-add. */

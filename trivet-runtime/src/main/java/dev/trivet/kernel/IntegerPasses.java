@@ -21,6 +21,8 @@ import jdk.incubator.vector.VectorSpecies;
  * method of many vector operations that is called for each register is compiled by itself and not inlined, and then sets up its constants
  * each time. And a ragged end has no loop of its own: the last register of a row begins earlier, so that it ends with the row, and writes some
  * bytes again.
+ *
+ * <p>For one thread.
  */
 final class IntegerPasses {
     private static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
@@ -44,7 +46,7 @@ final class IntegerPasses {
     /** And how many heads' rows. */
     private int[] headRows = new int[0];
 
-    private final int[] tails = new int[(ScalarMath.DEGREE + 1) * L];
+    private final GeluTail tail = new GeluTail(L);
     /** The largest score of each row of a window. */
     private float[] highest = new float[0];
 
@@ -102,7 +104,8 @@ final class IntegerPasses {
         long codes = NativeMemory.target(out, count);
         int last = count - L;
         // VectorMath.geluSteps, which compiled by itself would be too large to be inlined.
-        VectorMath.scaleTails(steps, operand.zeroPoint, tails);
+        tail.scale(operand);
+        int[] tails = tail.registers;
         IntVector t0 = IntVector.fromArray(I, tails, 0);
         IntVector t1 = IntVector.fromArray(I, tails, L);
         IntVector t2 = IntVector.fromArray(I, tails, 2 * L);
@@ -147,6 +150,9 @@ final class IntegerPasses {
         long scores = NativeMemory.address(raw, 4L * rows * columns);
         long codes = NativeMemory.target(out, (long) rows * columns);
         long ones = NativeMemory.target(factors, 4L * rows);
+        if (rows == 0) {
+            return;
+        }
         int last = columns - L;
         IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
         for (int c = 0; c < columns; c += L) {

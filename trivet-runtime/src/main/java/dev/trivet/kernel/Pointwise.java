@@ -54,7 +54,7 @@ public interface Pointwise {
     void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual);
 
     /**
-     * {@code out = GELU(value)}: {@code x Phi(x)} to 1e-6, and to 1.6e-6 where the operand is bytes.
+     * {@code out = GELU(value)}: {@code x Phi(x)} to 1e-6, and also to 1e-6 where the operand is bytes, in steps of which it is computed.
      *
      * @param raw {@code [rows, columns]} of a linear
      * @param out {@code [rows, columns]}

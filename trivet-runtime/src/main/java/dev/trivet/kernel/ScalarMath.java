@@ -45,6 +45,7 @@ final class ScalarMath {
 
     static final int PIECES = 8;
     static final int DEGREE = 5;
+    static final int TAIL_LENGTH = PIECES * (DEGREE + 1);
     /** By piece, and of each piece by power of a. */
     private static final float[][] TAIL = {
         {-6.0364904e-9f, -0.4999987f, 0.3988959f, 6.000282e-4f, -0.070009805f, 0.009585421f},
@@ -91,31 +92,44 @@ final class ScalarMath {
         return Math.max(x, 0f) - half;
     }
 
-    /** The coefficient of that power in a piece of the tail. */
-    static float tail(int power, int piece) {
-        return TAIL[piece][power];
+    /**
+     * What {@link #geluSteps} takes of the tail: its coefficients times the steps of a code, the zero point added to the last.
+     *
+     * @param scaled {@code [PIECES, DEGREE + 1]}, overwritten
+     */
+    static void scaleTail(float steps, int zeroPoint, float[] scaled) {
+        for (int piece = 0; piece < PIECES; piece++) {
+            for (int power = 0; power <= DEGREE; power++) {
+                scaled[piece * (DEGREE + 1) + power] = TAIL[piece][power] * steps;
+            }
+            scaled[piece * (DEGREE + 1)] += zeroPoint;
+        }
     }
 
     /**
      * {@code x * Phi(x) * steps + zeroPoint} for a result that becomes a byte, by x Phi(x) = max(x, 0) - |x| Phi(-|x|): absolute error at most 8e-7 before it is
-     * scaled, and what rounding adds.
+     * scaled, and what rounding adds. NaN gives some number.
+     *
+     * @param scaled by {@link #scaleTail}
      */
-    static float geluSteps(float x, float steps, int zeroPoint) {
+    static float geluSteps(float x, float steps, float[] scaled) {
         float end = Math.min(Math.abs(x), TAIL_END);
         int piece = Float.floatToRawIntBits(Math.fma(end, TAIL_PIECES, ROUND)) & (PIECES - 1);
-        float p = tail(DEGREE, piece) * steps;
-        for (int power = DEGREE - 1; power > 0; power--) {
-            p = Math.fma(p, end, tail(power, piece) * steps);
-        }
-        p = Math.fma(p, end, tail(0, piece) * steps + zeroPoint);
+        int at = piece * (DEGREE + 1);
+        float p = Math.fma(scaled[at + 5], end, scaled[at + 4]);
+        p = Math.fma(p, end, scaled[at + 3]);
+        p = Math.fma(p, end, scaled[at + 2]);
+        p = Math.fma(p, end, scaled[at + 1]);
+        p = Math.fma(p, end, scaled[at]);
         return Math.fma(Math.max(x, 0f), steps, p);
     }
 
     /**
-     * {@code e^-(x * scale) * steps} for a result that becomes a byte: relative error at most 3.5e-6 while {@code x * scale} is below 10, 5e-6 below 20; beyond
+     * {@code e^-(x * scale) * steps} for a result that becomes a byte: relative error at most 3.6e-6 while {@code x * scale} is below 10, 5e-6 below 20; beyond
      * that the value at 20.
      *
      * @param x at least 0
+     * @param steps at least 2^-90, so that the smallest result is a normal number
      */
     static float decaySteps(float x, float scale, float steps) {
         float exponents = scale * -LOG2_E;

@@ -22,6 +22,7 @@ final class ScalarRow {
     static final int LANES = 16;
 
     private final float[] lanes = new float[LANES];
+    private final GeluTail tail = new GeluTail(0);
     private float[] values = new float[0];
     private int[] sums = new int[0];
     private byte[] bytes = new byte[0];
@@ -151,12 +152,13 @@ final class ScalarRow {
 
     /** {@link ScalarMath#geluSteps}, for {@link Operand#steps}. */
     void geluSteps(int count, Operand operand) {
-        geluSteps(values, count, operand.inverseScale, operand.zeroPoint);
+        tail.scale(operand);
+        geluSteps(values, count, operand.inverseScale, tail.scaled);
     }
 
-    private static void geluSteps(float[] values, int count, float steps, int zeroPoint) {
+    static void geluSteps(float[] values, int count, float steps, float[] tail) {
         for (int i = 0; i < count; i++) {
-            values[i] = ScalarMath.geluSteps(values[i], steps, zeroPoint);
+            values[i] = ScalarMath.geluSteps(values[i], steps, tail);
         }
     }
 

@@ -133,40 +133,19 @@ final class VectorMath {
         return bits.max(ROUND_BITS + low).min(ROUND_BITS + high);
     }
 
-    /** {@link #stepBits} of what is not negative, where the lowest code is not above 0. */
+    /** {@link #stepBits} of what {@link ScalarMath#decaySteps} gives, which is above 0, where the lowest code is not. */
     static IntVector numeratorBits(FloatVector steps, int high) {
         return steps.add(ScalarMath.ROUND).reinterpretAsInts().min(ROUND_BITS + high);
-    }
-
-    /**
-     * The bits of the coefficients that {@link ScalarMath#geluSteps} scales, a register for each power, in which pieces stand as often as they fit. In a
-     * method of its own: with the look-ups in one, HotSpot comes to the most nodes that it lets a method have, and leaves what is behind as calls.
-     *
-     * @param tails room for {@code (DEGREE + 1)} registers
-     */
-    static void scaleTails(float steps, int zeroPoint, int[] tails) {
-        for (int power = 0; power <= ScalarMath.DEGREE; power++) {
-            for (int i = 0; i < L; i++) {
-                float scaled = ScalarMath.tail(power, i % ScalarMath.PIECES) * steps;
-                tails[power * L + i] = Float.floatToRawIntBits(power == 0 ? scaled + zeroPoint : scaled);
-            }
-        }
     }
 
     /**
      * {@link ScalarMath#geluSteps} of values in an array, in a loop like those of {@link #exponentials}.
      *
      * @param row whole registers up to {@code count}
-     * @param tails as for {@link #scaleTails}; overwritten
+     * @param tail scaled for the operand
      */
-    static void geluSteps(float[] row, int count, float steps, int zeroPoint, int[] tails) {
-        if (L < ScalarMath.PIECES) {
-            for (int i = 0; i < count; i++) {
-                row[i] = ScalarMath.geluSteps(row[i], steps, zeroPoint);
-            }
-            return;
-        }
-        scaleTails(steps, zeroPoint, tails);
+    static void geluSteps(float[] row, int count, float steps, GeluTail tail) {
+        int[] tails = tail.registers;
         IntVector t0 = IntVector.fromArray(I, tails, 0);
         IntVector t1 = IntVector.fromArray(I, tails, L);
         IntVector t2 = IntVector.fromArray(I, tails, 2 * L);

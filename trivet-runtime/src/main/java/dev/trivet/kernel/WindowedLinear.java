@@ -4,11 +4,13 @@ import static dev.trivet.kernel.NativeMemory.ALL;
 import static dev.trivet.kernel.NativeMemory.ORDER;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_SHORT;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
@@ -40,6 +42,7 @@ final class WindowedLinear implements Linear {
     private static final int OUTSIDE = 6;
     private static final int HISTOGRAM = 7;
     private static final int SECOND = 9;
+    private static final int SUM = 10;
 
     private static final int LEVELS = 256;
     private static final int SAMPLES = 1024;
@@ -47,9 +50,15 @@ final class WindowedLinear implements Linear {
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_PREFERRED;
     private static final int L = I.length();
     private static final VectorSpecies<Byte> CODES = ByteVector.SPECIES_PREFERRED;
-    /** As many bytes as a register holds ints; with fewer than 8 there is no such species, and bytes go one by one. */
-    private static final VectorSpecies<Byte> WEIGHTS =
-            L < 8 ? ByteVector.SPECIES_64 : VectorSpecies.of(byte.class, VectorShape.forBitSize(L * 8));
+    private static final VectorSpecies<Short> S = ShortVector.SPECIES_PREFERRED;
+    private static final int SHORTS = S.length();
+    /** As many shorts as a register holds ints. */
+    private static final VectorSpecies<Short> HALF = VectorSpecies.of(short.class, VectorShape.forBitSize(L * 16));
+    /** As many bytes as a register holds shorts. */
+    private static final VectorSpecies<Byte> WEIGHTS = VectorSpecies.of(byte.class, VectorShape.forBitSize(SHORTS * 8));
+
+    /** What notes may cut together, so that weights times it stay in 16 bits. */
+    private static final int MOST_CUT = Short.MAX_VALUE / 128;
 
     private final Linear product;
     private final int outputs;
@@ -126,13 +135,20 @@ final class WindowedLinear implements Linear {
             return;
         }
         long notes = NativeMemory.target(workspace.scratch(OUTSIDE, 4L * inputs), 4L * inputs);
+        long sum = NativeMemory.target(workspace.scratch(SUM, 2L * outputs), 2L * outputs);
         long weights = NativeMemory.address(transposed, (long) inputs * outputs);
         long known = NativeMemory.address(sums, 4L * outputs);
         for (int row = 0; row < rows; row++) {
             long from = (long) row * inputs;
             int found = outside(codes + from, part + from, bottom, notes);
-            if (bottom > 0 || found > 0) {
-                addOutside(notes, found, weights, bottom, known, results + 4L * row * outputs);
+            int done = 0;
+            int times = bottom;
+            while (done < found || times > 0) {
+                int end = group(notes, done, found);
+                sumGroup(notes, done, end, weights, sum);
+                add(sum, times, known, results + 4L * row * outputs);
+                done = end;
+                times = 0;
             }
         }
     }
@@ -244,55 +260,91 @@ final class WindowedLinear implements Linear {
     }
 
     /**
-     * {@code out += bottom * sums}, and for each note the weights of its input, times what was cut. The sums of four registers of outputs stay where
-     * they are until all notes are done with.
+     * How many notes from {@code first} on may be added up in 16 bits: as many as cut {@value #MOST_CUT} altogether, times a weight of at most 128. One at
+     * least, since none cuts more than 128.
      */
-    private void addOutside(long notes, int count, long weights, int bottom, long sums, long out) {
-        int n = 0;
-        for (; L >= 8 && n + 4 * L <= outputs; n += 4 * L) {
-            long at = out + 4L * n;
-            long known = sums + 4L * n;
-            IntVector a = integers(at).add(integers(known).mul(bottom));
-            IntVector b = integers(at + 4L * L).add(integers(known + 4L * L).mul(bottom));
-            IntVector c = integers(at + 8L * L).add(integers(known + 8L * L).mul(bottom));
-            IntVector d = integers(at + 12L * L).add(integers(known + 12L * L).mul(bottom));
-            for (int i = 0; i < count; i++) {
-                int note = ALL.get(JAVA_INT, notes + 4L * i);
-                long from = weights + (long) (note >>> 9) * outputs + n;
-                IntVector cut = IntVector.broadcast(I, (note & 511) - 256);
-                a = a.add(weights(from).mul(cut));
-                b = b.add(weights(from + L).mul(cut));
-                c = c.add(weights(from + 2L * L).mul(cut));
-                d = d.add(weights(from + 3L * L).mul(cut));
+    private static int group(long notes, int first, int count) {
+        int cut = 0;
+        int end = first;
+        while (end < count) {
+            cut += Math.abs(cut(ALL.get(JAVA_INT, notes + 4L * end)));
+            if (cut > MOST_CUT) {
+                break;
             }
-            a.intoMemorySegment(ALL, at, ORDER);
-            b.intoMemorySegment(ALL, at + 4L * L, ORDER);
-            c.intoMemorySegment(ALL, at + 8L * L, ORDER);
-            d.intoMemorySegment(ALL, at + 12L * L, ORDER);
+            end++;
         }
-        for (; L >= 8 && n + L <= outputs; n += L) {
-            IntVector sum = integers(out + 4L * n).add(integers(sums + 4L * n).mul(bottom));
-            for (int i = 0; i < count; i++) {
+        return end;
+    }
+
+    private static int cut(int note) {
+        return (note & 511) - 256;
+    }
+
+    /**
+     * For each of some notes the weights of its input, times what was cut. The sums of four registers of outputs stay where they are until all notes are done
+     * with.
+     *
+     * @param part int16 {@code [outputs]}, overwritten
+     */
+    private void sumGroup(long notes, int first, int end, long weights, long part) {
+        int n = 0;
+        for (; L >= 8 && n + 4 * SHORTS <= outputs; n += 4 * SHORTS) {
+            ShortVector a = ShortVector.zero(S);
+            ShortVector b = a;
+            ShortVector c = a;
+            ShortVector d = a;
+            for (int i = first; i < end; i++) {
                 int note = ALL.get(JAVA_INT, notes + 4L * i);
                 long from = weights + (long) (note >>> 9) * outputs + n;
-                sum = sum.add(weights(from).mul((note & 511) - 256));
+                ShortVector cut = ShortVector.broadcast(S, (short) cut(note));
+                a = a.add(weights(from).mul(cut));
+                b = b.add(weights(from + SHORTS).mul(cut));
+                c = c.add(weights(from + 2L * SHORTS).mul(cut));
+                d = d.add(weights(from + 3L * SHORTS).mul(cut));
             }
-            sum.intoMemorySegment(ALL, out + 4L * n, ORDER);
+            long at = part + 2L * n;
+            a.intoMemorySegment(ALL, at, ORDER);
+            b.intoMemorySegment(ALL, at + 2L * SHORTS, ORDER);
+            c.intoMemorySegment(ALL, at + 4L * SHORTS, ORDER);
+            d.intoMemorySegment(ALL, at + 6L * SHORTS, ORDER);
+        }
+        for (; L >= 8 && n + SHORTS <= outputs; n += SHORTS) {
+            ShortVector sum = ShortVector.zero(S);
+            for (int i = first; i < end; i++) {
+                int note = ALL.get(JAVA_INT, notes + 4L * i);
+                sum = sum.add(
+                        weights(weights + (long) (note >>> 9) * outputs + n).mul((short) cut(note)));
+            }
+            sum.intoMemorySegment(ALL, part + 2L * n, ORDER);
         }
         for (; n < outputs; n++) {
-            int sum = ALL.get(JAVA_INT, out + 4L * n) + bottom * ALL.get(JAVA_INT, sums + 4L * n);
-            for (int i = 0; i < count; i++) {
+            int sum = 0;
+            for (int i = first; i < end; i++) {
                 int note = ALL.get(JAVA_INT, notes + 4L * i);
-                sum += ALL.get(JAVA_BYTE, weights + (long) (note >>> 9) * outputs + n) * ((note & 511) - 256);
+                sum += ALL.get(JAVA_BYTE, weights + (long) (note >>> 9) * outputs + n) * cut(note);
             }
-            ALL.set(JAVA_INT, out + 4L * n, sum);
+            ALL.set(JAVA_SHORT, part + 2L * n, (short) sum);
         }
     }
 
-    private static IntVector weights(long from) {
-        return ByteVector.fromMemorySegment(WEIGHTS, ALL, from, ORDER)
-                .convertShape(VectorOperators.B2I, I, 0)
-                .reinterpretAsInts();
+    private static ShortVector weights(long from) {
+        return (ShortVector)
+                ByteVector.fromMemorySegment(WEIGHTS, ALL, from, ORDER).convertShape(VectorOperators.B2S, S, 0);
+    }
+
+    /** {@code out += part + bottom * sums}. */
+    private void add(long part, int bottom, long sums, long out) {
+        int n = 0;
+        for (; L >= 8 && n + L <= outputs; n += L) {
+            IntVector more = (IntVector) ShortVector.fromMemorySegment(HALF, ALL, part + 2L * n, ORDER)
+                    .convertShape(VectorOperators.S2I, I, 0);
+            more = more.add(integers(sums + 4L * n).mul(bottom));
+            integers(out + 4L * n).add(more).intoMemorySegment(ALL, out + 4L * n, ORDER);
+        }
+        for (; n < outputs; n++) {
+            int more = ALL.get(JAVA_SHORT, part + 2L * n) + bottom * ALL.get(JAVA_INT, sums + 4L * n);
+            ALL.set(JAVA_INT, out + 4L * n, ALL.get(JAVA_INT, out + 4L * n) + more);
+        }
     }
 
     private static IntVector integers(long from) {

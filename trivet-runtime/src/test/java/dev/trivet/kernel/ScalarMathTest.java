@@ -23,7 +23,13 @@ class ScalarMathTest {
     })
     void geluOfKnownValues(float x, double expected) {
         assertThat((double) ScalarMath.gelu(x)).isCloseTo(expected, within(1e-6));
-        assertThat((double) ScalarMath.geluSteps(x, 1f, 0)).isCloseTo(expected, within(1e-6));
+        assertThat((double) geluSteps(x, 1f, 0)).isCloseTo(expected, within(1e-6));
+    }
+
+    private static float geluSteps(float x, float steps, int zeroPoint) {
+        float[] scaled = new float[ScalarMath.TAIL_LENGTH];
+        ScalarMath.scaleTail(steps, zeroPoint, scaled);
+        return ScalarMath.geluSteps(x, steps, scaled);
     }
 
     @ParameterizedTest
@@ -34,12 +40,12 @@ class ScalarMathTest {
             double exact = x / 2.0 * (1 + erf(x / Math.sqrt(2)));
             double expected = exact * steps + zeroPoint;
             double rounding = 2 * Math.ulp(Math.abs((float) expected) + Math.abs(zeroPoint) + steps);
-            assertThat((double) ScalarMath.geluSteps(x, steps, zeroPoint))
+            assertThat((double) geluSteps(x, steps, zeroPoint))
                     .as("at %s", x)
                     .isCloseTo(expected, within(BYTE_GELU_ERROR * steps + rounding));
         }
-        assertThat(ScalarMath.geluSteps(1e30f, 1f, zeroPoint)).isEqualTo(1e30f);
-        assertThat((double) ScalarMath.geluSteps(-1e30f, steps, zeroPoint))
+        assertThat(geluSteps(1e30f, 1f, zeroPoint)).isEqualTo(1e30f);
+        assertThat((double) geluSteps(-1e30f, steps, zeroPoint))
                 .isCloseTo(zeroPoint, within(BYTE_GELU_ERROR * steps + 2 * Math.ulp(steps + Math.abs(zeroPoint))));
     }
 
@@ -61,7 +67,7 @@ class ScalarMathTest {
             float x = (float) (u / scale);
             double exponent = (double) x * scale;
             double expected = Math.exp(-exponent) * steps;
-            double bound = exponent < 10 ? 3.5e-6 : 5e-6;
+            double bound = exponent < 10 ? 3.6e-6 : 5e-6;
             assertThat((double) ScalarMath.decaySteps(x, scale, steps))
                     .as("at %s", exponent)
                     .isCloseTo(expected, within(bound * expected));

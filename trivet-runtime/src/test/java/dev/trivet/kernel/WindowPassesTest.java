@@ -46,6 +46,8 @@ class WindowPassesTest {
             Operand signed = Operand.of(new ActivationQuantizer(0.02f, 0, -128, 127));
             Operand code = Operand.of(new ActivationQuantizer(0.03f, 99, 0, 255));
             Operand probability = Operand.of(new ActivationQuantizer(1f / 255, 0, 0, 255));
+            Operand levels =
+                    Operand.of(new ActivationQuantizer(1f / 255, 0, 0, 255, List.of(0, 1, 3, 8, 17, 34, 67, 130, 255)));
             Pointwise reference = new ReferencePointwise();
             Pointwise vector = new VectorPointwise();
             for (boolean integer : new boolean[] {true, false}) {
@@ -74,22 +76,24 @@ class WindowPassesTest {
                 }
                 MemorySegment rowFactors = arena.allocate(4L * shape.endProduct() * windowTokens, 64);
                 MemorySegment sameFactors = arena.allocate(rowFactors.byteSize(), 64);
-                same(
-                        arena,
-                        scores,
-                        probability,
-                        (p, out) -> p.softmaxWindows(
-                                raw,
-                                integer,
-                                shape,
-                                factor,
-                                added,
-                                probability,
-                                out,
-                                p == reference ? rowFactors : sameFactors),
-                        reference,
-                        vector);
-                assertThat(sameFactors.toArray(JAVA_BYTE)).isEqualTo(rowFactors.toArray(JAVA_BYTE));
+                for (Operand operand : new Operand[] {levels, probability}) {
+                    same(
+                            arena,
+                            scores,
+                            operand,
+                            (p, out) -> p.softmaxWindows(
+                                    raw,
+                                    integer,
+                                    shape,
+                                    factor,
+                                    added,
+                                    operand,
+                                    out,
+                                    p == reference ? rowFactors : sameFactors),
+                            reference,
+                            vector);
+                    assertThat(sameFactors.toArray(JAVA_BYTE)).isEqualTo(rowFactors.toArray(JAVA_BYTE));
+                }
                 for (Operand operand : new Operand[] {Operand.FLOAT, code}) {
                     same(
                             arena,
@@ -124,7 +128,7 @@ class WindowPassesTest {
 
     /** Parts of an image's rows and products, put together, are the whole: with ragged parts, in both implementations. */
     @ParameterizedTest
-    @CsvSource({"4, 1", "9, 8", "16, 24"})
+    @CsvSource({"4, 1", "9, 8", "16, 24", "17, 8", "49, 32"})
     void partsOfWindowsMakeUpTheWhole(int windowTokens, int headWidth) {
         Assumptions.assumeTrue(VectorPointwise.SUPPORTED);
         try (Arena arena = Arena.ofConfined()) {
@@ -136,6 +140,10 @@ class WindowPassesTest {
             int padded = 4 * windowTokens * width;
             int scores = 12 * windowTokens * windowTokens;
             MemorySegment raw = randomFloats(arena, random, Math.max(3L * padded, scores), 6);
+            MemorySegment sums = arena.allocate(4L * scores, 64);
+            for (long i = 0; i < scores; i++) {
+                sums.setAtIndex(JAVA_INT, i, random.nextInt(-200_000, 200_000));
+            }
             MemorySegment bias = randomFloats(arena, random, 3L * width, 1);
             Product product = Product.ofFloats(3 * width, bias);
             ScoreBias added = new ScoreBias(
@@ -152,11 +160,16 @@ class WindowPassesTest {
                 MemorySegment mapParts = arena.allocate(scores, 64);
                 MemorySegment factors = arena.allocate(48L * windowTokens, 64);
                 MemorySegment factorParts = arena.allocate(48L * windowTokens, 64);
+                MemorySegment integerMaps = arena.allocate(scores, 64);
+                MemorySegment integerMapParts = arena.allocate(scores, 64);
+                MemorySegment integerFactors = arena.allocate(48L * windowTokens, 64);
+                MemorySegment integerFactorParts = arena.allocate(48L * windowTokens, 64);
                 MemorySegment merged = arena.allocate(4L * tokens * width, 64);
                 MemorySegment mergedParts = arena.allocate(4L * tokens * width, 64);
                 AttentionOperands floats = AttentionOperands.FLOAT;
                 pointwise.splitWindows(raw, whole, product, floats, expected[0], expected[1], expected[2]);
                 pointwise.softmaxWindows(raw, false, whole, 0.5f, added, codes, maps, factors);
+                pointwise.softmaxWindows(sums, true, whole, 3e-5f, added, codes, integerMaps, integerFactors);
                 pointwise.mergeWindows(raw, false, whole, 2f, factors, Operand.FLOAT, merged);
                 for (int p = 0; p < 4; p++) {
                     WindowShape part = whole.part(rows[p], rows[p + 1], products[p], products[p + 1]);
@@ -172,6 +185,15 @@ class WindowPassesTest {
                             codes,
                             mapParts.asSlice(map * windowTokens),
                             factorParts.asSlice(4 * map));
+                    pointwise.softmaxWindows(
+                            sums.asSlice(4 * map * windowTokens),
+                            true,
+                            part,
+                            3e-5f,
+                            added,
+                            codes,
+                            integerMapParts.asSlice(map * windowTokens),
+                            integerFactorParts.asSlice(4 * map));
                     MemorySegment out = mergedParts.asSlice(4L * rows[p] * width);
                     pointwise.mergeWindows(raw, false, part, 2f, factors, Operand.FLOAT, out);
                 }
@@ -180,6 +202,8 @@ class WindowPassesTest {
                 }
                 assertThat(mapParts.toArray(JAVA_BYTE)).isEqualTo(maps.toArray(JAVA_BYTE));
                 assertThat(factorParts.toArray(JAVA_FLOAT)).isEqualTo(factors.toArray(JAVA_FLOAT));
+                assertThat(integerMapParts.toArray(JAVA_BYTE)).isEqualTo(integerMaps.toArray(JAVA_BYTE));
+                assertThat(integerFactorParts.toArray(JAVA_FLOAT)).isEqualTo(integerFactors.toArray(JAVA_FLOAT));
                 assertThat(mergedParts.toArray(JAVA_FLOAT)).isEqualTo(merged.toArray(JAVA_FLOAT));
             }
         }
