@@ -3,6 +3,7 @@ package dev.trivet;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.AtomicMoveNotSupportedException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
@@ -64,10 +65,12 @@ public final class AtomicOutput {
     }
 
     private static BadInputException unwritable(Path file, IOException e) {
+        String reason = BadInputException.reason(e);
+        boolean forbidden = e instanceof AccessDeniedException || reason.contains("Read-only");
         return new BadInputException(
                 file,
-                "cannot be written (" + BadInputException.reason(e) + ")",
-                "free some space or choose another place; the old file, if any, is unchanged",
+                "cannot be written (" + reason + ")",
+                (forbidden ? "" : "free some space or ") + "choose another place; the old file, if any, is unchanged",
                 e);
     }
 

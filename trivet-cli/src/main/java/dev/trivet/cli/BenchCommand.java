@@ -330,7 +330,9 @@ final class BenchCommand implements Callable<Integer> {
             List<Lineup.Subject> exported = peer.isPresent() ? exported(subjects, folder) : subjects;
             for (int threadCount : threads()) {
                 for (int batch : batches()) {
-                    output.err().println("measuring " + threadCount + " threads, batch " + batch + " ...");
+                    output.err()
+                            .println("measuring " + threadCount + (threadCount == 1 ? " thread" : " threads")
+                                    + ", batch " + batch + " ...");
                     try (Lineup lineup = new Lineup(exported, kernels, peer, threadCount, batch)) {
                         lineup.agreements().forEach((model, a) -> {
                             if (agreements.put(model, a) == null) {

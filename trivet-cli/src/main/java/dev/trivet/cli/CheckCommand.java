@@ -84,9 +84,15 @@ final class CheckCommand implements Callable<Integer> {
                         c.agrees() ? "ok" : "DIFFERS");
             }
             table.print(common.out());
-            common.out()
-                    .println(agrees ? "agrees" : "differs: see the first DIFFERS above; everything after it follows");
+            common.out().println(agrees ? "agrees" : difference(file.model().isQuantized()));
         });
         return agrees ? 0 : 1;
+    }
+
+    private static String difference(boolean quantized) {
+        return quantized
+                ? "differs: a quantized model is farther from a float run than these tolerances, and what is between its"
+                        + " layers may stand in another basis; trivet compare says how far apart the two models are"
+                : "differs: see the first DIFFERS above; everything after it follows";
     }
 }

@@ -97,6 +97,17 @@ final class MixedOptions {
                 : ModuleSensitivity.Perturbation.ATTENTION_MAP;
     }
 
+    /**
+     * Finds out before the search, which takes minutes, whether there is such a file at all.
+     *
+     * @throws BadInputException if every module at its fewest bits makes a larger one
+     */
+    void checkTarget(FileSizeBound bound) {
+        if (targetSize != null) {
+            MixedPrecision.requireFileSize(bound, candidates(bound), targetBytes());
+        }
+    }
+
     MixedPrecision choose(ModuleSensitivity sensitivity, FileSizeBound bound, MethodOptions.Method method) {
         List<BitGroup> groups = sensitivity.groups(perturbation(method));
         return averageBits != null

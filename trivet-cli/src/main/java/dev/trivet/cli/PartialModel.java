@@ -62,8 +62,8 @@ final class PartialModel {
             if (!was.equals(fact.getValue())) {
                 throw new BadInputException(
                         file,
-                        "belongs to a run with another " + fact.getKey().replace('_', ' ') + " (" + was + ", now "
-                                + fact.getValue() + ")",
+                        "belongs to another run: " + fact.getKey().replace('_', ' ') + " was " + was + ", and is now "
+                                + fact.getValue(),
                         "give what the first run was given, or leave --resume out to start again");
             }
         }

@@ -48,14 +48,11 @@ final class Progress implements AutoCloseable {
             return;
         }
         last = now;
-        String line = String.format(
-                Locale.ROOT,
-                "%s: %d of %d (%d %%), %s left",
-                what,
-                done,
-                total,
-                100 * done / total,
-                duration(secondsLeft));
+        String line = String.format(Locale.ROOT, "%s: %d of %d (%d %%)", what, done, total, 100 * done / total);
+        // Until the JVM has compiled what runs, an estimate may be ten times too high.
+        if (done >= total / 10.0) {
+            line += ", " + duration(secondsLeft) + " left";
+        }
         if (terminal) {
             err.print("\r" + line + " ".repeat(Math.max(0, width - line.length())));
             err.flush();

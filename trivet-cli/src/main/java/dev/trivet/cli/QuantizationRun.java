@@ -78,6 +78,9 @@ final class QuantizationRun {
             common.err()
                     .println(partial.file() + " of an unfinished run is replaced; --resume would have continued it");
         }
+        if (resume && found.isEmpty()) {
+            common.err().println("nothing to resume (there is no " + partial.file() + "); starting anew");
+        }
         String name = method.method.toString();
         SearchReport report = found.map(f -> SearchReport.parse(f.report())).orElseGet(() -> SearchReport.of(name));
         QuantizationPlan plan = found.map(f -> parse(partial.file(), f.plan())).orElseGet(() -> plan(report, progress));
@@ -86,20 +89,38 @@ final class QuantizationRun {
         Quantization.Begun begun =
                 found.map(f -> new Quantization.Begun(f.model(), f.units())).orElseGet(quantization::start);
         if (found.isPresent()) {
-            common.err().println("taken up after " + begun.units() + " finished units");
+            common.err()
+                    .println("taken up after " + begun.units()
+                            + (begun.units() == 1 ? " finished unit" : " finished units"));
         } else {
             partial.write(0, begun.model(), document, report.json());
         }
-        VitModel quantized = quantization.run(
-                begun,
-                progress::update,
-                report::add,
-                (units, reached) -> partial.write(units, reached, document, report.json()));
+        VitModel quantized;
+        Thread advice = new Thread(() ->
+                common.err().println("trivet: stopped; the same command with --resume goes on from " + partial.file()));
+        Runtime.getRuntime().addShutdownHook(advice);
+        try {
+            quantized = quantization.run(
+                    begun,
+                    progress::update,
+                    report::add,
+                    (units, reached) -> partial.write(units, reached, document, report.json()));
+        } finally {
+            forget(advice);
+        }
         Provenance provenance = new Provenance(facts, Optional.of(document), Optional.of(report.json()));
         QuantizedModelFile.write(output, quantized, provenance);
         mixed.checkSize(output);
         partial.delete();
         return plan;
+    }
+
+    private static void forget(Thread advice) {
+        try {
+            Runtime.getRuntime().removeShutdownHook(advice);
+        } catch (IllegalStateException _) {
+            // The JVM is going down, which is what the advice is for.
+        }
     }
 
     private QuantizationPlan parse(Path file, String document) {
@@ -127,6 +148,7 @@ final class QuantizationRun {
                 + SearchReport.bound(base.operators().size(), modules, 10);
         MethodSettings settings = method.settings(sample.seed(), common.threads());
         FileSizeBound bound = new FileSizeBound(model.config(), base, settings, provenance);
+        mixed.checkTarget(bound);
         ModuleSensitivity sensitivity = quantization(base)
                 .sensitivity(
                         mixed.candidates(bound),

@@ -33,6 +33,8 @@ import picocli.CommandLine.Parameters;
 final class QuantizeCommand implements Callable<Integer> {
     /** Images that seeds are compared on where none are labelled. */
     private static final int OTHERS = 200;
+    /** With fewer calibration images fits follow single ones. */
+    private static final int FEW_IMAGES = 16;
 
     @Mixin
     CommonOptions common;
@@ -207,6 +209,12 @@ final class QuantizeCommand implements Callable<Integer> {
                                 + " number%n",
                         sample.size(),
                         bound >> 20);
+        if (sample.size() < FEW_IMAGES) {
+            common.err()
+                    .println(
+                            "few calibration images: below " + FEW_IMAGES
+                                    + " a quantized model may be much worse than it has to be; see how it does with trivet compare");
+        }
         try (Progress progress = new Progress(common.err())) {
             run.run(resume, progress);
         }

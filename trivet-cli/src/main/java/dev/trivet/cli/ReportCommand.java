@@ -98,6 +98,10 @@ final class ReportCommand implements Callable<Integer> {
                 original,
                 Optional.ofNullable(architecture),
                 OptionalInt.of(quantized.model().geometry().imageSize()));
+        if (floating.model().isQuantized()) {
+            throw new BadInputException(
+                    original, "is quantized, too", "give the float model that " + model + " was made from");
+        }
         if (!floating.model().geometry().equals(quantized.model().geometry())) {
             throw new BadInputException(
                     original, "is not what " + model + " was made from", "give the float model of the same geometry");

@@ -2,7 +2,14 @@ package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
 import dev.trivet.format.Provenance;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
+import java.util.List;
+import java.util.Optional;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
@@ -40,10 +47,42 @@ public final class TrivetCommand {
     private TrivetCommand() {}
 
     public static void main(String[] arguments) {
-        PrintWriter out = new PrintWriter(System.out, true);
-        int exit = run(arguments, out, new PrintWriter(System.err, true));
+        StandardOutput target = new StandardOutput();
+        PrintWriter out = new PrintWriter(new OutputStreamWriter(target, System.out.charset()), true);
+        PrintWriter err = new PrintWriter(System.err, true);
+        int exit = run(arguments, out, err);
         // A full disk must not look like success; a reader that went away (head) needs no words.
-        System.exit(exit == 0 && out.checkError() ? 1 : exit);
+        if (exit == 0 && out.checkError()) {
+            target.failure().ifPresent(reason -> err.println("trivet: the output cannot be written (" + reason + ")"));
+            exit = 1;
+        }
+        System.exit(exit);
+    }
+
+    /** Standard output that remembers why it failed; {@link System#out} does not. */
+    private static final class StandardOutput extends OutputStream {
+        private final FileOutputStream file = new FileOutputStream(FileDescriptor.out);
+        private String failure = "";
+
+        /** Why not all could be written; empty too if a pipe's reader went away. */
+        Optional<String> failure() {
+            return failure.isEmpty() || failure.contains("Broken pipe") ? Optional.empty() : Optional.of(failure);
+        }
+
+        @Override
+        public void write(int b) throws IOException {
+            write(new byte[] {(byte) b}, 0, 1);
+        }
+
+        @Override
+        public void write(byte[] bytes, int from, int count) throws IOException {
+            try {
+                file.write(bytes, from, count);
+            } catch (IOException e) {
+                failure = BadInputException.reason(e);
+                throw e;
+            }
+        }
     }
 
     /** Runs one command without leaving the JVM. */
@@ -71,10 +110,21 @@ public final class TrivetCommand {
 
     private static int usage(CommandLine.ParameterException e, String[] arguments) {
         CommandLine line = e.getCommandLine();
-        String message = e.getMessage() + "; see '" + line.getCommandSpec().qualifiedName() + " --help'";
+        String message = mistake(e) + "; see '" + line.getCommandSpec().qualifiedName() + " --help'";
         // The exception makes one harmless line of whatever the arguments held.
         line.getErr().println("trivet: " + new BadInputException(message).getMessage());
         return 2;
+    }
+
+    private static String mistake(CommandLine.ParameterException e) {
+        if (e instanceof CommandLine.UnmatchedArgumentException unmatched
+                && unmatched.getCommandLine().getCommand() instanceof TrivetCommand
+                && !unmatched.isUnknownOption()) {
+            List<String> near = unmatched.getSuggestions();
+            return "there is no command " + unmatched.getUnmatched().getFirst()
+                    + (near.isEmpty() ? "" : "; did you mean " + near.getFirst() + "?");
+        }
+        return String.valueOf(e.getMessage());
     }
 
     private static int failure(Exception e, CommandLine line, CommandLine.ParseResult parsed) {

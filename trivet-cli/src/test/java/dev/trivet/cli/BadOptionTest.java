@@ -121,7 +121,9 @@ class BadOptionTest {
 
     @Test
     void namesAnUnknownCommand() {
-        CommandRun.of("evall").refused("'evall'", "'trivet --help'");
+        CommandRun.of("evall").refused("no command evall", "did you mean eval?", "'trivet --help'");
+        CommandRun.of("clasify", "model", "image.jpg").refused("no command clasify", "did you mean classify");
+        CommandRun.of("--no-such-option").refused("--no-such-option");
     }
 
     @Test

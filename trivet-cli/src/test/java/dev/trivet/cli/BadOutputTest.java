@@ -103,6 +103,20 @@ class BadOutputTest {
         assertThat(weights).hasBinaryContent(before);
     }
 
+    /** A device that is full, for what goes to standard output. */
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void standardOutputThatIsFull() throws Exception {
+        List<String> command = new ArrayList<>(List.of("bash", "-c", "exec \"$@\" > /dev/full", "full"));
+        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+        command.addAll(List.of("-cp", System.getProperty("java.class.path"), TrivetCommand.class.getName()));
+        command.add("--version");
+        Process process = new ProcessBuilder(command).start();
+        String err = new String(process.getErrorStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor()).isEqualTo(1);
+        assertThat(err).contains("trivet: the output cannot be written (No space left on device)");
+    }
+
     /**
      * A disk that fills up in the middle of the file, played by the process's limit on the size of files: the JVM's writes
      * come back short and then fail, as they do on a full disk.

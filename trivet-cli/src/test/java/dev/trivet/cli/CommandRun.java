@@ -21,11 +21,12 @@ record CommandRun(int exit, String out, String err) {
         return new CommandRun(exit, out.toString(), err.toString());
     }
 
-    /** Lines on standard error other than the announcements of the kernels and of the calibration, and progress. */
+    /** Lines on standard error other than the announcements of the kernels and of the calibration, progress, and that images are few. */
     List<String> complaints() {
         return err.lines()
                 .filter(line -> !line.startsWith("kernels: ")
-                        && !line.matches("\\d+ calibration images?; .*|.*: \\d+ of \\d+ \\(\\d+ %\\), .* left"))
+                        && !line.matches(
+                                "(\\d+|few) calibration images?[;:] .*|.*: \\d+ of \\d+ \\(\\d+ %\\)(, .* left)?"))
                 .toList();
     }
 

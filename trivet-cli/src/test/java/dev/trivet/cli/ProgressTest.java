@@ -77,6 +77,18 @@ class ProgressTest {
     }
 
     @Test
+    void estimatesNothingFromTheFirstTenth() {
+        try (Progress progress = progress(false)) {
+            now.addAndGet(10_000 * MILLIS);
+            progress.update("searching", 9, 100, 800);
+            now.addAndGet(10_000 * MILLIS);
+            progress.update("searching", 10, 100, 80);
+        }
+        assertThat(text.toString().lines())
+                .containsExactly("searching: 9 of 100 (9 %)", "searching: 10 of 100 (10 %), 1 min 20 s left");
+    }
+
+    @Test
     void writesALineEveryTenSecondsElsewhere() {
         try (Progress progress = progress(false)) {
             for (int i = 1; i <= 50; i++) {

@@ -156,6 +156,27 @@ class QuantizeControlTest {
         assertThat(report).contains("\"sensitivity\"", "\"frontier\"", "\"chosen_bits\"", "\"reason\"");
     }
 
+    @Test
+    void aSizeThatCannotBeIsRefusedBeforeTheSearch() {
+        Path output = temp.resolve("mixed.safetensors");
+        CommandRun.of(quantize(output, "--bits", 6, "--mixed", "--target-size", 0.001))
+                .refused("a file of 1000 bytes cannot be made", "every module at 4 bits", "ask for at least that");
+        assertThat(output).doesNotExist();
+        assertThat(temp.resolve("mixed.safetensors.partial")).doesNotExist();
+    }
+
+    @Test
+    void resumingNothingSaysSo() {
+        Path output = temp.resolve("q.safetensors");
+        CommandRun run = CommandRun.of(quantize(output, "--method", "liu2021", "--rounds", 0, "--resume"));
+        assertThat(run.exit()).as(run.err()).isZero();
+        assertThat(run.err()).contains("nothing to resume", "q.safetensors.partial");
+        assertThat(CommandRun.of(quantize(output, "--method", "liu2021", "--rounds", 0))
+                        .err())
+                .doesNotContain("resume")
+                .contains("few calibration images");
+    }
+
     /** A Swin goes through everything that a ViT does: plan, mixed precision, inspect, compare, report. */
     @ParameterizedTest
     @ValueSource(strings = {"trivet", "liu2021"})
@@ -299,8 +320,8 @@ class QuantizeControlTest {
         }
         Files.copy(states.getLast(), partial);
         CommandRun.of(quantize(output, "--bits", 5, "--method", method, "--resume", "--seed", 1))
-                .refused(partial, "belongs to a run with another", "--resume");
+                .refused(partial, "belongs to another run", "--resume");
         CommandRun.of(quantize(output, "--bits", 6, "--method", method, "--resume"))
-                .refused(partial, "another plan sha256", "--resume");
+                .refused(partial, "plan sha256 was ", "--resume");
     }
 }

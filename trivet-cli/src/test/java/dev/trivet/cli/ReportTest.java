@@ -214,6 +214,16 @@ class ReportTest {
                         "-o",
                         temp.resolve("p.html"))
                 .refused(other, "is not what ");
+        CommandRun.of(
+                        "report",
+                        quantized,
+                        "--against",
+                        quantized,
+                        "--calibration",
+                        calibration,
+                        "-o",
+                        temp.resolve("p.html"))
+                .refused(quantized, "is quantized, too", "give the float model");
     }
 
     @Test

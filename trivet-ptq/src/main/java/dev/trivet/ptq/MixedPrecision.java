@@ -2,6 +2,7 @@ package dev.trivet.ptq;
 
 import dev.trivet.BadInputException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -71,6 +72,23 @@ public record MixedPrecision(
             eight += bound.module(module.name(), 8);
         }
         return candidates(fileBytes < eight ? 4 : 8);
+    }
+
+    /**
+     * Finds out before any search whether there can be a file of at most so many bytes.
+     *
+     * @param widths to choose from
+     * @throws BadInputException if the smallest file is larger
+     */
+    public static void requireFileSize(FileSizeBound bound, int[] widths, long fileBytes) {
+        List<BitGroup> unmeasured = bound.modules().stream()
+                .map(module -> new BitGroup(
+                        module.name(),
+                        Arrays.stream(widths)
+                                .mapToObj(bits -> new BitOption(bits, bound.module(module.name(), bits), 0))
+                                .toList()))
+                .toList();
+        ofFileSize(unmeasured, bound, fileBytes);
     }
 
     /**

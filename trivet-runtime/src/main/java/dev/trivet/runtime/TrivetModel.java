@@ -50,6 +50,8 @@ public final class TrivetModel implements AutoCloseable {
     /** Buffers of a call on all threads, of which there is one at a time; whoever sets {@link #spreading} may touch them. */
     private @Nullable Slot spread;
 
+    private static final AtomicBoolean SLOW = new AtomicBoolean();
+
     private final AtomicBoolean spreading = new AtomicBoolean();
     /** Until it is ready calls are not spread: the JVM's compiler needs the other processors. */
     private final WarmUp warmUp;
@@ -135,8 +137,18 @@ public final class TrivetModel implements AutoCloseable {
     public static TrivetModel load(Path path, int threads) {
         KernelSelection.prepare();
         try (MappedModel mapped = MappedModel.open(path, Optional.empty(), OptionalInt.empty())) {
-            return new TrivetModel(mapped.model(), KernelSelection.get().kernels(), 1, threads);
+            return new TrivetModel(mapped.model(), kernels(), 1, threads);
         }
+    }
+
+    /** The best kernels. Where better ones were passed over the program is slower than it has to be, which its log should say once. */
+    private static Kernels kernels() {
+        KernelSelection selection = KernelSelection.get();
+        if (!selection.refused().isEmpty() && SLOW.compareAndSet(false, true)) {
+            System.getLogger(TrivetModel.class.getName())
+                    .log(System.Logger.Level.WARNING, "slower kernels than there are: " + selection.sentence());
+        }
+        return selection.kernels();
     }
 
     /** Geometry, preprocessing and class names. */
@@ -176,14 +188,24 @@ public final class TrivetModel implements AutoCloseable {
     /**
      * The most probable classes of an image file, most probable first.
      *
+     * @param top how many, at least 1; all if there are fewer
      * @throws dev.trivet.BadInputException if the image cannot be read
+     * @throws IllegalArgumentException if {@code top} is below 1
      */
     public List<Prediction> classify(Path image, int top) {
         return classify(ImageDecoder.decode(image), top);
     }
 
-    /** The most probable classes of a decoded image, most probable first. */
+    /**
+     * The most probable classes of a decoded image, most probable first.
+     *
+     * @param top how many, at least 1; all if there are fewer
+     * @throws IllegalArgumentException if {@code top} is below 1
+     */
     public List<Prediction> classify(RgbImage image, int top) {
+        if (top < 1) {
+            throw new IllegalArgumentException("the " + top + " most probable classes; ask for at least 1");
+        }
         float[] logits = logits(image);
         double[] probabilities = softmax(logits);
         List<Prediction> predictions = new ArrayList<>();

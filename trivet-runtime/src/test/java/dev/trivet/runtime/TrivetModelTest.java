@@ -56,6 +56,7 @@ class TrivetModelTest {
             assertThat(model.classify(image, 3)).isEqualTo(all.subList(0, 3));
             assertThat(model.classify(image, 50)).isEqualTo(all);
             assertThat(model.classify(image)).isEqualTo(all.getFirst());
+            assertThatThrownBy(() -> model.classify(image, 0)).isInstanceOf(IllegalArgumentException.class);
         }
     }
 
