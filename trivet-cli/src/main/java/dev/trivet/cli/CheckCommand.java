@@ -27,7 +27,9 @@ final class CheckCommand implements Callable<Integer> {
     @Mixin
     CommonOptions common;
 
-    @Parameters(paramLabel = "MODEL", description = "A float model (a quantized one is farther off than tolerances allow), or a hub name.")
+    @Parameters(
+            paramLabel = "MODEL",
+            description = "A float model (a quantized one is farther off than tolerances allow), or a hub name.")
     Path model;
 
     @Option(

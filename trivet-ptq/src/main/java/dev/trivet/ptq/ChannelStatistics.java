@@ -60,6 +60,11 @@ final class ChannelStatistics {
         Arrays.fill(highest, Float.NEGATIVE_INFINITY);
     }
 
+    /** How many rows have been added. */
+    double rows() {
+        return rows;
+    }
+
     /**
      * @param values float32 {@code [count, channels]}
      * @throws dev.trivet.BadInputException if a value is not a number

@@ -15,6 +15,8 @@ import java.util.Optional;
 record InputFold(String name, ChannelFold fold, Optional<ActivationQuantizer> grid) {
     private static final double[] POWERS = {0.5, 1};
     private static final String[] NAMES = {"half-folded ", "folded "};
+    /** The deviation of fewer rows (a head sees one an image) says too little about other images: what lies beyond is clipped. */
+    static final int LEAST_ROWS = 16;
     /** Least factor between a channel's scale and the typical one. */
     private static final double NARROWEST = 1e-3;
 
@@ -38,7 +40,8 @@ record InputFold(String name, ChannelFold fold, Optional<ActivationQuantizer> gr
     /**
      * No fold, and what the absorber allows: one that gives every channel the same mean and standard deviation (RepQ-ViT's
      * channel-wise quantizer, folded) and one half way, which costs the weights less (as SmoothQuant trades); for an image the one
-     * that undoes its normalization, after which pixels are whole numbers and 8 bits lose nothing.
+     * that undoes its normalization, after which pixels are whole numbers and 8 bits lose nothing. A LayerNorm takes up none from statistics of fewer
+     * than {@value #LEAST_ROWS} rows.
      */
     static List<InputFold> of(Absorber absorber, ChannelStatistics statistics, int bits) {
         int inputs = statistics.channels();
@@ -47,7 +50,7 @@ record InputFold(String name, ChannelFold fold, Optional<ActivationQuantizer> gr
         switch (absorber) {
             case Absorber.Nobody _ -> {}
             case Absorber.Norm(String _, boolean shifts) -> {
-                for (int p = 0; p < POWERS.length; p++) {
+                for (int p = 0; statistics.rows() >= LEAST_ROWS && p < POWERS.length; p++) {
                     folds.add(new InputFold(NAMES[p], levelled(statistics, POWERS[p], shifts), Optional.empty()));
                 }
             }
