@@ -211,9 +211,8 @@ final class QuantizeCommand implements Callable<Integer> {
                         bound >> 20);
         if (sample.size() < FEW_IMAGES) {
             common.err()
-                    .println(
-                            "few calibration images: below " + FEW_IMAGES
-                                    + " a quantized model may be much worse than it has to be; see how it does with trivet compare");
+                    .println("few calibration images: " + FEW_IMAGES
+                            + " and more give a better model, 128 are the default; trivet compare says how good it is");
         }
         try (Progress progress = new Progress(common.err())) {
             run.run(resume, progress);
