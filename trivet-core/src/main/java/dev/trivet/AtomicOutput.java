@@ -5,6 +5,7 @@ import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.AtomicMoveNotSupportedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
@@ -66,6 +67,10 @@ public final class AtomicOutput {
 
     private static BadInputException unwritable(Path file, IOException e) {
         String reason = BadInputException.reason(e);
+        // Who asked for a file need not hear of the one beside it, unless something else lies in that one's place.
+        if (e instanceof FileSystemException failure && failure.getReason() != null && !isTaken(part(file))) {
+            reason = failure.getReason();
+        }
         boolean forbidden = e instanceof AccessDeniedException || reason.contains("Read-only");
         return new BadInputException(
                 file,
@@ -74,8 +79,16 @@ public final class AtomicOutput {
                 e);
     }
 
+    private static Path part(Path file) {
+        return file.resolveSibling(file.getFileName() + ".part");
+    }
+
+    private static boolean isTaken(Path part) {
+        return Files.exists(part, LinkOption.NOFOLLOW_LINKS) && !Files.isRegularFile(part, LinkOption.NOFOLLOW_LINKS);
+    }
+
     private static void replace(Path file, Body body) throws IOException {
-        Path part = file.resolveSibling(file.getFileName() + ".part");
+        Path part = part(file);
         // If this fails, what lies there is not ours to delete.
         FileChannel opened = FileChannel.open(
                 part,

@@ -10,6 +10,7 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -80,6 +81,17 @@ class AtomicOutputTest {
                 .hasMessageNotContaining("\n");
         assertThat(file).hasContent("old");
         assertThat(filesIn(folder)).containsExactly("out.bin");
+    }
+
+    @Test
+    void errorOfTheFileBesideItIsToldOfTheFileThatWasAskedFor() {
+        Path file = folder.resolve("out.bin");
+        assertThatThrownBy(() -> AtomicOutput.write(file, c -> {
+                    throw new FileSystemException(file + ".part", null, "Read-only file system");
+                }))
+                .isInstanceOf(BadInputException.class)
+                .hasMessage(file + ": cannot be written (Read-only file system); choose another place; the old file,"
+                        + " if any, is unchanged");
     }
 
     @Test

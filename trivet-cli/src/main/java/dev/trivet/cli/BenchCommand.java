@@ -4,9 +4,9 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.BadInputException;
 import dev.trivet.cli.bench.Agreement;
+import dev.trivet.cli.bench.Anatomy;
 import dev.trivet.cli.bench.FirstImage;
 import dev.trivet.cli.bench.Lineup;
-import dev.trivet.cli.bench.OperatorTimes;
 import dev.trivet.cli.bench.ProcessFigures;
 import dev.trivet.cli.bench.Rates;
 import dev.trivet.cli.bench.Rounds;
@@ -14,7 +14,6 @@ import dev.trivet.cli.bench.Soak;
 import dev.trivet.cli.bench.SoakCaller;
 import dev.trivet.cli.bench.SpeedReport;
 import dev.trivet.cli.bench.TestImages;
-import dev.trivet.cli.bench.TrivetCaller;
 import dev.trivet.format.MappedModel;
 import dev.trivet.format.Provenance;
 import dev.trivet.format.QuantizedModelFile;
@@ -40,7 +39,6 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.Callable;
-import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -57,21 +55,15 @@ import picocli.CommandLine.Parameters;
 final class BenchCommand implements Callable<Integer> {
     private static final long SEED = 1;
     private static final String ONNX_RUNTIME = "onnxruntime";
-    private static final double MEGABYTE = 1e6;
 
     private static final int SOAK_BATCHES = 8;
     private static final double LONGEST_SOAK = 60 * 24 * 365;
 
-    /**
-     * How a model's run is made up.
-     *
-     * @param weightBytes bytes of its linear weights in memory, as they are kept between runs
-     * @param shares of the time, by kind of operator
-     */
-    private record Anatomy(long weightBytes, Map<String, Double> shares) {}
-
     @Mixin
     OutputOptions output;
+
+    @Mixin
+    PackedWeights packing;
 
     @Parameters(
             paramLabel = "MODEL",
@@ -155,7 +147,7 @@ final class BenchCommand implements Callable<Integer> {
             return write(written);
         }
         Optional<MappedModel> ahead = models.stream().findFirst().map(path -> ModelArgument.map(output, path, source));
-        Kernels kernels = output.kernels();
+        Kernels kernels = packing.kernels(output);
         Optional<FirstImage> first = ahead.map(mapped ->
                 FirstImage.of(ModelArgument.describe(mapped.model()), mapped, kernels, Optional.ofNullable(image)));
         List<Lineup.Subject> subjects = new ArrayList<>();
@@ -179,7 +171,7 @@ final class BenchCommand implements Callable<Integer> {
         fields.put("trimmed_exports", trim);
         fields.put("processors", Runtime.getRuntime().availableProcessors());
         fields.put("first_image", first);
-        first.ifPresent(f -> output.err().println(harmless(text(f))));
+        first.ifPresent(f -> output.err().println(SpeedListing.text(f)));
         measure(subjects, kernels, measuring, fields);
         return 0;
     }
@@ -253,7 +245,7 @@ final class BenchCommand implements Callable<Integer> {
 
     /** The exit code: 0 if every result was the same, 1 otherwise. */
     private int soak(double minutes) throws InterruptedException {
-        Kernels kernels = output.kernels();
+        Kernels kernels = packing.kernels(output);
         VitModel model = ModelArgument.read(output, models.getFirst(), source).model();
         int images = batches.isEmpty() ? 1 : batches.getFirst();
         float[] pixels = TestImages.of(model.geometry(), SOAK_BATCHES * images, SEED);
@@ -307,9 +299,13 @@ final class BenchCommand implements Callable<Integer> {
         fields.put("bytes", file.toFile().length());
         output.print(
                 fields,
-                () -> line(
-                        "%s with random weights: %,d bytes in %s",
-                        ModelArgument.describe(quantized), file.toFile().length(), file));
+                () -> output.out()
+                        .println(String.format(
+                                Locale.ROOT,
+                                "%s with random weights: %,d bytes in %s",
+                                ModelArgument.describe(quantized),
+                                file.toFile().length(),
+                                file)));
         return 0;
     }
 
@@ -336,18 +332,20 @@ final class BenchCommand implements Callable<Integer> {
                     try (Lineup lineup = new Lineup(exported, kernels, peer, threadCount, batch)) {
                         lineup.agreements().forEach((model, a) -> {
                             if (agreements.put(model, a) == null) {
-                                output.err().println(harmless(model + ": " + a.text()));
+                                output.err().println(SpeedListing.text(model, a));
                             }
                         });
                         Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders());
                         SpeedReport report = SpeedReport.of(subjects, rates, threadCount, batch, trim);
-                        report.ratios().forEach(r -> output.err().println(harmless(text(r))));
+                        report.ratios().forEach(r -> output.err().println(SpeedListing.text(r)));
                         reports.add(report);
                     }
                 }
             }
             for (Lineup.Subject subject : subjects) {
-                anatomies.put(subject.name(), anatomy(subject.model(), kernels));
+                anatomies.put(
+                        subject.name(),
+                        Anatomy.of(subject.model(), kernels, batches().getLast(), SEED, rounds * turn));
             }
         } finally {
             delete(folder);
@@ -358,8 +356,8 @@ final class BenchCommand implements Callable<Integer> {
         Map<String, Object> shares = new LinkedHashMap<>();
         Map<String, Object> weightBytes = new LinkedHashMap<>();
         anatomies.forEach((model, a) -> {
-            shares.put(model, a.shares);
-            weightBytes.put(model, a.weightBytes);
+            shares.put(model, a.shares());
+            weightBytes.put(model, a.weightBytes());
         });
         fields.put("weight_bytes", weightBytes);
         fields.put("operator_shares", shares);
@@ -367,7 +365,7 @@ final class BenchCommand implements Callable<Integer> {
                 "measurements",
                 reports.stream().flatMap(r -> r.measurements().stream()).toList());
         fields.put("ratios", reports.stream().flatMap(r -> r.ratios().stream()).toList());
-        output.print(fields, () -> print(reports, agreements, anatomies));
+        output.print(fields, () -> SpeedListing.print(reports, agreements, anatomies, output.out()));
     }
 
     private List<Lineup.Subject> exported(List<Lineup.Subject> subjects, Path folder) {
@@ -381,95 +379,6 @@ final class BenchCommand implements Callable<Integer> {
             exported.add(new Lineup.Subject(subject.name(), subject.model(), Optional.of(file)));
         }
         return exported;
-    }
-
-    private Anatomy anatomy(VitModel model, Kernels kernels) throws InterruptedException {
-        int batch = batches().getLast();
-        try (ModelExecutor executor = ModelExecutor.compile(model, kernels, batch);
-                TrivetCaller caller = new TrivetCaller(executor, TestImages.of(model.geometry(), batch, SEED), batch)) {
-            return new Anatomy(executor.weightBytes(), OperatorTimes.sample(caller, rounds * turn));
-        }
-    }
-
-    private void print(List<SpeedReport> reports, Map<String, Agreement> agreements, Map<String, Anatomy> anatomies) {
-        agreements.forEach((model, a) -> line("%s: %s", model, a.text()));
-        anatomies.forEach((model, a) -> line(
-                "%s: linear weights take %.2f MB in memory; time in %s",
-                model,
-                a.weightBytes / MEGABYTE,
-                a.shares.entrySet().stream()
-                        .map(e -> String.format(
-                                Locale.ROOT, "%s %.0f %%", e.getKey().replace('_', ' '), 100 * e.getValue()))
-                        .collect(Collectors.joining(", "))));
-        output.out().println();
-        Table table = new Table(
-                "model",
-                "engine",
-                "threads",
-                "batch",
-                "calls x threads",
-                "ms a call",
-                "images/s",
-                "best",
-                "images/CPU s",
-                "of peak");
-        reports.stream().flatMap(r -> r.measurements().stream()).forEach(m -> table.row(cells(m)));
-        table.print(output.out());
-        output.out().println();
-        reports.stream().flatMap(r -> r.ratios().stream()).forEach(r -> line("%s", text(r)));
-    }
-
-    private static String text(SpeedReport.Ratio r) {
-        return String.format(
-                Locale.ROOT,
-                "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f)",
-                r.model(),
-                r.threads(),
-                r.batch(),
-                r.ratio(),
-                r.over(),
-                r.processorRatio());
-    }
-
-    /** Names come out of strangers' files; what goes to standard output is filtered there. */
-    private static String harmless(String text) {
-        return text.replaceAll("[\\p{Cc}\\p{Cf}]", " ");
-    }
-
-    private static String text(FirstImage first) {
-        String memory = first.residentBytes().isPresent()
-                ? String.format(
-                        Locale.ROOT, ", %.0f MB resident", first.residentBytes().getAsLong() / MEGABYTE)
-                : "";
-        return String.format(
-                Locale.ROOT,
-                "%s: first logits %.2f s after the process started%s",
-                first.model(),
-                first.seconds(),
-                memory);
-    }
-
-    @SuppressWarnings("AnnotateFormatMethod") // the annotation would be a dependency
-    private void line(String format, Object... arguments) {
-        output.out().println(String.format(Locale.ROOT, format, arguments));
-    }
-
-    private static String[] cells(SpeedReport.Measurement m) {
-        boolean roof = m.rooflineShare() == 0;
-        return new String[] {
-            m.model(),
-            m.engine(),
-            Integer.toString(m.threads()),
-            Integer.toString(m.batch()),
-            m.callers() + " x " + m.threadsPerCall(),
-            String.format(Locale.ROOT, "%.2f", m.millisecondsPerCall()),
-            roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerSecond()),
-            roof ? "" : String.format(Locale.ROOT, "%.1f", m.bestImagesPerSecond()),
-            roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerProcessorSecond()),
-            roof
-                    ? String.format(Locale.ROOT, "%.0f G/s", m.multiplyAddsPerSecond() / 1e9)
-                    : String.format(Locale.ROOT, "%.0f %%", 100 * m.rooflineShare())
-        };
     }
 
     private static Path temporaryFolder() {

@@ -25,7 +25,10 @@ import picocli.CommandLine.Parameters;
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class CheckCommand implements Callable<Integer> {
     @Mixin
-    CommonOptions common;
+    OutputOptions common;
+
+    @Mixin
+    PackedWeights packing;
 
     @Parameters(
             paramLabel = "MODEL",
@@ -55,7 +58,7 @@ final class CheckCommand implements Callable<Integer> {
                     "--rtol " + relative + ", --atol " + absolute + ": give numbers that are not negative");
         }
         ModelFile file = ModelArgument.read(common, model, source);
-        Kernels kernels = common.kernels();
+        Kernels kernels = packing.kernels(common);
         List<GoldenCheck.Comparison> comparisons;
         try (ModelExecutor executor = ModelExecutor.compile(file.model(), kernels, 1);
                 SafetensorsFile recorded = SafetensorsFile.open(golden);

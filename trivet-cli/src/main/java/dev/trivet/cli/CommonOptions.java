@@ -18,7 +18,7 @@ final class CommonOptions extends OutputOptions {
 
     @Override
     Kernels kernels() {
-        threads(); // a bad number is refused before any work, also by commands that need only one
+        threads(); // a bad number is refused before any work
         return super.kernels();
     }
 }

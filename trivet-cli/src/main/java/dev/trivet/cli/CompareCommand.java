@@ -37,6 +37,9 @@ final class CompareCommand implements Callable<Integer> {
     CommonOptions common;
 
     @Mixin
+    PackedWeights packing;
+
+    @Mixin
     DataOptions data;
 
     @Parameters(index = "0", paramLabel = "MODEL_A", description = "The model to compare with.")
@@ -49,7 +52,7 @@ final class CompareCommand implements Callable<Integer> {
     SourceOptions source;
 
     @Override
-    public Integer call() {
+    public Integer call() throws InterruptedException {
         ModelFile a = ModelArgument.read(common, first, source);
         ModelFile b = ModelArgument.read(common, second, source);
         if (a.model().geometry().classes() != b.model().geometry().classes()) {
@@ -60,7 +63,7 @@ final class CompareCommand implements Callable<Integer> {
                     "compare models of the same task");
         }
         LabelledImages images = Dataset.open(data.root, a.model().config(), data.classes);
-        Kernels kernels = common.kernels();
+        Kernels kernels = packing.kernels(common);
         try (TrivetModel modelA = new TrivetModel(a.model(), kernels, EvalCommand.BATCH);
                 TrivetModel modelB = new TrivetModel(b.model(), kernels, EvalCommand.BATCH)) {
             Evaluation result = data.evaluate(common, List.of(modelA, modelB), images);

@@ -30,7 +30,12 @@ final class DataOptions {
     @Option(names = "--strict", description = "Stop at the first image that cannot be read.")
     boolean strict;
 
-    Evaluation evaluate(CommonOptions common, List<TrivetModel> models, LabelledImages images) {
+    /** Once the models are warm, or the speeds of few images would be those of the JVM's compiler. */
+    Evaluation evaluate(CommonOptions common, List<TrivetModel> models, LabelledImages images)
+            throws InterruptedException {
+        for (TrivetModel model : models) {
+            model.warmUp();
+        }
         try (Progress progress = new Progress(common.err())) {
             return Evaluation.run(
                     models,

@@ -28,6 +28,9 @@ final class EvalCommand implements Callable<Integer> {
     CommonOptions common;
 
     @Mixin
+    PackedWeights packing;
+
+    @Mixin
     DataOptions data;
 
     @Parameters(
@@ -39,10 +42,10 @@ final class EvalCommand implements Callable<Integer> {
     SourceOptions source;
 
     @Override
-    public Integer call() {
+    public Integer call() throws InterruptedException {
         ModelFile file = ModelArgument.read(common, model, source);
         LabelledImages images = Dataset.open(data.root, file.model().config(), data.classes);
-        Kernels kernels = common.kernels();
+        Kernels kernels = packing.kernels(common);
         try (TrivetModel loaded = new TrivetModel(file.model(), kernels, BATCH)) {
             Evaluation result = data.evaluate(common, List.of(loaded), images);
             print(file, kernels, result);

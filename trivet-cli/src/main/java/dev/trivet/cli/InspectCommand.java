@@ -24,7 +24,7 @@ final class InspectCommand implements Callable<Integer> {
     private static final JsonMapper JSON = new JsonMapper();
 
     @Mixin
-    CommonOptions common;
+    OutputOptions common;
 
     @Parameters(paramLabel = "MODEL", description = "A float or quantized model, or a hub name.")
     Path model;

@@ -53,13 +53,6 @@ class OutputOptions {
             description = "Take models that are named from the cache only, as HF_HUB_OFFLINE=1 does.")
     boolean offline;
 
-    @Option(
-            names = "--packed-weights",
-            description =
-                    "Keep weights of fewer than 8 bits packed in memory and expand a layer's each time it runs; less"
-                            + " memory, a little slower, the same results.")
-    boolean packedWeights;
-
     private @Nullable PrintWriter text;
 
     /** Standard output for text; what strangers' files say comes out harmless. */
@@ -78,11 +71,7 @@ class OutputOptions {
     Kernels kernels() {
         KernelSelection selection = KernelSelection.get();
         err().println("kernels: " + selection.sentence());
-        Kernels chosen = packedWeights ? selection.kernels().packingWeights() : selection.kernels();
-        if (packedWeights && chosen == selection.kernels()) {
-            err().println("--packed-weights changes nothing: these kernels have no packed form");
-        }
-        return chosen;
+        return selection.kernels();
     }
 
     static String json(Map<String, ?> fields) {

@@ -24,7 +24,7 @@ import picocli.CommandLine.Parameters;
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class PullCommand implements Callable<Integer> {
     @Mixin
-    CommonOptions common;
+    OutputOptions common;
 
     @Parameters(
             paramLabel = "NAME",

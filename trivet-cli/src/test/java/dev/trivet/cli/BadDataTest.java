@@ -162,6 +162,12 @@ class BadDataTest {
     }
 
     @Test
+    void classifyWantsImagesInAFolder() throws IOException {
+        Path empty = Files.createDirectory(temp.resolve("empty"));
+        CommandRun.of("classify", MODEL, empty).refused(empty, "holds no .jpg, .jpeg or .png images");
+    }
+
+    @Test
     void labelsTheOthersAroundACorruptImage() throws IOException {
         Path good = Fixtures.image(temp.resolve("good.png"), 1);
         Path broken = Fixtures.brokenJpeg(temp.resolve("broken.jpg"));

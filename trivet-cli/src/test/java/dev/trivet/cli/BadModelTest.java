@@ -41,6 +41,13 @@ class BadModelTest {
     }
 
     @Test
+    void namesAnImageInAModelsPlace() {
+        Path image = Fixtures.image(temp.resolve("a.png"), 1);
+        CommandRun.of("classify", image, model).refused(image, "is an image, not a model", "give the model here");
+        CommandRun.of("inspect", image).refused(image, "is an image, not a model");
+    }
+
+    @Test
     void namesAnEmptyFolder() throws IOException {
         Path empty = Files.createDirectory(temp.resolve("empty"));
         CommandRun.of("inspect", empty).refused(empty, "holds no model", "model.safetensors and config.json");

@@ -71,13 +71,10 @@ class BadOptionTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"inspect", "check", "classify", "eval"})
-    void everyCommandRefusesNoThreads(String command) {
+    @ValueSource(strings = {"classify", "eval"})
+    void noThreadsAreRefused(String command) {
         Path image = Fixtures.image(temp.resolve("a.png"), 1);
         Object[] arguments = switch (command) {
-            case "inspect" -> new Object[] {command, MODEL, "--threads", 0};
-            case "check" ->
-                new Object[] {command, MODEL, "--golden", MODEL.resolve("golden.safetensors"), "--threads", 0};
             case "classify" -> new Object[] {command, MODEL, image, "--threads", 0};
             default ->
                 new Object[] {
@@ -85,6 +82,13 @@ class BadOptionTest {
                 };
         };
         CommandRun.of(arguments).refused("--threads 0", "leave it out");
+    }
+
+    /** What would change nothing is not taken. */
+    @ParameterizedTest
+    @CsvSource({"pull,--threads", "inspect,--threads", "quantize,--packed-weights", "demo,--packed-weights"})
+    void optionsThatMeanNothingToACommandAreUnknown(String command, String option) {
+        CommandRun.of(command, option, "2").refused("Unknown option", option, "'trivet " + command + " --help'");
     }
 
     /** Before model and data are opened, of which there are none here. */

@@ -273,6 +273,34 @@ class ResultTest {
     }
 
     @Test
+    void classifyTakesFoldersAndKeepsTheOrderOfImages() throws IOException {
+        Path single = Fixtures.image(temp.resolve("z.png"), 99);
+        Path folder = temp.resolve("folder");
+        List<Path> inside = images(Files.createDirectories(folder.resolve("b")), 9);
+        Path first = Fixtures.image(folder.resolve("first.png"), 98);
+        Files.writeString(folder.resolve("notes.txt"), "not an image");
+        List<String> order = Stream.concat(Stream.of(single, first), inside.stream())
+                .map(Path::toString)
+                .toList();
+        JsonNode together = CommandRun.of("classify", MODEL, single, folder, "--threads", 3, "--json")
+                .good()
+                .json()
+                .path("images");
+        assertThat(together.valueStream().map(image -> image.path("image").asString()))
+                .containsExactlyElementsOf(order);
+        for (JsonNode image : together) {
+            JsonNode alone = CommandRun.of(
+                            "classify", MODEL, image.path("image").asString(), "--json")
+                    .good()
+                    .json();
+            assertThat(alone.path("images").path(0)).isEqualTo(image);
+        }
+        CommandRun text = CommandRun.of("classify", MODEL, single, folder, "--top", 1, "--threads", 2)
+                .good();
+        assertThat(text.out().lines().filter(line -> line.endsWith(".png"))).containsExactlyElementsOf(order);
+    }
+
+    @Test
     void quantizeWritesTheSameBytesForTheSameSeed() throws IOException {
         Path once = quantize("once.safetensors", "--seed", 7, "--threads", 1);
         Path twice = quantize("twice.safetensors", "--seed", 7, "--threads", 2);

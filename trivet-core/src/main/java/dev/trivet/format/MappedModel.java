@@ -39,7 +39,7 @@ public final class MappedModel implements AutoCloseable {
      * @throws BadInputException if it is no sound model, or quantized for images of another size
      */
     public static MappedModel open(Path path, Optional<String> architecture, OptionalInt imageSize) {
-        ModelFile.checkExists(path);
+        ModelFile.checkIsModel(path);
         Arena memory = Arena.ofShared();
         try {
             if (!Files.isDirectory(path)) {

@@ -1,6 +1,7 @@
 package dev.trivet.format;
 
 import dev.trivet.BadInputException;
+import dev.trivet.image.ImageDecoder;
 import dev.trivet.model.FloatCheckpoint;
 import dev.trivet.model.VitModel;
 import dev.trivet.tensor.SafetensorsFile;
@@ -44,7 +45,7 @@ public record ModelFile(
      * @throws BadInputException also if a quantized file is for images of another size
      */
     public static ModelFile read(Path path, Optional<String> architecture, OptionalInt imageSize) {
-        checkExists(path);
+        checkIsModel(path);
         if (!Files.isDirectory(path)) {
             try (TensorFile file = TensorFile.open(path)) {
                 if (file instanceof SafetensorsFile single && QuantizedModelFile.isQuantized(single)) {
@@ -69,9 +70,14 @@ public record ModelFile(
         }
     }
 
-    static void checkExists(Path path) {
+    /** Refuses what is plainly no model before readers of models say what they make of it. */
+    static void checkIsModel(Path path) {
         if (!Files.exists(path)) {
             throw new BadInputException(path, "no such model", "check the path");
+        }
+        if (ImageDecoder.looksLikeImage(path)) {
+            throw new BadInputException(
+                    path, "is an image, not a model", "give the model here, and images where they belong");
         }
     }
 

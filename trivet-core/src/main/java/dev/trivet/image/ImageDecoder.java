@@ -2,6 +2,7 @@ package dev.trivet.image;
 
 import dev.trivet.BadInputException;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -26,6 +27,9 @@ public final class ImageDecoder {
     public static final long MAX_PIXELS = 100_000_000;
 
     private static final long MAX_BYTES = 1L << 29;
+
+    /** As many as the longer of the two begins with. */
+    private static final int SIGNATURE_BYTES = 8;
 
     private ImageDecoder() {}
 
@@ -80,6 +84,19 @@ public final class ImageDecoder {
             // One big array failed: what was live before still is.
             throw new BadInputException(
                     name + ": does not fit in memory; make the image smaller or give Java more with -Xmx", e);
+        }
+    }
+
+    /** Whether a file begins as JPEGs and PNGs do; false if it cannot be read. */
+    public static boolean looksLikeImage(Path file) {
+        if (!Files.isRegularFile(file)) { // opening a pipe would wait for its writer
+            return false;
+        }
+        try (InputStream in = Files.newInputStream(file)) {
+            byte[] beginning = in.readNBytes(SIGNATURE_BYTES);
+            return JpegDecoder.recognizes(beginning) || PngDecoder.recognizes(beginning);
+        } catch (IOException _) {
+            return false;
         }
     }
 

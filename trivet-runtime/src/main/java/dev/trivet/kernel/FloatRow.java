@@ -191,10 +191,12 @@ final class FloatRow {
     /** {@link ScalarMath#geluSteps}, for {@link Operand#steps}. */
     void geluSteps(int count, Operand operand) {
         tail.scale(operand);
-        if (L < ScalarMath.PIECES) {
-            ScalarRow.geluSteps(values, count, operand.inverseScale, tail.scaled);
-        } else {
+        if (L >= ScalarMath.PIECES) {
             VectorMath.geluSteps(values, count, operand.inverseScale, tail);
+        } else if (L == ScalarMath.PIECES / 2) {
+            VectorMath.geluStepsOfHalves(values, count, operand.inverseScale, tail);
+        } else {
+            ScalarRow.geluSteps(values, count, operand.inverseScale, tail.scaled);
         }
     }
 

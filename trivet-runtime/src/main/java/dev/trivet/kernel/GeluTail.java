@@ -10,16 +10,16 @@ import org.jspecify.annotations.Nullable;
 final class GeluTail {
     /** {@code [PIECES, DEGREE + 1]}. */
     final float[] scaled = new float[ScalarMath.TAIL_LENGTH];
-    /** A register of bits for each power, by piece, pieces as often as they fit; of no use with fewer lanes than pieces. */
+    /** For each power a register of bits by piece, pieces as often as they fit, or as many registers as hold the pieces. */
     final int[] registers;
 
-    private final int lanes;
+    private final int width;
     private @Nullable Operand operand;
 
     /** @param lanes of a register; 0 for none */
     GeluTail(int lanes) {
-        this.lanes = lanes;
-        registers = new int[(ScalarMath.DEGREE + 1) * lanes];
+        width = lanes == 0 ? 0 : Math.max(lanes, ScalarMath.PIECES);
+        registers = new int[(ScalarMath.DEGREE + 1) * width];
     }
 
     /** Makes ready for an operand, of bytes. */
@@ -30,9 +30,9 @@ final class GeluTail {
         this.operand = operand;
         ScalarMath.scaleTail(operand.inverseScale, operand.zeroPoint, scaled);
         for (int power = 0; power <= ScalarMath.DEGREE; power++) {
-            for (int i = 0; i < lanes; i++) {
+            for (int i = 0; i < width; i++) {
                 int piece = i % ScalarMath.PIECES;
-                registers[power * lanes + i] = Float.floatToRawIntBits(scaled[piece * (ScalarMath.DEGREE + 1) + power]);
+                registers[power * width + i] = Float.floatToRawIntBits(scaled[piece * (ScalarMath.DEGREE + 1) + power]);
             }
         }
     }

@@ -2,6 +2,7 @@ package dev.trivet.kernel;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -20,6 +21,8 @@ final class VectorMath {
     static final int ROUND_BITS = Float.floatToRawIntBits(ScalarMath.ROUND);
 
     static final int TAIL_END_BITS = Float.floatToRawIntBits(ScalarMath.TAIL_END);
+
+    private static final int HALF_TO_SIGN = Integer.SIZE - Integer.numberOfTrailingZeros(ScalarMath.PIECES);
 
     private VectorMath() {}
 
@@ -168,5 +171,41 @@ final class VectorMath {
             FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
             positive.fma(scale, p).intoArray(row, i);
         }
+    }
+
+    /**
+     * The same for registers that hold half of the pieces (NEON, SSE): a coefficient is looked up in two of them.
+     *
+     * @param row whole registers up to {@code count}
+     * @param tail scaled for the operand
+     */
+    static void geluStepsOfHalves(float[] row, int count, float steps, GeluTail tail) {
+        int[] tails = tail.registers;
+        FloatVector perUnit = FloatVector.broadcast(F, ScalarMath.TAIL_PIECES);
+        FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
+        FloatVector scale = FloatVector.broadcast(F, steps);
+        for (int i = 0; i < count; i += L) {
+            FloatVector x = FloatVector.fromArray(F, row, i);
+            FloatVector end = x.abs().reinterpretAsInts().min(TAIL_END_BITS).reinterpretAsFloats();
+            IntVector piece = end.fma(perUnit, round).reinterpretAsInts();
+            // The bit that tells the halves apart becomes the sign.
+            VectorMask<Integer> upper =
+                    piece.lanewise(VectorOperators.LSHL, HALF_TO_SIGN).lt(0);
+            FloatVector p = coefficient(piece, upper, tails, 5);
+            p = p.fma(end, coefficient(piece, upper, tails, 4));
+            p = p.fma(end, coefficient(piece, upper, tails, 3));
+            p = p.fma(end, coefficient(piece, upper, tails, 2));
+            p = p.fma(end, coefficient(piece, upper, tails, 1));
+            p = p.fma(end, coefficient(piece, upper, tails, 0));
+            FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
+            positive.fma(scale, p).intoArray(row, i);
+        }
+    }
+
+    private static FloatVector coefficient(IntVector piece, VectorMask<Integer> upper, int[] tails, int power) {
+        int at = power * ScalarMath.PIECES;
+        IntVector low = piece.selectFrom(IntVector.fromArray(I, tails, at));
+        IntVector high = piece.selectFrom(IntVector.fromArray(I, tails, at + L));
+        return low.blend(high, upper).reinterpretAsFloats();
     }
 }

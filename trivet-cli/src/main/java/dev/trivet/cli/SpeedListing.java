@@ -1,0 +1,106 @@
+package dev.trivet.cli;
+
+import dev.trivet.cli.bench.Agreement;
+import dev.trivet.cli.bench.Anatomy;
+import dev.trivet.cli.bench.FirstImage;
+import dev.trivet.cli.bench.SpeedReport;
+import java.io.PrintWriter;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.stream.Collectors;
+
+/** What {@code bench} prints of speeds. Single lines are fit for standard error, too, whatever names strangers' files give. */
+final class SpeedListing {
+    private static final double MEGABYTE = 1e6;
+
+    private SpeedListing() {}
+
+    static String text(String model, Agreement agreement) {
+        return harmless(model + ": " + agreement.text());
+    }
+
+    static String text(SpeedReport.Ratio r) {
+        return harmless(String.format(
+                Locale.ROOT,
+                "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f)",
+                r.model(),
+                r.threads(),
+                r.batch(),
+                r.ratio(),
+                r.over(),
+                r.processorRatio()));
+    }
+
+    static String text(FirstImage first) {
+        String memory = first.residentBytes().isPresent()
+                ? String.format(
+                        Locale.ROOT, ", %.0f MB resident", first.residentBytes().getAsLong() / MEGABYTE)
+                : "";
+        return harmless(String.format(
+                Locale.ROOT,
+                "%s: first logits %.2f s after the process started%s",
+                first.model(),
+                first.seconds(),
+                memory));
+    }
+
+    private static String text(String model, Anatomy anatomy) {
+        String shares = anatomy.shares().entrySet().stream()
+                .map(e -> String.format(Locale.ROOT, "%s %.0f %%", e.getKey().replace('_', ' '), 100 * e.getValue()))
+                .collect(Collectors.joining(", "));
+        return harmless(String.format(
+                Locale.ROOT,
+                "%s: linear weights take %.2f MB in memory; time in %s",
+                model,
+                anatomy.weightBytes() / MEGABYTE,
+                shares));
+    }
+
+    private static String harmless(String text) {
+        return text.replaceAll("[\\p{Cc}\\p{Cf}]", " ");
+    }
+
+    static void print(
+            List<SpeedReport> reports,
+            Map<String, Agreement> agreements,
+            Map<String, Anatomy> anatomies,
+            PrintWriter out) {
+        agreements.forEach((model, agreement) -> out.println(text(model, agreement)));
+        anatomies.forEach((model, anatomy) -> out.println(text(model, anatomy)));
+        out.println();
+        Table table = new Table(
+                "model",
+                "engine",
+                "threads",
+                "batch",
+                "calls x threads",
+                "ms a call",
+                "images/s",
+                "best",
+                "images/CPU s",
+                "of peak");
+        reports.stream().flatMap(r -> r.measurements().stream()).forEach(m -> table.row(cells(m)));
+        table.print(out);
+        out.println();
+        reports.stream().flatMap(r -> r.ratios().stream()).forEach(r -> out.println(text(r)));
+    }
+
+    private static String[] cells(SpeedReport.Measurement m) {
+        boolean roof = m.rooflineShare() == 0;
+        return new String[] {
+            m.model(),
+            m.engine(),
+            Integer.toString(m.threads()),
+            roof ? "" : Integer.toString(m.batch()),
+            m.callers() + " x " + m.threadsPerCall(),
+            String.format(Locale.ROOT, "%.2f", m.millisecondsPerCall()),
+            roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerSecond()),
+            roof ? "" : String.format(Locale.ROOT, "%.1f", m.bestImagesPerSecond()),
+            roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerProcessorSecond()),
+            roof
+                    ? String.format(Locale.ROOT, "%.0f G/s", m.multiplyAddsPerSecond() / 1e9)
+                    : String.format(Locale.ROOT, "%.0f %%", 100 * m.rooflineShare())
+        };
+    }
+}
