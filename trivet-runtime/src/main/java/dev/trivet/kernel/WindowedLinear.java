@@ -136,17 +136,41 @@ final class WindowedLinear implements Linear {
         }
         long notes = NativeMemory.target(workspace.scratch(OUTSIDE, 4L * inputs), 4L * inputs);
         long sum = NativeMemory.target(workspace.scratch(SUM, 2L * outputs), 2L * outputs);
+        correct(codes, part, rows, bottom, notes, sum, results);
+    }
+
+    /**
+     * Adds to each row of sums what its window left out: {@code out += bottom * sums}, and, for every code that was cut, its weights times what was cut.
+     *
+     * <p>One method with the additions in its loop, and so too large to be inlined where the product is called: that call fills {@link #run} up to the
+     * most nodes that HotSpot lets a method have, and what comes behind it would be left as calls that make objects of registers.
+     *
+     * @param notes room for those of a row
+     * @param part room for int16 {@code [outputs]}
+     */
+    private void correct(long codes, long windowed, int rows, int bottom, long notes, long part, long out) {
         long weights = NativeMemory.address(transposed, (long) inputs * outputs);
         long known = NativeMemory.address(sums, 4L * outputs);
         for (int row = 0; row < rows; row++) {
             long from = (long) row * inputs;
-            int found = outside(codes + from, part + from, bottom, notes);
+            int found = outside(codes + from, windowed + from, bottom, notes);
+            long to = out + 4L * row * outputs;
             int done = 0;
             int times = bottom;
             while (done < found || times > 0) {
                 int end = group(notes, done, found);
-                sumGroup(notes, done, end, weights, sum);
-                add(sum, times, known, results + 4L * row * outputs);
+                sumGroup(notes, done, end, weights, part);
+                int n = 0;
+                for (; L >= 8 && n + L <= outputs; n += L) {
+                    IntVector more = (IntVector) ShortVector.fromMemorySegment(HALF, ALL, part + 2L * n, ORDER)
+                            .convertShape(VectorOperators.S2I, I, 0);
+                    more = more.add(integers(known + 4L * n).mul(times));
+                    integers(to + 4L * n).add(more).intoMemorySegment(ALL, to + 4L * n, ORDER);
+                }
+                for (; n < outputs; n++) {
+                    int more = ALL.get(JAVA_SHORT, part + 2L * n) + times * ALL.get(JAVA_INT, known + 4L * n);
+                    ALL.set(JAVA_INT, to + 4L * n, ALL.get(JAVA_INT, to + 4L * n) + more);
+                }
                 done = end;
                 times = 0;
             }
@@ -330,21 +354,6 @@ final class WindowedLinear implements Linear {
     private static ShortVector weights(long from) {
         return (ShortVector)
                 ByteVector.fromMemorySegment(WEIGHTS, ALL, from, ORDER).convertShape(VectorOperators.B2S, S, 0);
-    }
-
-    /** {@code out += part + bottom * sums}. */
-    private void add(long part, int bottom, long sums, long out) {
-        int n = 0;
-        for (; L >= 8 && n + L <= outputs; n += L) {
-            IntVector more = (IntVector) ShortVector.fromMemorySegment(HALF, ALL, part + 2L * n, ORDER)
-                    .convertShape(VectorOperators.S2I, I, 0);
-            more = more.add(integers(sums + 4L * n).mul(bottom));
-            integers(out + 4L * n).add(more).intoMemorySegment(ALL, out + 4L * n, ORDER);
-        }
-        for (; n < outputs; n++) {
-            int more = ALL.get(JAVA_SHORT, part + 2L * n) + bottom * ALL.get(JAVA_INT, sums + 4L * n);
-            ALL.set(JAVA_INT, out + 4L * n, ALL.get(JAVA_INT, out + 4L * n) + more);
-        }
     }
 
     private static IntVector integers(long from) {

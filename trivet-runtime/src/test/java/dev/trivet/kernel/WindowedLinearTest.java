@@ -4,15 +4,42 @@ import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.classfile.Attributes;
+import java.lang.classfile.ClassFile;
+import java.lang.classfile.MethodModel;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Objects;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/** By a product that saturates as {@code vpmaddubsw} does, so on every machine. */
+/** Sums by a product that saturates as {@code vpmaddubsw} does, so on every machine. */
 class WindowedLinearTest {
+    /** Bytecodes beyond which HotSpot inlines no method, however hot ({@code -XX:FreqInlineSize}). */
+    private static final int INLINED = 325;
+
+    /**
+     * Were {@code correct} inlined where the product is called, HotSpot would come to the most nodes of a method in the middle of it and make objects of
+     * registers from there on. Whether it does depends on what else the process runs, so what is tested is what keeps it from being inlined.
+     */
+    @Test
+    void correctionsAreTooLargeToBeInlined() throws IOException {
+        byte[] file;
+        try (InputStream in = WindowedLinear.class.getResourceAsStream("WindowedLinear.class")) {
+            file = Objects.requireNonNull(in).readAllBytes();
+        }
+        MethodModel correct = ClassFile.of().parse(file).methods().stream()
+                .filter(method -> method.methodName().equalsString("correct"))
+                .findFirst()
+                .orElseThrow();
+        assertThat(correct.findAttribute(Attributes.code()).orElseThrow().codeLength())
+                .isGreaterThan(INLINED);
+    }
+
     /** Products of two neighbouring inputs are added in 16 bits, and those sums in 32. */
     private static final class SaturatingLinear implements Linear {
         private final byte[] weight;
