@@ -242,7 +242,10 @@ final class FloatRow {
         VectorMath.decaySteps(values, count, highest, scale, steps);
     }
 
-    /** The striped sum, {@link ReferencePointwise}. */
+    /**
+     * The striped sum, {@link ReferencePointwise}. Stripes are folded in memory, and not by a method that takes them: where HotSpot does not inline it, or
+     * folds in registers, it now and then makes objects of them.
+     */
     float sum(int count) {
         float[] row = values;
         int whole = count - count % LANES;
@@ -270,7 +273,15 @@ final class FloatRow {
                 a3 = a3.add(present(FloatVector.fromArray(F, row, whole + 3 * L), count - whole - 3 * L));
             }
         }
-        return fold(a0, a1, a2, a3);
+        a0.intoArray(lanes, 0);
+        if (L <= 8) {
+            a1.intoArray(lanes, L);
+        }
+        if (L <= 4) {
+            a2.intoArray(lanes, 2 * L);
+            a3.intoArray(lanes, 3 * L);
+        }
+        return ScalarRow.fold(lanes, 0);
     }
 
     /** The first lanes, and zeros. Added to a sum they change nothing, because no sum that begins with zero is ever minus zero. */
@@ -306,7 +317,15 @@ final class FloatRow {
                 a3 = squareOfPresent(a3, row, whole + 3 * L, mean, count - whole - 3 * L);
             }
         }
-        return fold(a0, a1, a2, a3);
+        a0.intoArray(lanes, 0);
+        if (L <= 8) {
+            a1.intoArray(lanes, L);
+        }
+        if (L <= 4) {
+            a2.intoArray(lanes, 2 * L);
+            a3.intoArray(lanes, 3 * L);
+        }
+        return ScalarRow.fold(lanes, 0);
     }
 
     private static FloatVector square(FloatVector sum, float[] row, int i, float mean) {
@@ -413,21 +432,6 @@ final class FloatRow {
         IntVector code =
                 VectorMath.code(FloatVector.fromArray(F, row, from + last).mul(factor), steps, low, high, zero);
         ((ShortVector) code.castShape(S, 0)).intoMemorySegment(ALL, address + 2L * last, ORDER);
-    }
-
-    /**
-     * Folds the stripes in halves, in memory: with registers HotSpot now and then settles on code that makes objects of them.
-     */
-    private float fold(FloatVector a0, FloatVector a1, FloatVector a2, FloatVector a3) {
-        a0.intoArray(lanes, 0);
-        if (L <= 8) {
-            a1.intoArray(lanes, L);
-        }
-        if (L <= 4) {
-            a2.intoArray(lanes, 2 * L);
-            a3.intoArray(lanes, 3 * L);
-        }
-        return ScalarRow.fold(lanes, 0);
     }
 
     private static long floatAddress(MemorySegment x, long from, int count) {

@@ -177,10 +177,11 @@ final class OnednnLibrary {
 
     /** OpenMP's thread count is a property of the calling thread; Trivet spreads images over threads instead. */
     void useOneThread() {
-        call(() -> {
+        try { // each run comes here: a lambda would be an object now and then
             ompSetThreads.invokeExact(1);
-            return 0;
-        });
+        } catch (Throwable e) {
+            throw unchecked(e);
+        }
     }
 
     long openStream() {

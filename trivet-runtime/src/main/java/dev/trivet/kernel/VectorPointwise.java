@@ -232,7 +232,12 @@ final class VectorPointwise implements Pointwise {
             float scale,
             Operand operand,
             MemorySegment out) {
-        softmaxNumerators(raw, integer, rows, columns, scale, operand, out, MemorySegment.NULL);
+        row.reserve(columns);
+        for (int r = 0; r < rows; r++) {
+            long base = (long) r * columns;
+            row.loadScaled(raw, integer, base, scale, 0, columns);
+            probabilities(columns, operand, out, base);
+        }
     }
 
     @Override
@@ -245,8 +250,7 @@ final class VectorPointwise implements Pointwise {
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
-        boolean numerators = !factors.equals(MemorySegment.NULL);
-        if (integer && numerators && IntegerPasses.write(operand, columns)) {
+        if (integer && IntegerPasses.write(operand, columns)) {
             IntegerPasses.softmaxNumerators(raw, rows, columns, scale, operand, out, factors);
             return;
         }
@@ -254,24 +258,28 @@ final class VectorPointwise implements Pointwise {
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             // The short form of exp scales by itself.
-            row.loadScaled(raw, integer, base, numerators && operand.isByte() ? 1f : scale, 0, columns);
-            softmaxRow(columns, scale, operand, out, base, factors);
+            row.loadScaled(raw, integer, base, operand.isByte() ? 1f : scale, 0, columns);
+            numerators(columns, scale, operand, out, base, factors);
         }
     }
 
     /**
-     * Writes the softmax of {@link #row}, or its numerators with their factor.
-     *
-     * @param scale for numerators that become bytes; what else there is has been scaled
+     * Writes the softmax of {@link #row}. Not together with the numerators: where a process computes both, HotSpot, which inlines all of it in the loop over
+     * rows, came to the most nodes of a method and made objects of registers.
      */
-    private void softmaxRow(
+    private void probabilities(int columns, Operand operand, MemorySegment out, long base) {
+        row.exponentials(columns, row.highest(columns));
+        row.encode(0, columns, 1f / row.sum(columns), operand, out, base);
+    }
+
+    /**
+     * Writes the numerators of {@link #row} and their factor.
+     *
+     * @param scale for numerators that become bytes; others have been scaled
+     */
+    private void numerators(
             int columns, float scale, Operand operand, MemorySegment out, long base, MemorySegment factors) {
         float highest = row.highest(columns);
-        if (factors.equals(MemorySegment.NULL)) {
-            row.exponentials(columns, highest);
-            row.encode(0, columns, 1f / row.sum(columns), operand, out, base);
-            return;
-        }
         if (operand.isByte()) {
             row.decaySteps(columns, highest, scale, operand.inverseScale);
             row.encode(0, columns, 1f, operand.steps, out, base);
@@ -441,7 +449,11 @@ final class VectorPointwise implements Pointwise {
                 if (masked) {
                     row.add(bias.mask(), ((long) window * n + r) * n, n);
                 }
-                softmaxRow(n, 1f, operand, out, base, factors);
+                if (numerators) {
+                    numerators(n, 1f, operand, out, base, factors);
+                } else {
+                    probabilities(n, operand, out, base);
+                }
             }
         }
     }
