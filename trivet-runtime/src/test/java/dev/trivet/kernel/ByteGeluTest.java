@@ -5,10 +5,14 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.trivet.quant.ActivationQuantizer;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.SplittableRandom;
+import jdk.incubator.vector.FloatVector;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -61,6 +65,38 @@ class ByteGeluTest {
                 }
                 assertThat(codes[1]).as(quantizer.toString()).isEqualTo(codes[0]);
             }
+        }
+    }
+
+    /** Registers of 4 floats look coefficients up in two of them; a JVM of its own is held to such registers. */
+    @Test
+    void codesEqualTheReferenceInRegistersOfFour() throws IOException, InterruptedException {
+        Process process = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-XX:+IgnoreUnrecognizedVMOptions",
+                        "-XX:MaxVectorSize=16",
+                        "--add-modules",
+                        "jdk.incubator.vector",
+                        "--enable-native-access=ALL-UNNAMED",
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        RegistersOfFour.class.getName())
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
+        String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor()).isZero();
+        assertThat(output.strip()).isEqualTo("4 floats: equal");
+    }
+
+    /** Says how many floats a register has, once all codes were equal. */
+    static final class RegistersOfFour {
+        private RegistersOfFour() {}
+
+        public static void main(String[] args) {
+            for (int count : new int[] {1, 3, 4, 5, 64, 1500}) {
+                new ByteGeluTest().codesEqualTheReferenceBitForBit(count);
+            }
+            System.out.println(FloatVector.SPECIES_PREFERRED.length() + " floats: equal");
         }
     }
 
