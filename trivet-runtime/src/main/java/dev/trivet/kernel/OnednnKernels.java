@@ -55,6 +55,9 @@ public final class OnednnKernels implements Kernels {
     /** Bits of an instruction set that has tiles of bytes. */
     private static final int AMX = 0xfef;
 
+    /** Of a row of a tile. */
+    private static final int TILE_BYTES = 64;
+
     /** Whether byte products do not saturate. */
     private final boolean exactBytes;
     /** Whether they do so only in pairs of neighbouring inputs that leave 16 bits, which {@link WindowedLinear} counts on. */
@@ -391,7 +394,15 @@ public final class OnednnKernels implements Kernels {
         long right = library.describe(key.rightType(), new long[] {key.batch(), s.k(), s.n()}, rightStrides);
         long out = library.describe(
                 key.outType(), new long[] {key.batch(), s.m(), s.n()}, new long[] {(long) s.m() * s.n(), s.n(), 1});
-        return new OnednnMatmul(library, key.batch(), left, right, out);
+        return new OnednnMatmul(library, key.batch(), left, right, out, readsBehind(key));
+    }
+
+    /**
+     * Whether oneDNN reads scratch memory that it has not written: with tiles it copies a right operand into whole ones, multiplies them whole, and leaves
+     * what stands behind the last rows as it was (3.11; found are products that sum over more than a tile, {@code docs/decisions.md}).
+     */
+    private boolean readsBehind(MatmulKey key) {
+        return hasTiles && key.rightType() == OnednnLibrary.S8 && key.shape().k() % TILE_BYTES != 0;
     }
 
     /** Frees the compiled matmuls; no linear or workspace may be used afterwards. */

@@ -17,6 +17,8 @@ final class OnednnMatmul implements AutoCloseable {
     final long scratchpad;
     final long scratchpadBytes;
     final String implementation;
+    /** Whether scratch memory has to be zero before a run. */
+    final boolean clearsScratchpad;
     /** Of a bias and of scales; 0 for sums. */
     final long perColumn;
 
@@ -45,13 +47,26 @@ final class OnednnMatmul implements AutoCloseable {
         }
     }
 
-    /** Takes the three descriptors over. */
-    OnednnMatmul(OnednnLibrary library, int size, long left, long right, long out) {
-        this(library, size, 0, left, right, out, Ending.SUM);
+    /** Sums. Takes the three descriptors over. */
+    OnednnMatmul(OnednnLibrary library, int size, long left, long right, long out, boolean clearsScratchpad) {
+        this(library, size, 0, left, right, out, Ending.SUM, clearsScratchpad);
     }
 
     /** @param columns of the destination; needed for endings other than sums */
     OnednnMatmul(OnednnLibrary library, int size, int columns, long left, long right, long out, Ending ending) {
+        this(library, size, columns, left, right, out, ending, false);
+    }
+
+    private OnednnMatmul(
+            OnednnLibrary library,
+            int size,
+            int columns,
+            long left,
+            long right,
+            long out,
+            Ending ending,
+            boolean clearsScratchpad) {
+        this.clearsScratchpad = clearsScratchpad;
         this.library = library;
         this.size = size;
         this.left = left;

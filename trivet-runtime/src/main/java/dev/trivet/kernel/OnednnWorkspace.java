@@ -23,6 +23,8 @@ final class OnednnWorkspace implements Workspace {
     private final Map<OnednnMatmul, Bound> bound = new IdentityHashMap<>();
     private final ScratchMemory scratch = new ScratchMemory();
     private MemorySegment scratchpad;
+    /** As long as the scratch memory that any product wants cleared. */
+    private MemorySegment zeros = MemorySegment.NULL;
 
     /** @param scale 0, as is {@code offset}, where sums are stored as they are */
     private record Bound(
@@ -78,6 +80,9 @@ final class OnednnWorkspace implements Workspace {
             library.point(b.scale, scale);
             library.point(b.offset, offset);
         }
+        if (matmul.clearsScratchpad) {
+            MemorySegment.copy(zeros, 0, scratchpad, 0, matmul.scratchpadBytes);
+        }
         library.execute(matmul.primitive, stream, b.count(), b.arguments.address());
     }
 
@@ -85,6 +90,9 @@ final class OnednnWorkspace implements Workspace {
         if (scratchpad.byteSize() < matmul.scratchpadBytes) {
             // The outgrown block stays with the arena; growth happens a few times at most.
             scratchpad = arena.allocate(matmul.scratchpadBytes, 64);
+        }
+        if (matmul.clearsScratchpad && zeros.byteSize() < matmul.scratchpadBytes) {
+            zeros = arena.allocate(matmul.scratchpadBytes, 64);
         }
         boolean plain = matmul.ending == OnednnMatmul.Ending.SUM;
         MemorySegment arguments = arguments(arena, 6);

@@ -7,6 +7,7 @@ import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.VectorKernels;
 import dev.trivet.model.Geometry;
 import dev.trivet.model.ModelUnit;
+import dev.trivet.model.RandomModel;
 import dev.trivet.model.SwinConfig;
 import dev.trivet.model.TimmConfig;
 import dev.trivet.model.VitConfig;
@@ -17,6 +18,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -161,6 +163,36 @@ class ImageGroupsTest {
                     }
                 }
             }
+        }
+    }
+
+    /** At a model's own width and number of tokens, where a provider's scratch memory holds what other products left there. */
+    @Test
+    void blocksOfRealSizeGiveTheSameHoweverMany() {
+        VitModel model = RandomModel.of("deit_small_patch16_224", 1);
+        model = MaxScaling.quantize(model, noise(3 * 224 * 224, 1));
+        float[] tokens = noise(4L * 197 * 384, 2);
+        float[] expected = twoBlocks(model, new VectorKernels(), 4, tokens);
+        for (Kernels kernels : Fixtures.providers()) {
+            if (kernels.needsWarmUp()) { // the reference takes a minute
+                for (int group : new int[] {1, 2, 4}) {
+                    assertThat(twoBlocks(model, kernels, group, tokens))
+                            .as(kernels.name() + ", " + group + " at once")
+                            .isEqualTo(expected);
+                }
+            }
+        }
+    }
+
+    private static float[] twoBlocks(VitModel model, Kernels kernels, int group, float[] tokens) {
+        VitExecutor.Part part = VitExecutor.Part.ofUnits(model.vit(), 1, 3);
+        try (VitExecutor executor = new VitExecutor(model, kernels, 4, part, group);
+                ModelSession session = executor.openSession()) {
+            MemorySegment stream = session.allocateTokens();
+            MemorySegment.copy(tokens, 0, stream, JAVA_FLOAT, 0, tokens.length);
+            session.runUnit(1, stream, 4, stream, Optional.empty());
+            session.runUnit(2, stream, 4, stream, Optional.empty());
+            return stream.toArray(JAVA_FLOAT);
         }
     }
 

@@ -1,0 +1,59 @@
+package dev.trivet.kernel;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.SplittableRandom;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * Products share a workspace's scratch memory, and must not see what others left there. With AMX, oneDNN 3.11 multiplies what stands behind a right operand's last
+ * rows in its scratch copy, where the summed dimension is over 64 and ends within a tile.
+ */
+class ScratchReuseTest {
+    private static final ReferenceKernels REFERENCE = new ReferenceKernels();
+    private static final int BATCH = 3;
+
+    @ParameterizedTest
+    @CsvSource({
+        "197, 64, 197, false",
+        "197, 64, 197, true",
+        "64, 48, 65, false",
+        "104, 64, 577, false",
+        "208, 197, 64, true",
+        "49, 32, 49, false",
+        "49, 49, 32, true"
+    })
+    void productDoesNotSeeWhatAnotherLeft(int m, int n, int k, boolean transposed) {
+        for (Kernels kernels : KernelParityTest.providers().toList()) {
+            try (Arena arena = Arena.ofConfined();
+                    Workspace reference = REFERENCE.openWorkspace();
+                    Workspace workspace = kernels.openWorkspace()) {
+                SplittableRandom random = new SplittableRandom(5);
+                MatmulShape shape = new MatmulShape(m, n, k, transposed);
+                MemorySegment left = KernelParityTest.randomBytes(arena, random, (long) BATCH * m * k);
+                MemorySegment right = KernelParityTest.randomBytes(arena, random, (long) BATCH * n * k);
+                MemorySegment expected = arena.allocate(4L * BATCH * m * n, 64);
+                MemorySegment actual = arena.allocate(4L * BATCH * m * n, 64);
+                REFERENCE.integerMatmul(shape, false).run(reference, left, right, BATCH, expected);
+                Matmul product = kernels.integerMatmul(shape, false);
+                product.run(workspace, left, right, BATCH, actual);
+
+                // Whole tiles of another product, so that scratch memory is full of its codes.
+                int whole = Math.ceilDiv(k, 64) * 64;
+                MatmulShape other = new MatmulShape(m, n, whole, transposed);
+                MemorySegment otherLeft = KernelParityTest.randomBytes(arena, random, (long) BATCH * m * whole);
+                MemorySegment otherRight = KernelParityTest.randomBytes(arena, random, (long) BATCH * n * whole);
+                MemorySegment otherOut = arena.allocate(4L * BATCH * m * n, 64);
+                kernels.integerMatmul(other, false).run(workspace, otherLeft, otherRight, BATCH, otherOut);
+
+                for (int again = 0; again < 2; again++) {
+                    product.run(workspace, left, right, BATCH, actual);
+                    assertThat(actual.mismatch(expected)).as(kernels.name()).isEqualTo(-1);
+                }
+            }
+        }
+    }
+}
