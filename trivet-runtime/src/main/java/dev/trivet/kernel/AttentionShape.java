@@ -4,8 +4,8 @@ package dev.trivet.kernel;
  * Attention among all tokens of an image, of which all rows are at hand or some of one image's.
  *
  * @param images images in the batch
- * @param rows token rows of an image that are at hand; less than {@code tokens} for one image only
- * @param tokens tokens per image
+ * @param rows token rows of an image that are at hand
+ * @param tokens places that a head's keys and values have, one for each token of an image, and more where that is faster
  * @param heads attention heads
  * @param headWidth channels per head
  */

@@ -139,6 +139,7 @@ final class IntegerPasses {
             MemorySegment raw,
             int rows,
             int columns,
+            int stride,
             float scale,
             Operand operand,
             MemorySegment out,
@@ -147,8 +148,8 @@ final class IntegerPasses {
         int high = (int) operand.high;
         int end = Float.floatToRawIntBits(ScalarMath.DECAY_END / scale);
         FloatVector exponents = FloatVector.broadcast(F, scale * -ScalarMath.LOG2_E);
-        long scores = NativeMemory.address(raw, 4L * rows * columns);
-        long codes = NativeMemory.target(out, (long) rows * columns);
+        long scores = NativeMemory.address(raw, 4L * rows * stride);
+        long codes = NativeMemory.target(out, (long) rows * stride);
         long ones = NativeMemory.target(factors, 4L * rows);
         if (rows == 0) {
             return;
@@ -160,9 +161,9 @@ final class IntegerPasses {
         }
         int highest = most.reduceLanes(VectorOperators.MAX);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
+            long base = (long) r * stride;
             // The next row's maximum is found along with this row's codes, which then need not wait for it.
-            long next = base + (r + 1 < rows ? columns : 0);
+            long next = base + (r + 1 < rows ? stride : 0);
             most = IntVector.broadcast(I, Integer.MIN_VALUE);
             FloatVector largest = FloatVector.broadcast(F, (float) highest);
             IntVector sum = IntVector.zero(I);
@@ -183,19 +184,20 @@ final class IntegerPasses {
             highest = most.reduceLanes(VectorOperators.MAX);
             ALL.set(JAVA_FLOAT, ones + 4L * r, 1f / Math.max(total, 1));
         }
-        replaceLevels(operand, out, rows, columns, ones);
+        replaceLevels(operand, out, rows, columns, stride, ones);
     }
 
     /**
      * Puts levels where the operand has some, and factors that make them sum to one. Not row by row in the loops: they would call what is not inlined, and no
      * register keeps a constant across a call.
      */
-    private static void replaceLevels(Operand operand, MemorySegment out, int rows, int columns, long factors) {
+    private static void replaceLevels(
+            Operand operand, MemorySegment out, int rows, int columns, int stride, long factors) {
         if (operand.levels == null) {
             return;
         }
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
+            long base = (long) r * stride;
             LevelTable.replace(operand, out, base, columns);
             ALL.set(JAVA_FLOAT, factors + 4L * r, 1f / VectorPointwise.sumOfCodes(out, base, columns, operand));
         }
@@ -274,7 +276,7 @@ final class IntegerPasses {
                 ALL.set(JAVA_FLOAT, row + 4L * r, 1f / Math.max(total, 1));
             }
         }
-        replaceLevels(operand, out, products * n, n, ones);
+        replaceLevels(operand, out, products * n, n, n, ones);
     }
 
     /** {@link Pointwise#splitHeads} for products of integers and operands that are bytes. */

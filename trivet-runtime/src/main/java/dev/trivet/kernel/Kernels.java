@@ -71,6 +71,14 @@ public interface Kernels extends AutoCloseable {
         return 1 << 20;
     }
 
+    /**
+     * For how many keys attention's products of bytes are best made, where so many tokens are to be attended to: what is more is room that
+     * nothing is read from.
+     */
+    default int keyPlaces(int tokens) {
+        return tokens;
+    }
+
     /** A product of two float32 activations. */
     Matmul floatMatmul(MatmulShape shape);
 

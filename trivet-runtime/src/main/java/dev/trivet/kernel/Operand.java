@@ -81,7 +81,7 @@ public final class Operand {
     }
 
     /** Whether a code takes one byte. */
-    boolean isByte() {
+    public boolean isByte() {
         return integer && !wide;
     }
 

@@ -122,19 +122,41 @@ public interface Pointwise {
     /**
      * Softmax over the last dimension of {@code raw * scale}.
      *
-     * @param raw int32 or float32 {@code [rows, columns]} of a matmul
+     * @param raw int32 or float32 {@code [rows, stride]} of a matmul, of which the first columns are read
+     * @param stride elements from one row to the next, of {@code raw} and of {@code out}
      * @param scale positive
-     * @param out {@code [rows, columns]}
+     * @param out {@code [rows, stride]}, of which the first columns are written
      */
     void softmax(
-            MemorySegment raw, boolean integer, int rows, int columns, float scale, Operand operand, MemorySegment out);
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            int stride,
+            float scale,
+            Operand operand,
+            MemorySegment out);
+
+    /** The same for rows that follow each other. */
+    default void softmax(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out) {
+        softmax(raw, integer, rows, columns, columns, scale, operand, out);
+    }
 
     /**
      * The numerators of softmax, as codes: {@code code(exp(x - max(x)))} with {@code x = raw * scale}, so that each row reaches
      * from 0 to 1 however its probabilities are spread, and for each row the factor that makes its codes sum to one.
      *
+     * @param raw int32 or float32 {@code [rows, stride]} of a matmul, of which the first columns are read
+     * @param stride elements from one row to the next, of {@code raw} and of {@code out}
      * @param operand an integer quantizer with zero point 0
-     * @param out {@code [rows, columns]}
+     * @param out {@code [rows, stride]}, of which the first columns are written
      * @param factors float32 {@code [rows]}: {@code 1 / sum(codes)}
      */
     void softmaxNumerators(
@@ -142,10 +164,24 @@ public interface Pointwise {
             boolean integer,
             int rows,
             int columns,
+            int stride,
             float scale,
             Operand operand,
             MemorySegment out,
             MemorySegment factors);
+
+    /** The same for rows that follow each other. */
+    default void softmaxNumerators(
+            MemorySegment raw,
+            boolean integer,
+            int rows,
+            int columns,
+            float scale,
+            Operand operand,
+            MemorySegment out,
+            MemorySegment factors) {
+        softmaxNumerators(raw, integer, rows, columns, columns, scale, operand, out, factors);
+    }
 
     /**
      * Joins the heads of {@code raw * (scale * factor of the row)}.

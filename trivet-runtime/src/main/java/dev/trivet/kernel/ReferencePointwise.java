@@ -244,10 +244,11 @@ final class ReferencePointwise implements Pointwise {
             boolean integer,
             int rows,
             int columns,
+            int stride,
             float scale,
             Operand operand,
             MemorySegment out) {
-        softmaxNumerators(raw, integer, rows, columns, scale, operand, out, MemorySegment.NULL);
+        softmaxNumerators(raw, integer, rows, columns, stride, scale, operand, out, MemorySegment.NULL);
     }
 
     @Override
@@ -256,21 +257,26 @@ final class ReferencePointwise implements Pointwise {
             boolean integer,
             int rows,
             int columns,
+            int stride,
             float scale,
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
+            long base = (long) r * stride;
             row.load(raw, integer, base, 0, columns);
-            softmaxRow(columns, scale, operand, out, base, factors);
+            softmaxRow(columns, scale, operand, out, base, factors, r);
         }
     }
 
-    /** Probabilities of {@link #row} times a scale, or their numerators with their factor; the row is overwritten. */
+    /**
+     * Probabilities of {@link #row} times a scale, or their numerators with their factor; the row is overwritten.
+     *
+     * @param at where the factor goes
+     */
     private void softmaxRow(
-            int columns, float scale, Operand operand, MemorySegment out, long base, MemorySegment factors) {
+            int columns, float scale, Operand operand, MemorySegment out, long base, MemorySegment factors, long at) {
         boolean numerators = !factors.equals(MemorySegment.NULL);
         if (numerators && operand.isByte()) {
             row.decaySteps(columns, row.highest(columns), scale, operand.inverseScale);
@@ -284,7 +290,7 @@ final class ReferencePointwise implements Pointwise {
             row.store(0, columns, operand, out, base);
         }
         if (numerators) {
-            factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / row.sumOfCodes(columns, operand));
+            factors.setAtIndex(JAVA_FLOAT, at, 1f / row.sumOfCodes(columns, operand));
         }
     }
 
@@ -391,7 +397,7 @@ final class ReferencePointwise implements Pointwise {
                     first = copy(bias.mask(), ((long) window * n + r) * n, n, first);
                     row.add(first, n);
                 }
-                softmaxRow(n, 1f, operand, out, base, factors);
+                softmaxRow(n, 1f, operand, out, base, factors, base / n);
             }
         }
     }

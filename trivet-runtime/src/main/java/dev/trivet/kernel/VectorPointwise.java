@@ -229,12 +229,13 @@ final class VectorPointwise implements Pointwise {
             boolean integer,
             int rows,
             int columns,
+            int stride,
             float scale,
             Operand operand,
             MemorySegment out) {
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
+            long base = (long) r * stride;
             row.loadScaled(raw, integer, base, scale, 0, columns);
             probabilities(columns, operand, out, base);
         }
@@ -246,20 +247,21 @@ final class VectorPointwise implements Pointwise {
             boolean integer,
             int rows,
             int columns,
+            int stride,
             float scale,
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
         if (integer && IntegerPasses.write(operand, columns)) {
-            IntegerPasses.softmaxNumerators(raw, rows, columns, scale, operand, out, factors);
+            IntegerPasses.softmaxNumerators(raw, rows, columns, stride, scale, operand, out, factors);
             return;
         }
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
+            long base = (long) r * stride;
             // The short form of exp scales by itself.
             row.loadScaled(raw, integer, base, operand.isByte() ? 1f : scale, 0, columns);
-            numerators(columns, scale, operand, out, base, factors);
+            numerators(columns, scale, operand, out, base, factors, r);
         }
     }
 
@@ -276,9 +278,10 @@ final class VectorPointwise implements Pointwise {
      * Writes the numerators of {@link #row} and their factor.
      *
      * @param scale for numerators that become bytes; others have been scaled
+     * @param at where the factor goes
      */
     private void numerators(
-            int columns, float scale, Operand operand, MemorySegment out, long base, MemorySegment factors) {
+            int columns, float scale, Operand operand, MemorySegment out, long base, MemorySegment factors, long at) {
         float highest = row.highest(columns);
         if (operand.isByte()) {
             row.decaySteps(columns, highest, scale, operand.inverseScale);
@@ -287,7 +290,7 @@ final class VectorPointwise implements Pointwise {
             row.exponentials(columns, highest);
             row.encode(0, columns, 1f, operand, out, base);
         }
-        factors.setAtIndex(JAVA_FLOAT, base / columns, 1f / sumOfCodes(out, base, columns, operand));
+        factors.setAtIndex(JAVA_FLOAT, at, 1f / sumOfCodes(out, base, columns, operand));
     }
 
     static float sumOfCodes(MemorySegment codes, long from, int count, Operand operand) {
@@ -450,7 +453,7 @@ final class VectorPointwise implements Pointwise {
                     row.add(bias.mask(), ((long) window * n + r) * n, n);
                 }
                 if (numerators) {
-                    numerators(n, 1f, operand, out, base, factors);
+                    numerators(n, 1f, operand, out, base, factors, base / n);
                 } else {
                     probabilities(n, operand, out, base);
                 }

@@ -148,17 +148,34 @@ public final class AttentionLayout {
         return extents.get(images);
     }
 
-    /** What a member of a team does of one image: rows of tokens, and products of all rows or, in one group, its own rows' of all heads. */
+    /** Within windows: what a member of a team does of one image, rows of tokens and products of whole windows. */
     Extent extent(Share rows, Share products) {
-        if (isWindowed()) {
-            WindowShape part = windows(1).part(rows.first(), rows.end(), products.first(), products.end());
-            int scoreRows = products.count() * unit.groupTokens();
-            return new Extent(rows.count(), products.count(), scoreRows, Optional.empty(), Optional.of(part));
-        }
-        AttentionShape part =
-                new AttentionShape(1, rows.count(), unit.shape().tokens(), unit.heads(), unit.headWidth());
+        WindowShape part = windows(1).part(rows.first(), rows.end(), products.first(), products.end());
+        int scoreRows = products.count() * unit.groupTokens();
+        return new Extent(rows.count(), products.count(), scoreRows, Optional.empty(), Optional.of(part));
+    }
+
+    /**
+     * In one group: what a member of a team does of one image, rows of tokens and their products with all keys.
+     *
+     * @param keys places for the keys of a head
+     */
+    Extent extent(Share rows, int keys) {
+        AttentionShape part = new AttentionShape(1, rows.count(), keys, unit.heads(), unit.headWidth());
         int heads = rows.count() == 0 ? 0 : unit.heads();
         return new Extent(rows.count(), heads, heads * rows.count(), Optional.of(part), Optional.empty());
+    }
+
+    /**
+     * In one group: all of some images, whose heads have room for more keys.
+     *
+     * @param keys places for the keys of a head
+     */
+    Extent roomy(int images, int keys) {
+        int tokens = unit.shape().tokens();
+        int products = images * products();
+        AttentionShape shape = new AttentionShape(images, tokens, keys, unit.heads(), unit.headWidth());
+        return new Extent(images * tokens, products, products * tokens, Optional.of(shape), Optional.empty());
     }
 
     /** In one group: the first of some images' tokens as queries. Where these are fewer than all, it is of use behind the split only. */
@@ -286,14 +303,16 @@ public final class AttentionLayout {
             Operand operand,
             MemorySegment out,
             MemorySegment factors) {
-        softmax(pointwise, raw, integer, extents.get(images), scale, operand, out, factors);
+        softmax(pointwise, raw, integer, extents.get(images), unit.groupTokens(), scale, operand, out, factors);
     }
 
+    /** @param stride scores of a row that there is room for; within windows {@code groupTokens} */
     void softmax(
             Pointwise pointwise,
             MemorySegment raw,
             boolean integer,
             Extent extent,
+            int stride,
             float scale,
             Operand operand,
             MemorySegment out,
@@ -304,9 +323,9 @@ public final class AttentionLayout {
             WindowShape shape = extent.windows().orElseThrow();
             pointwise.softmaxWindows(raw, integer, shape, scale, bias.get(), operand, out, factors);
         } else if (factors.equals(MemorySegment.NULL)) {
-            pointwise.softmax(raw, integer, rows, n, scale, operand, out);
+            pointwise.softmax(raw, integer, rows, n, stride, scale, operand, out);
         } else {
-            pointwise.softmaxNumerators(raw, integer, rows, n, scale, operand, out, factors);
+            pointwise.softmaxNumerators(raw, integer, rows, n, stride, scale, operand, out, factors);
         }
     }
 

@@ -10,6 +10,7 @@ import java.util.Optional;
  * The operators of one pre-norm block, attention then MLP, made ready to run.
  *
  * @param requantization how queries, keys and values become codes, where one step takes them there
+ * @param roomy attention's products with {@link Kernels#keyPlaces} for the keys of an image, where all of attention runs on bytes and nobody watches
  */
 record BlockOperators(
         ModelUnit.Block unit,
@@ -19,22 +20,49 @@ record BlockOperators(
         Optional<Requantization> requantization,
         MatmulOperator scores,
         MatmulOperator mixing,
+        Optional<Products> roomy,
         AttentionOperands attention,
         LinearOperator projection,
         NormParameters mlpNorm,
         LinearOperator hidden,
         LinearOperator output) {
 
+    /** Attention's two products. */
+    record Products(MatmulOperator scores, MatmulOperator mixing) {
+        Products withRows(int rows, Kernels kernels) {
+            return new Products(scores.withRows(rows, kernels), mixing.withRows(rows, kernels));
+        }
+    }
+
+    /** Places of a head's keys. */
+    int keys() {
+        return scores.shape().n();
+    }
+
+    /** The same with roomy products in place of the others, if there are such. */
+    BlockOperators withRoom() {
+        return roomy.map(products -> with(products.scores, products.mixing, roomy))
+                .orElse(this);
+    }
+
     /** The same with products that take some rows of the queries. */
     BlockOperators withQueries(int rows, Kernels kernels) {
+        return with(
+                scores.withRows(rows, kernels),
+                mixing.withRows(rows, kernels),
+                roomy.map(products -> products.withRows(rows, kernels)));
+    }
+
+    private BlockOperators with(MatmulOperator someScores, MatmulOperator someMixing, Optional<Products> someRoomy) {
         return new BlockOperators(
                 unit,
                 layout,
                 attentionNorm,
                 qkv,
                 requantization,
-                scores.withRows(rows, kernels),
-                mixing.withRows(rows, kernels),
+                someScores,
+                someMixing,
+                someRoomy,
                 attention,
                 projection,
                 mlpNorm,

@@ -6,6 +6,7 @@ import dev.trivet.kernel.Pointwise;
 import dev.trivet.kernel.Requantization;
 import dev.trivet.kernel.Workspace;
 import java.lang.foreign.MemorySegment;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,6 +23,7 @@ import org.jspecify.annotations.Nullable;
  * @param raw sums of the last product
  * @param tokens attention's buffers as the rows of this run write and read them
  * @param products the same buffers as this run's products do
+ * @param pieces runs attention of several images a few at a time; without it all are run together
  */
 record BlockRun(
         Workspace workspace,
@@ -32,6 +34,7 @@ record BlockRun(
         MemorySegment raw,
         AttentionBuffers tokens,
         AttentionBuffers products,
+        Optional<AttentionPieces> pieces,
         float layerNormEpsilon) {
 
     /** Adds what attention makes of the stream to it. */
@@ -52,33 +55,69 @@ record BlockRun(
             AttentionLayout.Extent extent,
             AttentionLayout.Extent wanted,
             @Nullable LayerObserver observer) {
-        Pointwise pointwise = workspace.pointwise();
-        AttentionLayout layout = block.layout();
         normalize(block, block.attentionNorm(), extent.rows(), block.qkv().input());
+        if (observer == null
+                && wanted == extent
+                && pieces.isPresent()
+                && block.roomy().isPresent()) {
+            Requantization requantization = block.requantization().orElseThrow();
+            MemorySegment codes =
+                    block.qkv().linear().requantize(workspace, operand, extent.rows(), requantization, raw);
+            pieces.get().run(block, extent.whole().orElseThrow().images(), codes.equals(raw));
+        } else {
+            groups(block, extent, wanted, observer);
+        }
+        addTo(block.projection(), wanted.rows(), observer);
+    }
+
+    /** From the operand of queries, keys and values to that of the projection. */
+    private void groups(
+            BlockOperators block,
+            AttentionLayout.Extent extent,
+            AttentionLayout.Extent wanted,
+            @Nullable LayerObserver observer) {
         split(block, extent, observer);
         if (wanted.rows() < extent.rows()) {
             dropTokens(block, extent.whole().orElseThrow(), wanted.whole().orElseThrow());
         }
         team.meet(member);
-        MatmulOperator mixing = block.mixing();
         if (wanted.products() > 0) {
-            mix(block, layout, wanted, observer);
+            mix(block.scores(), block.mixing(), block.layout(), wanted, observer);
         }
-        if (layout.isWindowed()) {
+        if (block.layout().isWindowed()) {
             team.meet(member);
         }
-        LinearOperator projection = block.projection();
+        merge(block, block.mixing(), wanted, operand);
+    }
+
+    /**
+     * From codes of queries, keys and values to the operand of the projection.
+     *
+     * @param products of a head's queries and as many keys as these buffers have places for
+     */
+    void piece(
+            BlockOperators block,
+            BlockOperators.Products products,
+            AttentionLayout.Extent extent,
+            MemorySegment codes,
+            MemorySegment out) {
+        splitCodes(block, extent, codes);
+        mix(products.scores(), products.mixing(), block.layout(), extent, null);
+        merge(block, products.mixing(), extent, out);
+    }
+
+    private void merge(BlockOperators block, MatmulOperator mixing, AttentionLayout.Extent extent, MemorySegment out) {
         MemorySegment factors = mixing.normalized() ? tokens.factors() : MemorySegment.NULL;
-        layout.merge(
-                pointwise,
-                tokens.mixed(),
-                mixing.integer(),
-                wanted,
-                mixing.scale(),
-                factors,
-                projection.input(),
-                operand);
-        addTo(projection, wanted.rows(), observer);
+        block.layout()
+                .merge(
+                        workspace.pointwise(),
+                        tokens.mixed(),
+                        mixing.integer(),
+                        extent,
+                        mixing.scale(),
+                        factors,
+                        block.projection().input(),
+                        out);
     }
 
     private void dropTokens(BlockOperators block, AttentionShape all, AttentionShape wanted) {
@@ -121,12 +160,16 @@ record BlockRun(
         } else if (rows > 0) {
             codes = qkv.linear().requantize(workspace, operand, rows, requantization, raw);
         }
+        splitCodes(block, extent, codes);
+    }
+
+    private void splitCodes(BlockOperators block, AttentionLayout.Extent extent, MemorySegment codes) {
         block.layout()
                 .splitCodes(
-                        pointwise,
+                        workspace.pointwise(),
                         codes,
                         extent,
-                        qkv.product(),
+                        block.qkv().product(),
                         block.attention(),
                         tokens.query(),
                         tokens.key(),
@@ -144,20 +187,27 @@ record BlockRun(
     }
 
     private void mix(
-            BlockOperators block,
+            MatmulOperator scores,
+            MatmulOperator mixing,
             AttentionLayout layout,
             AttentionLayout.Extent extent,
             @Nullable LayerObserver observer) {
-        MatmulOperator scores = block.scores();
         int batch = extent.products();
         scores.matmul().run(workspace, products.query(), products.key(), batch, raw);
         if (observer != null) {
             observer.matmul(scores.name(), products.query(), products.key(), batch, raw);
         }
-        MatmulOperator mixing = block.mixing();
         MemorySegment factors = mixing.normalized() ? products.factors() : MemorySegment.NULL;
         layout.softmax(
-                workspace.pointwise(), raw, scores.integer(), extent, scores.scale(), mixing.left(), operand, factors);
+                workspace.pointwise(),
+                raw,
+                scores.integer(),
+                extent,
+                scores.shape().n(),
+                scores.scale(),
+                mixing.left(),
+                operand,
+                factors);
         mixing.matmul().run(workspace, operand, products.value(), batch, products.mixed());
         if (observer != null) {
             observer.matmul(mixing.name(), operand, products.value(), batch, products.mixed());

@@ -88,24 +88,44 @@ final class OperatorCompiler {
     private BlockOperators block(ModelUnit.Block unit, int batch) {
         int rows = batch * unit.shape().tokens();
         int n = unit.groupTokens();
-        MatmulOperator scores = matmul(unit.scores(), new MatmulShape(n, n, unit.headWidth(), true), (float)
-                (1 / Math.sqrt(unit.headWidth())));
-        MatmulOperator mixing = matmul(unit.mixing(), new MatmulShape(n, unit.headWidth(), n, false), 1f);
+        MatmulOperator scores = scores(unit, n);
+        MatmulOperator mixing = mixing(unit, n);
         LinearOperator qkv = linear(unit.qkv(), rows);
         AttentionOperands attention = new AttentionOperands(scores.left(), scores.right(), mixing.right());
+        Optional<Requantization> requantization = Requantization.of(qkv.product(), attention, operators.arena());
+        LinearOperator projection = linear(unit.projection(), rows);
+        boolean bytes = unit.windows().isEmpty()
+                && requantization.isPresent()
+                && mixing.left().isByte()
+                && projection.input().isByte();
         return new BlockOperators(
                 unit,
                 layout(unit, batch),
                 norm(unit.attentionNorm()),
                 qkv,
-                Requantization.of(qkv.product(), attention, operators.arena()),
+                requantization,
                 scores,
                 mixing,
+                bytes ? Optional.of(roomy(unit)) : Optional.empty(),
                 attention,
-                linear(unit.projection(), rows),
+                projection,
                 norm(unit.mlpNorm()),
                 linear(unit.hidden(), rows),
                 linear(unit.mlpOutput(), rows));
+    }
+
+    private BlockOperators.Products roomy(ModelUnit.Block unit) {
+        int keys = kernels.keyPlaces(unit.groupTokens());
+        return new BlockOperators.Products(scores(unit, keys), mixing(unit, keys));
+    }
+
+    private MatmulOperator scores(ModelUnit.Block unit, int keys) {
+        return matmul(unit.scores(), new MatmulShape(unit.groupTokens(), keys, unit.headWidth(), true), (float)
+                (1 / Math.sqrt(unit.headWidth())));
+    }
+
+    private MatmulOperator mixing(ModelUnit.Block unit, int keys) {
+        return matmul(unit.mixing(), new MatmulShape(unit.groupTokens(), unit.headWidth(), keys, false), 1f);
     }
 
     /** Blocks that are cut alike share a mask. */

@@ -89,6 +89,7 @@ final class SwinPart implements ModelPart {
                 own.raw,
                 shared,
                 mine,
+                Optional.empty(),
                 own.executor.config.layerNormEpsilon());
         return new Block(block, block.layout().extent(tokens, products), run);
     }

@@ -137,7 +137,16 @@ public final class SwinSession implements ModelSession {
         attention = new AttentionBuffers(
                 floats(sizes.heads), floats(sizes.heads), floats(sizes.heads), raw, floats(sizes.rows));
         blocks = new BlockRun(
-                workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
+                workspace,
+                ThreadTeam.ALONE,
+                0,
+                stream,
+                operand,
+                raw,
+                attention,
+                attention,
+                Optional.empty(),
+                config.layerNormEpsilon());
         pooled = floats(config.lastWidth(), 2L * config.lastWidth()); // OperatorCompiler.headRows
         groupLogits = floats(config.classes());
         firstRows = slices(stream, config.tokens(0));

@@ -47,15 +47,18 @@ final class VitPart implements ModelPart {
         patchRows =
                 all.getFirst().stream.asSlice(rowBytes() * (prefix + patches.first()), rowBytes() * patches.count());
         for (BlockOperators block : own.executor.blocks) {
-            blocks.add(block(block, all.get(blocks.size() % 2).attention));
+            VitSession shared = all.get(blocks.size() % 2);
+            AttentionBuffers buffers =
+                    block.roomy().isPresent() ? shared.pieces.orElseThrow().buffers() : shared.attention;
+            blocks.add(block(block.withRoom(), buffers));
         }
-        lastBlock = own.executor.lastBlock.map(block -> {
+        lastBlock = own.executor.lastBlock.map(BlockOperators::withRoom).map(block -> {
             Share wanted = new Share(rows.first(), Math.clamp(own.executor.lastTokens, rows.first(), rows.end()));
             Block last = blocks.getLast();
             return new Block(
                     block.withQueries(wanted.count(), own.executor.kernels),
                     last.extent,
-                    block.layout().extent(wanted, new Share(0, 0)),
+                    block.layout().extent(wanted, block.keys()),
                     last.run);
         });
     }
@@ -83,8 +86,9 @@ final class VitPart implements ModelPart {
                 own.raw,
                 tokens,
                 products,
+                Optional.empty(),
                 config.layerNormEpsilon());
-        AttentionLayout.Extent extent = block.layout().extent(rows, new Share(0, 0));
+        AttentionLayout.Extent extent = block.layout().extent(rows, block.keys());
         return new Block(block.withQueries(rows.count(), own.executor.kernels), extent, extent, run);
     }
 

@@ -13,6 +13,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -42,6 +43,8 @@ public final class VitSession implements ModelSession {
     final MemorySegment raw;
 
     final AttentionBuffers attention;
+    /** Where attention of some block runs on bytes. */
+    final Optional<AttentionPieces> pieces;
     /** Float32 {@code [group, width]}, then what a layer before the head makes of it. */
     private final MemorySegment pooled;
     /** Float32 {@code [group, classes]} of each head. */
@@ -82,24 +85,47 @@ public final class VitSession implements ModelSession {
         long width = config.width();
         long shared = group * config.tokens() * width;
         long widest = Math.max(config.mlpWidth(), width);
-        long scores = (long) rows * config.heads() * config.tokens();
         long whole = rows + Linear.ROW_TILE - 1;
         long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
         stream = floats(shared + (Linear.ROW_TILE - 1) * width);
         int headRows = Math.max(2, group); // OperatorCompiler.headRows
         long head = (long) headRows * config.preLogits();
-        operand = floats(Math.max(Math.max(whole * widest, scores), Math.max(patchValues, head)));
-        raw = floats(Math.max(
-                Math.max(whole * Math.max(3 * width, widest), scores),
-                (long) headRows * Math.max(config.classes(), config.preLogits())));
+        Optional<AttentionPieces.Sizes> sizes = executor.blocks.stream()
+                .flatMap(block -> block.roomy().stream())
+                .findFirst()
+                .map(products -> AttentionPieces.Sizes.of(
+                        config, group, products.scores().shape().n()));
+        long scores = (long) rows
+                * config.heads()
+                * sizes.map(AttentionPieces.Sizes::keys).orElse(config.tokens());
+        long inOperand = sizes.map(s -> s.operandBytes() / Float.BYTES + 1).orElse(0L);
+        operand = floats(Stream.of(whole * widest, scores, patchValues, head, inOperand)
+                .max(Long::compare)
+                .orElseThrow());
+        long inRaw = sizes.map(s -> s.rawBytes() / Float.BYTES + 1).orElse(0L);
+        long headSums = (long) headRows * Math.max(config.classes(), config.preLogits());
+        raw = floats(Stream.of(whole * Math.max(3 * width, widest), scores, headSums, inRaw)
+                .max(Long::compare)
+                .orElseThrow());
         pooled = floats(group * Math.max(width, config.preLogits()));
         firstLogits = floats((long) group * config.classes());
         secondLogits = floats((long) group * config.classes());
         attention = new AttentionBuffers(
                 floats(rows * width), floats(shared), floats(shared), raw, floats((long) rows * config.heads()));
+        pieces = sizes.map(s -> new AttentionPieces(
+                config, group, s, executor.blocks.getFirst().layout(), workspace, raw, operand, arena));
         blocks = new BlockRun(
-                workspace, ThreadTeam.ALONE, 0, stream, operand, raw, attention, attention, config.layerNormEpsilon());
+                workspace,
+                ThreadTeam.ALONE,
+                0,
+                stream,
+                operand,
+                raw,
+                attention,
+                attention,
+                pieces,
+                config.layerNormEpsilon());
         lastExtents = executor.lastBlock.stream()
                 .flatMap(block -> IntStream.rangeClosed(0, group)
                         .mapToObj(images -> block.layout().queries(images, executor.lastTokens)))

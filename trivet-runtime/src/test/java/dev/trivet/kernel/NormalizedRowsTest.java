@@ -10,6 +10,7 @@ import static org.assertj.core.api.Assertions.within;
 import dev.trivet.quant.ActivationQuantizer;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Assumptions;
@@ -169,6 +170,61 @@ class NormalizedRowsTest {
                     }
                     assertThat(results[1]).as("codes of " + quantizer).isEqualTo(results[0]);
                     assertThat(factors[1]).as("factors of " + quantizer).isEqualTo(factors[0]);
+                }
+            }
+        }
+    }
+
+    /** With room behind each row, which is neither read nor written. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 7, 16, 17, 49, 197})
+    void roomBehindRowsChangesNothing(int columns) {
+        int rows = 5;
+        int stride = columns + 11;
+        SplittableRandom random = new SplittableRandom(columns);
+        List<Pointwise> all = VectorPointwise.SUPPORTED
+                ? List.of(new ReferencePointwise(), new VectorPointwise())
+                : List.of(new ReferencePointwise());
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment wide = sums(arena, random, rows * stride, 200_000);
+            MemorySegment dense = arena.allocate(4L * rows * columns, 64);
+            for (int r = 0; r < rows; r++) {
+                MemorySegment.copy(wide, 4L * r * stride, dense, 4L * r * columns, 4L * columns);
+            }
+            for (ActivationQuantizer quantizer : QUANTIZERS) {
+                Operand operand = Operand.of(quantizer);
+                long size = operand.bytes();
+                MemorySegment expected = arena.allocate(size * rows * columns, 64);
+                MemorySegment expectedFactors = arena.allocate(4L * rows, 64);
+                MemorySegment factors = arena.allocate(4L * rows, 64);
+                for (boolean numerators : new boolean[] {true, false}) {
+                    Pointwise reference = all.getFirst();
+                    if (numerators) {
+                        reference.softmaxNumerators(
+                                dense, true, rows, columns, 3e-5f, operand, expected, expectedFactors);
+                    } else {
+                        reference.softmax(dense, true, rows, columns, 3e-5f, operand, expected);
+                    }
+                    for (Pointwise pointwise : all) {
+                        MemorySegment out =
+                                arena.allocate(size * rows * stride, 64).fill((byte) 99);
+                        if (numerators) {
+                            pointwise.softmaxNumerators(
+                                    wide, true, rows, columns, stride, 3e-5f, operand, out, factors);
+                            assertThat(factors.mismatch(expectedFactors)).isEqualTo(-1);
+                        } else {
+                            pointwise.softmax(wide, true, rows, columns, stride, 3e-5f, operand, out);
+                        }
+                        for (int r = 0; r < rows; r++) {
+                            byte[] row = out.asSlice(size * r * stride, size * stride)
+                                    .toArray(JAVA_BYTE);
+                            assertThat(Arrays.copyOf(row, (int) size * columns))
+                                    .isEqualTo(expected.asSlice(size * r * columns, size * columns)
+                                            .toArray(JAVA_BYTE));
+                            assertThat(Arrays.copyOfRange(row, (int) size * columns, row.length))
+                                    .containsOnly(99);
+                        }
+                    }
                 }
             }
         }
