@@ -155,6 +155,7 @@ final class IntegerPasses {
             return;
         }
         int last = columns - L;
+        ByteVector zero = ByteVector.zero(B);
         IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
         for (int c = 0; c < columns; c += L) {
             most = most.max(IntVector.fromMemorySegment(I, ALL, scores + 4L * Math.min(c, last), ORDER));
@@ -169,6 +170,9 @@ final class IntegerPasses {
             IntVector sum = IntVector.zero(I);
             IntVector code = sum;
             int overlap = 0;
+            for (int c = columns; c < stride; c += L) {
+                zero.intoMemorySegment(ALL, codes + base + Math.min(c, stride - L), ORDER);
+            }
             for (int c = 0; c < columns; c += L) {
                 int at = Math.min(c, last);
                 most = most.max(IntVector.fromMemorySegment(I, ALL, scores + 4 * (next + at), ORDER));

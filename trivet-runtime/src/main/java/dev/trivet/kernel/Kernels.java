@@ -79,6 +79,14 @@ public interface Kernels extends AutoCloseable {
         return tokens;
     }
 
+    /**
+     * Whether {@link #integerMatmul} takes operands side by side ({@link MatmulShape#sideBySide}), and with so many scores of an image does so about as fast
+     * as one behind the other.
+     */
+    default boolean multipliesSideBySide(long scores) {
+        return false;
+    }
+
     /** A product of two float32 activations. */
     Matmul floatMatmul(MatmulShape shape);
 

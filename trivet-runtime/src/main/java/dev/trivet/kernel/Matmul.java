@@ -9,8 +9,8 @@ import java.lang.foreign.MemorySegment;
  */
 public interface Matmul {
     /**
-     * @param left {@code [batch, m, k]}
-     * @param right {@code [batch, n, k]} or {@code [batch, k, n]}
+     * @param left {@code [batch, m, k]}, or {@code [m, batch, k]} side by side
+     * @param right {@code [batch, n, k]} or {@code [batch, k, n]}, or {@code [n, batch, k]} or {@code [k, batch, n]} side by side
      * @param out {@code [batch, m, n]}, overwritten
      */
     void run(Workspace workspace, MemorySegment left, MemorySegment right, int batch, MemorySegment out);

@@ -110,6 +110,12 @@ public final class OnednnKernels implements Kernels {
         return hasTiles ? Math.ceilDiv(tokens, Linear.ROW_TILE) * Linear.ROW_TILE : tokens;
     }
 
+    /** From 64 thousand scores on, because operands side by side are those of one image: with fewer, calls for each image would cost more than is won. */
+    @Override
+    public boolean multipliesSideBySide(long scores) {
+        return exactBytes && scores >= 1 << 16;
+    }
+
     private boolean bytesAreExact() {
         int k = 256;
         try (Arena arena = Arena.ofConfined();
@@ -393,10 +399,11 @@ public final class OnednnKernels implements Kernels {
     private OnednnMatmul createMatmul(MatmulKey key) {
         MatmulShape s = key.shape();
         long left = library.describe(
-                key.leftType(), new long[] {key.batch(), s.m(), s.k()}, new long[] {(long) s.m() * s.k(), s.k(), 1});
+                key.leftType(), new long[] {key.batch(), s.m(), s.k()}, new long[] {s.leftRow(1, 0), s.leftRow(0, 1), 1
+                });
         long[] rightStrides = s.rightTransposed()
-                ? new long[] {(long) s.n() * s.k(), 1, s.k()}
-                : new long[] {(long) s.n() * s.k(), s.n(), 1};
+                ? new long[] {s.rightRow(1, 0), 1, s.rightRow(0, 1)}
+                : new long[] {s.rightRow(1, 0), s.rightRow(0, 1), 1};
         long right = library.describe(key.rightType(), new long[] {key.batch(), s.k(), s.n()}, rightStrides);
         long out = library.describe(
                 key.outType(), new long[] {key.batch(), s.m(), s.n()}, new long[] {(long) s.m() * s.n(), s.n(), 1});

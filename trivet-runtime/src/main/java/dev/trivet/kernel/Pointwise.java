@@ -125,7 +125,7 @@ public interface Pointwise {
      * @param raw int32 or float32 {@code [rows, stride]} of a matmul, of which the first columns are read
      * @param stride elements from one row to the next, of {@code raw} and of {@code out}
      * @param scale positive
-     * @param out {@code [rows, stride]}, of which the first columns are written
+     * @param out {@code [rows, stride]}; zeros behind the columns
      */
     void softmax(
             MemorySegment raw,
@@ -156,7 +156,7 @@ public interface Pointwise {
      * @param raw int32 or float32 {@code [rows, stride]} of a matmul, of which the first columns are read
      * @param stride elements from one row to the next, of {@code raw} and of {@code out}
      * @param operand an integer quantizer with zero point 0
-     * @param out {@code [rows, stride]}, of which the first columns are written
+     * @param out {@code [rows, stride]}; zeros behind the columns
      * @param factors float32 {@code [rows]}: {@code 1 / sum(codes)}
      */
     void softmaxNumerators(

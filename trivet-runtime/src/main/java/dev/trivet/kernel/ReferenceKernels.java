@@ -72,6 +72,11 @@ public final class ReferenceKernels implements Kernels {
     }
 
     @Override
+    public boolean multipliesSideBySide(long scores) {
+        return true;
+    }
+
+    @Override
     public Matmul floatMatmul(MatmulShape shape) {
         return (workspace, left, right, batch, out) -> {
             for (int b = 0; b < batch; b++) {
@@ -108,13 +113,11 @@ public final class ReferenceKernels implements Kernels {
     }
 
     private static long leftIndex(MatmulShape shape, int b, int m, int k) {
-        return ((long) b * shape.m() + m) * shape.k() + k;
+        return shape.leftRow(b, m) + k;
     }
 
     private static long rightIndex(MatmulShape shape, int b, int n, int k) {
-        return shape.rightTransposed()
-                ? ((long) b * shape.n() + n) * shape.k() + k
-                : ((long) b * shape.k() + k) * shape.n() + n;
+        return shape.rightTransposed() ? shape.rightRow(b, n) + k : shape.rightRow(b, k) + n;
     }
 
     private static long outIndex(MatmulShape shape, int b, int m, int n) {

@@ -1,5 +1,6 @@
 package dev.trivet.kernel;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import java.lang.foreign.MemorySegment;
@@ -267,6 +268,14 @@ final class ReferencePointwise implements Pointwise {
             long base = (long) r * stride;
             row.load(raw, integer, base, 0, columns);
             softmaxRow(columns, scale, operand, out, base, factors, r);
+            clear(operand, out, base + columns, base + stride);
+        }
+    }
+
+    /** Sets some elements to zero. */
+    static void clear(Operand operand, MemorySegment out, long from, long end) {
+        for (long i = from * operand.bytes(); i < end * operand.bytes(); i++) {
+            out.set(JAVA_BYTE, i, (byte) 0);
         }
     }
 

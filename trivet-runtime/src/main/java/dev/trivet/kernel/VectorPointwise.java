@@ -238,6 +238,7 @@ final class VectorPointwise implements Pointwise {
             long base = (long) r * stride;
             row.loadScaled(raw, integer, base, scale, 0, columns);
             probabilities(columns, operand, out, base);
+            ReferencePointwise.clear(operand, out, base + columns, base + stride);
         }
     }
 
@@ -262,6 +263,7 @@ final class VectorPointwise implements Pointwise {
             // The short form of exp scales by itself.
             row.loadScaled(raw, integer, base, operand.isByte() ? 1f : scale, 0, columns);
             numerators(columns, scale, operand, out, base, factors, r);
+            ReferencePointwise.clear(operand, out, base + columns, base + stride);
         }
     }
 

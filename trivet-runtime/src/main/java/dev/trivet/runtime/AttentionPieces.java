@@ -11,7 +11,10 @@ import java.util.Optional;
 /**
  * Attention of several images, a few at a time: from the codes of queries, keys and values to the operand of the projection. What stands between, scores above
  * all, then stays in the second-level cache, however many images share the weights of the linear layers. A head's keys have room for as many
- * as the kernels are fastest with ({@link BlockOperators#roomy}); what is in the room behind the values is zero, so that nothing comes of it.
+ * as the kernels are fastest with ({@link BlockOperators#roomy}); the codes of softmax are zero there, so that nothing comes of what stands in the room.
+ *
+ * <p>Where the kernels multiply heads side by side ({@link BlockOperators#sideBySide}) codes are read where the layer before left them, image by image, and the room
+ * of an image's keys is the next one's first rows.
  *
  * <p>Of a session: for one thread.
  */
@@ -21,16 +24,13 @@ final class AttentionPieces {
 
     private static final int ALIGNMENT = 64;
 
-    private final int images;
-    private final int keys;
-    /** On the memory of one piece. */
-    private final BlockRun run;
+    private final Sizes sizes;
+    /** Room for keys and values one behind the other. */
+    private final AttentionBuffers buffers;
+    /** For each piece: on codes where a product left them. */
+    private final Piece[] inRaw;
 
-    /** Of the first images of each piece on: codes where a product left them, and rows of the operand. */
-    private final MemorySegment[] codesInRaw;
-
-    private final MemorySegment[] codesInOperand;
-    private final MemorySegment[] merged;
+    private final Piece[] inOperand;
     /** For each number of images. */
     private final AttentionLayout.Extent[] extents;
 
@@ -38,31 +38,43 @@ final class AttentionPieces {
      * How much memory a session's attention needs.
      *
      * @param images at once
+     * @param keys places for the keys of a head
+     * @param sideBySide whether heads stand so
      * @param rawBytes of sums, behind codes
      * @param operandBytes of operands, behind codes
      */
-    record Sizes(int images, int keys, long codeBytes, long rawBytes, long operandBytes) {
-        /**
-         * @param group images of the session
-         * @param keys places for the keys of a head
-         */
-        static Sizes of(VitConfig config, int group, int keys) {
+    record Sizes(int images, int keys, boolean sideBySide, long codeBytes, long rawBytes, long operandBytes) {
+        /** @param group images of the session */
+        static Sizes of(VitConfig config, int group, BlockOperators block) {
+            int keys = block.roomy().orElseThrow().scores().shape().n();
+            boolean sideBySide = block.sideBySide().isPresent();
             long scores = (long) config.heads() * config.tokens() * keys;
-            int images = Math.clamp(SCORES / (Float.BYTES * scores), 1, Math.max(1, group));
+            int most = sideBySide ? 1 : Math.max(1, group);
+            int images = Math.clamp(SCORES / (Float.BYTES * scores), 1, most);
             long mixed = (long) config.tokens() * config.width();
             long codes = aligned(3L * group * config.tokens() * config.width());
             return new Sizes(
                     images,
                     keys,
+                    sideBySide,
                     codes,
                     codes + Float.BYTES * images * Math.max(scores, mixed),
-                    codes + images * scores);
+                    codes + images * Math.max(scores, 3L * keys * config.width()));
         }
 
         private static long aligned(long bytes) {
             return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
         }
     }
+
+    /**
+     * Some images.
+     *
+     * @param codes of their queries, keys and values
+     * @param merged their rows of the projection's operand, which never reach codes that are still to be read
+     * @param run on their memory
+     */
+    private record Piece(MemorySegment codes, MemorySegment merged, BlockRun run) {}
 
     /**
      * @param layout of any block
@@ -79,58 +91,81 @@ final class AttentionPieces {
             MemorySegment raw,
             MemorySegment operand,
             Arena arena) {
-        images = sizes.images();
-        keys = sizes.keys();
-        long values = (long) images * config.heads() * keys * config.headWidth();
-        MemorySegment scores = raw.asSlice(sizes.codeBytes());
-        AttentionBuffers buffers = new AttentionBuffers(
+        this.sizes = sizes;
+        long values = (long) sizes.images * config.heads() * sizes.keys * config.headWidth();
+        MemorySegment scores = raw.asSlice(sizes.codeBytes);
+        buffers = new AttentionBuffers(
                 arena.allocate(values, ALIGNMENT),
                 arena.allocate(values, ALIGNMENT),
                 arena.allocate(values, ALIGNMENT),
                 scores,
-                arena.allocate(JAVA_FLOAT, (long) images * config.heads() * config.tokens()));
-        run = new BlockRun(
+                arena.allocate(JAVA_FLOAT, (long) sizes.images * config.heads() * config.tokens()));
+        int pieces = Math.ceilDiv(group, sizes.images);
+        inRaw = new Piece[pieces];
+        inOperand = new Piece[pieces];
+        for (int p = 0; p < pieces; p++) {
+            long rowValues = (long) p * sizes.images * config.tokens() * config.width();
+            MemorySegment merged = operand.asSlice(rowValues);
+            inRaw[p] = piece(config, raw.asSlice(3 * rowValues), merged, workspace, scores, operand);
+            inOperand[p] = piece(config, operand.asSlice(3 * rowValues), merged, workspace, scores, operand);
+        }
+        extents = new AttentionLayout.Extent[sizes.images + 1];
+        for (int i = 0; i <= sizes.images; i++) {
+            extents[i] = layout.roomy(i, sizes.keys);
+        }
+    }
+
+    private Piece piece(
+            VitConfig config,
+            MemorySegment codes,
+            MemorySegment merged,
+            Workspace workspace,
+            MemorySegment scores,
+            MemorySegment operand) {
+        AttentionBuffers used = sizes.sideBySide
+                ? new AttentionBuffers(
+                        codes,
+                        codes.asSlice(config.width()),
+                        codes.asSlice(2L * config.width()),
+                        scores,
+                        buffers.factors())
+                : buffers;
+        BlockRun run = new BlockRun(
                 workspace,
                 ThreadTeam.ALONE,
                 0,
                 MemorySegment.NULL,
-                operand.asSlice(sizes.codeBytes()),
+                operand.asSlice(sizes.codeBytes),
                 scores,
-                buffers,
-                buffers,
+                used,
+                used,
                 Optional.empty(),
                 config.layerNormEpsilon());
-        int pieces = Math.ceilDiv(group, images);
-        codesInRaw = new MemorySegment[pieces];
-        codesInOperand = new MemorySegment[pieces];
-        merged = new MemorySegment[pieces];
-        for (int p = 0; p < pieces; p++) {
-            long rowValues = (long) p * images * config.tokens() * config.width();
-            codesInRaw[p] = raw.asSlice(3 * rowValues);
-            codesInOperand[p] = operand.asSlice(3 * rowValues);
-            merged[p] = operand.asSlice(rowValues);
-        }
-        extents = new AttentionLayout.Extent[images + 1];
-        for (int i = 0; i <= images; i++) {
-            extents[i] = layout.roomy(i, keys);
-        }
+        return new Piece(codes, merged, run);
     }
 
-    /** Where keys and values of an image stand, with room for {@link AttentionPieces.Sizes#keys} of a head. */
+    /** Where keys and values of an image stand, with room for {@link Sizes#keys} of a head. */
     AttentionBuffers buffers() {
-        return run.products();
+        return buffers;
     }
 
     /**
-     * Writes the operand of the projection of some images. Rows of it never reach codes that are still to be read, which are three times as wide.
+     * Writes the operand of the projection of some images.
      *
-     * @param inRaw whether codes are in the raw sums' memory, and not in the operand's
+     * @param codesInRaw whether codes are in the raw sums' memory, and not in the operand's
      */
-    void run(BlockOperators block, int count, boolean inRaw) {
-        BlockOperators.Products products = block.roomy().orElseThrow();
-        for (int first = 0, p = 0; first < count; first += images, p++) {
-            AttentionLayout.Extent extent = extents[Math.min(images, count - first)];
-            run.piece(block, products, extent, inRaw ? codesInRaw[p] : codesInOperand[p], merged[p]);
+    void run(BlockOperators block, int images, boolean codesInRaw) {
+        Piece[] pieces = codesInRaw ? inRaw : inOperand;
+        BlockOperators.Products products = sizes.sideBySide
+                ? block.sideBySide().orElseThrow()
+                : block.roomy().orElseThrow();
+        for (int first = 0, p = 0; first < images; first += sizes.images, p++) {
+            AttentionLayout.Extent extent = extents[Math.min(sizes.images, images - first)];
+            Piece piece = pieces[p];
+            if (!sizes.sideBySide) {
+                piece.run.splitCodes(block, extent, piece.codes);
+            }
+            piece.run.piece(block, products, extent, piece.merged);
         }
     }
 }

@@ -11,6 +11,7 @@ import java.util.Optional;
  *
  * @param requantization how queries, keys and values become codes, where one step takes them there
  * @param roomy attention's products with {@link Kernels#keyPlaces} for the keys of an image, where all of attention runs on bytes and nobody watches
+ * @param sideBySide the same on queries, keys and values as the layer before leaves them, where that is as fast
  */
 record BlockOperators(
         ModelUnit.Block unit,
@@ -21,6 +22,7 @@ record BlockOperators(
         MatmulOperator scores,
         MatmulOperator mixing,
         Optional<Products> roomy,
+        Optional<Products> sideBySide,
         AttentionOperands attention,
         LinearOperator projection,
         NormParameters mlpNorm,
@@ -28,11 +30,7 @@ record BlockOperators(
         LinearOperator output) {
 
     /** Attention's two products. */
-    record Products(MatmulOperator scores, MatmulOperator mixing) {
-        Products withRows(int rows, Kernels kernels) {
-            return new Products(scores.withRows(rows, kernels), mixing.withRows(rows, kernels));
-        }
-    }
+    record Products(MatmulOperator scores, MatmulOperator mixing) {}
 
     /** Places of a head's keys. */
     int keys() {
@@ -41,19 +39,15 @@ record BlockOperators(
 
     /** The same with roomy products in place of the others, if there are such. */
     BlockOperators withRoom() {
-        return roomy.map(products -> with(products.scores, products.mixing, roomy))
-                .orElse(this);
+        return roomy.map(products -> with(products.scores, products.mixing)).orElse(this);
     }
 
     /** The same with products that take some rows of the queries. */
     BlockOperators withQueries(int rows, Kernels kernels) {
-        return with(
-                scores.withRows(rows, kernels),
-                mixing.withRows(rows, kernels),
-                roomy.map(products -> products.withRows(rows, kernels)));
+        return with(scores.withRows(rows, kernels), mixing.withRows(rows, kernels));
     }
 
-    private BlockOperators with(MatmulOperator someScores, MatmulOperator someMixing, Optional<Products> someRoomy) {
+    private BlockOperators with(MatmulOperator someScores, MatmulOperator someMixing) {
         return new BlockOperators(
                 unit,
                 layout,
@@ -62,7 +56,8 @@ record BlockOperators(
                 requantization,
                 someScores,
                 someMixing,
-                someRoomy,
+                roomy,
+                sideBySide,
                 attention,
                 projection,
                 mlpNorm,

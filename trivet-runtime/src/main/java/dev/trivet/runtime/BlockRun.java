@@ -91,17 +91,12 @@ record BlockRun(
     }
 
     /**
-     * From codes of queries, keys and values to the operand of the projection.
+     * From queries, keys and values to the operand of the projection.
      *
      * @param products of a head's queries and as many keys as these buffers have places for
      */
     void piece(
-            BlockOperators block,
-            BlockOperators.Products products,
-            AttentionLayout.Extent extent,
-            MemorySegment codes,
-            MemorySegment out) {
-        splitCodes(block, extent, codes);
+            BlockOperators block, BlockOperators.Products products, AttentionLayout.Extent extent, MemorySegment out) {
         mix(products.scores(), products.mixing(), block.layout(), extent, null);
         merge(block, products.mixing(), extent, out);
     }
@@ -163,7 +158,8 @@ record BlockRun(
         splitCodes(block, extent, codes);
     }
 
-    private void splitCodes(BlockOperators block, AttentionLayout.Extent extent, MemorySegment codes) {
+    /** Splits codes of queries, keys and values. */
+    void splitCodes(BlockOperators block, AttentionLayout.Extent extent, MemorySegment codes) {
         block.layout()
                 .splitCodes(
                         workspace.pointwise(),

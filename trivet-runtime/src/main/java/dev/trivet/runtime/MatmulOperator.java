@@ -45,7 +45,7 @@ record MatmulOperator(
 
     /** The same for left operands of another number of rows. */
     MatmulOperator withRows(int rows, Kernels kernels) {
-        MatmulShape other = new MatmulShape(rows, shape.n(), shape.k(), shape.rightTransposed());
+        MatmulShape other = shape.withRows(rows);
         Matmul product = integer ? DigitProducts.matmul(kernels, other, left, right) : kernels.floatMatmul(other);
         return new MatmulOperator(name, left, right, other, product, integer, scale, normalized);
     }

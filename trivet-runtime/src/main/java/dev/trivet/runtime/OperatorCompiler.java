@@ -88,12 +88,14 @@ final class OperatorCompiler {
     private BlockOperators block(ModelUnit.Block unit, int batch) {
         int rows = batch * unit.shape().tokens();
         int n = unit.groupTokens();
-        MatmulOperator scores = scores(unit, n);
-        MatmulOperator mixing = mixing(unit, n);
+        BlockOperators.Products plain = products(unit, n, 0);
+        MatmulOperator scores = plain.scores();
+        MatmulOperator mixing = plain.mixing();
         LinearOperator qkv = linear(unit.qkv(), rows);
         AttentionOperands attention = new AttentionOperands(scores.left(), scores.right(), mixing.right());
         Optional<Requantization> requantization = Requantization.of(qkv.product(), attention, operators.arena());
         LinearOperator projection = linear(unit.projection(), rows);
+        int keys = kernels.keyPlaces(n);
         boolean bytes = unit.windows().isEmpty()
                 && requantization.isPresent()
                 && mixing.left().isByte()
@@ -106,7 +108,10 @@ final class OperatorCompiler {
                 requantization,
                 scores,
                 mixing,
-                bytes ? Optional.of(roomy(unit)) : Optional.empty(),
+                bytes ? Optional.of(products(unit, keys, 0)) : Optional.empty(),
+                bytes && kernels.multipliesSideBySide((long) unit.heads() * n * n)
+                        ? Optional.of(products(unit, keys, 3 * unit.shape().width()))
+                        : Optional.empty(),
                 attention,
                 projection,
                 norm(unit.mlpNorm()),
@@ -114,18 +119,14 @@ final class OperatorCompiler {
                 linear(unit.mlpOutput(), rows));
     }
 
-    private BlockOperators.Products roomy(ModelUnit.Block unit) {
-        int keys = kernels.keyPlaces(unit.groupTokens());
-        return new BlockOperators.Products(scores(unit, keys), mixing(unit, keys));
-    }
-
-    private MatmulOperator scores(ModelUnit.Block unit, int keys) {
-        return matmul(unit.scores(), new MatmulShape(unit.groupTokens(), keys, unit.headWidth(), true), (float)
-                (1 / Math.sqrt(unit.headWidth())));
-    }
-
-    private MatmulOperator mixing(ModelUnit.Block unit, int keys) {
-        return matmul(unit.mixing(), new MatmulShape(unit.groupTokens(), unit.headWidth(), keys, false), 1f);
+    /** @param stride of queries, keys and values that stand side by side; 0 where they stand one behind the other */
+    private BlockOperators.Products products(ModelUnit.Block unit, int keys, int stride) {
+        int n = unit.groupTokens();
+        MatmulShape scores = new MatmulShape(n, keys, unit.headWidth(), true, stride, stride);
+        MatmulShape mixing = new MatmulShape(n, unit.headWidth(), keys, false, 0, stride);
+        return new BlockOperators.Products(
+                matmul(unit.scores(), scores, (float) (1 / Math.sqrt(unit.headWidth()))),
+                matmul(unit.mixing(), mixing, 1f));
     }
 
     /** Blocks that are cut alike share a mask. */

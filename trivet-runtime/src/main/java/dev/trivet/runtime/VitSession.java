@@ -92,10 +92,9 @@ public final class VitSession implements ModelSession {
         int headRows = Math.max(2, group); // OperatorCompiler.headRows
         long head = (long) headRows * config.preLogits();
         Optional<AttentionPieces.Sizes> sizes = executor.blocks.stream()
-                .flatMap(block -> block.roomy().stream())
+                .filter(block -> block.roomy().isPresent())
                 .findFirst()
-                .map(products -> AttentionPieces.Sizes.of(
-                        config, group, products.scores().shape().n()));
+                .map(block -> AttentionPieces.Sizes.of(config, group, block));
         long scores = (long) rows
                 * config.heads()
                 * sizes.map(AttentionPieces.Sizes::keys).orElse(config.tokens());

@@ -1,5 +1,7 @@
 package dev.trivet.kernel;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.lang.foreign.Arena;
@@ -15,6 +17,48 @@ import org.junit.jupiter.params.provider.CsvSource;
 class ScratchReuseTest {
     private static final ReferenceKernels REFERENCE = new ReferenceKernels();
     private static final int BATCH = 3;
+
+    /** Heads side by side, as DeiT's queries, keys and values stand; on AMX with places for whole tiles of keys. */
+    @ParameterizedTest
+    @CsvSource({"3, 197, 208, 64", "2, 197, 197, 64", "2, 104, 112, 32", "4, 65, 80, 64"})
+    void headsSideBySideAreMultipliedInPlace(int heads, int tokens, int keys, int width) {
+        int stride = 3 * heads * width;
+        for (Kernels kernels : KernelParityTest.providers().toList()) {
+            if (!kernels.multipliesSideBySide(1 << 20)) {
+                continue;
+            }
+            try (Arena arena = Arena.ofConfined();
+                    Workspace reference = REFERENCE.openWorkspace();
+                    Workspace workspace = kernels.openWorkspace()) {
+                SplittableRandom random = new SplittableRandom(6);
+                MemorySegment codes = KernelParityTest.randomBytes(arena, random, (long) keys * stride);
+                MemorySegment numerators = KernelParityTest.randomBytes(arena, random, (long) heads * tokens * keys);
+                MatmulShape scores = new MatmulShape(tokens, keys, width, true, stride, stride);
+                MatmulShape mixing = new MatmulShape(tokens, width, keys, false, 0, stride);
+                MemorySegment expected = arena.allocate(4L * heads * tokens * keys, 64);
+                MemorySegment actual = arena.allocate(4L * heads * tokens * keys, 64);
+                MemorySegment key = codes.asSlice((long) heads * width);
+                MemorySegment value = codes.asSlice(2L * heads * width);
+                for (int again = 0; again < 2; again++) {
+                    REFERENCE.integerMatmul(scores, true).run(reference, codes, key, heads, expected);
+                    kernels.integerMatmul(scores, true).run(workspace, codes, key, heads, actual);
+                    assertThat(actual.mismatch(expected)).isEqualTo(-1);
+                    REFERENCE.integerMatmul(mixing, false).run(reference, numerators, value, heads, expected);
+                    kernels.integerMatmul(mixing, false).run(workspace, numerators, value, heads, actual);
+                    assertThat(actual.mismatch(expected)).isEqualTo(-1);
+                }
+                // Head 1, query 2, key 3, by hand.
+                REFERENCE.integerMatmul(scores, true).run(reference, codes, key, heads, expected);
+                int sum = 0;
+                for (int k = 0; k < width; k++) {
+                    sum += codes.get(JAVA_BYTE, 2L * stride + width + k)
+                            * codes.get(JAVA_BYTE, 3L * stride + (long) heads * width + width + k);
+                }
+                assertThat(expected.getAtIndex(JAVA_INT, ((long) tokens + 2) * keys + 3))
+                        .isEqualTo(sum);
+            }
+        }
+    }
 
     @ParameterizedTest
     @CsvSource({
