@@ -40,6 +40,8 @@ final class IntegerPasses {
     /** Bytes of the widest register; wider species are slow. */
     private static final int WIDEST = ByteVector.SPECIES_PREFERRED.length();
 
+    private static final int ROW_SHIFT = 42;
+
     private final RowMap rows = new RowMap();
     /** For each register of a row of heads, how far behind the first head its elements stand. */
     private int[] offsets = new int[0];
@@ -95,14 +97,19 @@ final class IntegerPasses {
         }
     }
 
-    /** {@link Pointwise#gelu(MemorySegment, int, Operand, MemorySegment)} for a register at least. */
-    void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+    /** {@link Pointwise#gelu(MemorySegment, int, int, Operand, MemorySegment, int, int)} for whole registers of columns, or one row of a register at least. */
+    void gelu(MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride) {
         float steps = operand.inverseScale;
         int low = (int) operand.steps.low;
         int high = (int) operand.steps.high;
-        long in = NativeMemory.address(values, 4L * count);
-        long codes = NativeMemory.target(out, count);
+        long in = NativeMemory.address(values, 4L * rows * columns);
+        long codes = NativeMemory.target(out, rows == 0 ? 0 : (rows - 1L) * stride + first + columns) + first;
+        int count = rows * columns;
         int last = count - L;
+        // One loop for all rows: in a loop for each HotSpot made objects of registers. A row is the quotient, by a
+        // multiplication that is exact below 2^42 / columns.
+        long perColumn = (1L << ROW_SHIFT) / columns + 1;
+        long gap = stride - columns;
         // VectorMath.geluSteps, which compiled by itself would be too large to be inlined.
         tail.scale(operand);
         int[] tails = tail.registers;
@@ -129,9 +136,12 @@ final class IntegerPasses {
             p = p.fma(end, piece.selectFrom(t0).reinterpretAsFloats());
             FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
             IntVector code = VectorMath.stepBits(positive.fma(scale, p), low, high);
-            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + at, ORDER);
+            ((ByteVector) code.castShape(B, 0))
+                    .intoMemorySegment(ALL, codes + at + gap * (at * perColumn >>> ROW_SHIFT), ORDER);
         }
-        LevelTable.replace(operand, out, 0, count);
+        for (int r = 0; operand.levels != null && r < rows; r++) {
+            LevelTable.replace(operand, out, (long) r * stride + first, columns);
+        }
     }
 
     /** {@link Pointwise#softmaxNumerators} of int32 scores. */

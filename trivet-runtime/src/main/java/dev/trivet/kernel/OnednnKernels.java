@@ -2,6 +2,7 @@ package dev.trivet.kernel;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -20,6 +21,10 @@ public final class OnednnKernels implements Kernels {
     private final ConcurrentHashMap<MatmulKey, OnednnMatmul> matmuls = new ConcurrentHashMap<>();
     private final ConcurrentHashMap<LinearKey, OnednnMatmul> linears = new ConcurrentHashMap<>();
 
+    private final ConcurrentHashMap<Slice, Boolean> slices = new ConcurrentHashMap<>();
+
+    private record Slice(LinearKey whole, int outputs) {}
+
     private record MatmulKey(int batch, MatmulShape shape, int leftType, int rightType, int outType) {}
 
     /** The layout of packed weights depends on the typical number of rows, so that is part of what identifies a matmul. */
@@ -34,6 +39,10 @@ public final class OnednnKernels implements Kernels {
             OnednnMatmul.Ending ending) {
         LinearKey withRows(int other) {
             return new LinearKey(typicalRows, other, outputs, inputs, inType, weightType, outType, ending);
+        }
+
+        LinearKey withOutputs(int other) {
+            return new LinearKey(typicalRows, rows, other, inputs, inType, weightType, outType, ending);
         }
 
         LinearKey with(OnednnMatmul.Ending other) {
@@ -335,6 +344,47 @@ public final class OnednnKernels implements Kernels {
         }
         OnednnMatmul typical = matmul(key.typical());
         return linears.computeIfAbsent(key, k -> create(k, library.cloneDescriptor(typical.right)));
+    }
+
+    /** Bytes of values between a product and GELU that stay in the second-level cache, with all else. */
+    long valuesAtOnce() {
+        return 1 << 20;
+    }
+
+    /** Whether the packed weights of some outputs are a part of those of all; found with other weights, once. */
+    boolean slicesWeights(LinearKey whole, int outputs) {
+        return slices.computeIfAbsent(new Slice(whole.typical(), outputs), this::isPart);
+    }
+
+    private boolean isPart(Slice slice) {
+        LinearKey key = slice.whole();
+        long part = (long) slice.outputs() * key.inputs();
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment weight = arena.allocate((long) key.outputs() * key.inputs(), 64);
+            java.util.SplittableRandom random = new java.util.SplittableRandom(1);
+            for (long i = 0; i + 8 <= weight.byteSize(); i += 8) {
+                weight.set(JAVA_LONG, i, random.nextLong());
+            }
+            MemorySegment whole = packed(key, weight, arena);
+            for (long first = 0; first < weight.byteSize(); first += part) {
+                MemorySegment some = packed(key.withOutputs(slice.outputs()), weight.asSlice(first, part), arena);
+                if (whole.byteSize() != weight.byteSize()
+                        || whole.asSlice(first, part).mismatch(some) >= 0) {
+                    return false;
+                }
+            }
+            return true;
+        }
+    }
+
+    private MemorySegment packed(LinearKey key, MemorySegment weight, Arena arena) {
+        long plain = library.describe(
+                key.weightType(), new long[] {key.inputs(), key.outputs()}, new long[] {1, key.inputs()});
+        try {
+            return matmul(key).pack(weight, plain, arena);
+        } finally {
+            library.freeDescriptor(plain);
+        }
     }
 
     private OnednnMatmul create(LinearKey key, long weights) {

@@ -23,7 +23,15 @@ final class OnednnLinear implements Linear {
     /** For each ending the compiled matmuls but the typical one. */
     private final EnumMap<OnednnMatmul.Ending, CompiledSizes> others = new EnumMap<>(OnednnMatmul.Ending.class);
 
+    /** For each number of rows the product of some or all outputs that GELU follows. */
+    private final CompiledSizes slices = new CompiledSizes();
+
     private static final int EXPANDED = 8; // slots below belong to DigitProducts, FloatCodes and WindowedLinear
+    private static final int SLICED = 9;
+    /** Outputs of a block of packed weights; a slice of them is looked at before it is used. */
+    private static final int WEIGHT_BLOCK = 64;
+
+    private static final int LEAST_SLICE = 256;
 
     /** @param compress whether weights of fewer than 8 bits are kept packed */
     OnednnLinear(
@@ -103,14 +111,7 @@ final class OnednnLinear implements Linear {
             MemorySegment scale,
             MemorySegment offset,
             MemorySegment out) {
-        if (!arena.scope().isAlive()) {
-            throw new IllegalStateException("the model is closed"); // native code would read freed memory
-        }
-        MemorySegment weights = packed;
-        if (codes != null) {
-            weights = workspace.scratch(EXPANDED, codes.expandedBytes());
-            codes.expand(weights);
-        }
+        MemorySegment weights = weights(workspace);
         ((OnednnWorkspace) workspace)
                 .run(
                         forRows(typical.weightType() == OnednnLibrary.S8 ? tiled(rows, ending, in, out) : rows, ending),
@@ -119,6 +120,19 @@ final class OnednnLinear implements Linear {
                         out.address(),
                         scale.address(),
                         offset.address());
+    }
+
+    /** As oneDNN reads them. */
+    private MemorySegment weights(Workspace workspace) {
+        if (!arena.scope().isAlive()) {
+            throw new IllegalStateException("the model is closed"); // native code would read freed memory
+        }
+        if (codes == null) {
+            return packed;
+        }
+        MemorySegment expanded = workspace.scratch(EXPANDED, codes.expandedBytes());
+        codes.expand(expanded);
+        return expanded;
     }
 
     @Override
@@ -146,11 +160,72 @@ final class OnednnLinear implements Linear {
             MemorySegment raw,
             MemorySegment out) {
         if (ends()) {
-            end(workspace, in, rows, OnednnMatmul.Ending.VALUE, product.scale(), product.offset(), raw);
-            workspace.pointwise().gelu(raw, Math.multiplyExact(rows, product.columns()), operand, out);
+            geluInSlices(workspace, in, rows, product, operand, raw, out);
         } else {
             Linear.super.gelu(workspace, in, rows, product, operand, raw, out);
         }
+    }
+
+    /**
+     * Some outputs after the others, so that GELU reads values where they are still in the second-level cache: those of two images of a DeiT-Base are 4.8 MB. The weights
+     * of some outputs are a part of the packed ones.
+     */
+    private void geluInSlices(
+            Workspace workspace,
+            MemorySegment in,
+            int rows,
+            Product product,
+            Operand operand,
+            MemorySegment raw,
+            MemorySegment out) {
+        int inputs = typical.inputs();
+        int outputs = typical.outputs();
+        int tiled = tiled(rows, OnednnMatmul.Ending.VALUE, in, raw);
+        OnednnMatmul slice = slice(tiled);
+        MemorySegment read = in;
+        if (slice.columns < outputs) {
+            // What is written must not overtake what is still to be read.
+            read = workspace.scratch(SLICED, (long) tiled * inputs);
+            MemorySegment.copy(in, 0, read, 0, (long) tiled * inputs);
+        }
+        long weights = weights(workspace).address();
+        for (int first = 0; first < outputs; first += slice.columns) {
+            ((OnednnWorkspace) workspace)
+                    .run(
+                            slice,
+                            read.address(),
+                            weights + (long) first * inputs,
+                            raw.address(),
+                            product.scale().address() + (long) Float.BYTES * first,
+                            product.offset().address() + (long) Float.BYTES * first);
+            workspace.pointwise().gelu(raw, rows, slice.columns, operand, out, first, outputs);
+        }
+    }
+
+    /** The product of as many outputs as leave no more values than fit the cache, and are whole blocks of weights. */
+    private OnednnMatmul slice(int rows) {
+        OnednnMatmul matmul = slices.find(rows);
+        if (matmul == null) {
+            matmul = kernels.matmul(
+                    typical.withOutputs(sliceColumns(rows)).withRows(rows).with(OnednnMatmul.Ending.VALUE));
+            slices.add(matmul);
+        }
+        return matmul;
+    }
+
+    private int sliceColumns(int rows) {
+        int outputs = typical.outputs();
+        if ((long) rows * outputs * Float.BYTES <= kernels.valuesAtOnce()) {
+            return outputs;
+        }
+        for (int count = 2; outputs / count >= LEAST_SLICE; count++) {
+            int columns = outputs / count;
+            boolean blocks = outputs % count == 0 && columns % WEIGHT_BLOCK == 0;
+            if (blocks && (long) rows * columns * Float.BYTES <= kernels.valuesAtOnce()) {
+                return kernels.slicesWeights(typical, columns) ? columns : outputs;
+            }
+        }
+        return outputs;
     }
 
     @Override

@@ -9,6 +9,9 @@ final class OnednnMatmul implements AutoCloseable {
     /** Rows of a constant product, batch of a batched one: what callers tell compiled matmuls apart by. */
     final int size;
 
+    /** Of the destination; 0 where sums are stored as they are. */
+    final int columns;
+
     final Ending ending;
     final long primitive;
     final long left;
@@ -67,6 +70,7 @@ final class OnednnMatmul implements AutoCloseable {
             Ending ending,
             boolean clearsScratchpad) {
         this.clearsScratchpad = clearsScratchpad;
+        this.columns = columns;
         this.library = library;
         this.size = size;
         this.left = left;

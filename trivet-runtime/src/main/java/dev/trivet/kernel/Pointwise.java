@@ -67,7 +67,17 @@ public interface Pointwise {
      * @param values float32 {@code [count]}
      * @param out {@code [count]}
      */
-    void gelu(MemorySegment values, int count, Operand operand, MemorySegment out);
+    default void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+        gelu(values, 1, count, operand, out, 0, count);
+    }
+
+    /**
+     * {@code out = GELU(values)} for some columns of wider rows.
+     *
+     * @param values float32 {@code [rows, columns]}
+     * @param out {@code [rows, stride]}, of which {@code columns} from the first one on are written
+     */
+    void gelu(MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride);
 
     /**
      * Codes of queries, keys and values.

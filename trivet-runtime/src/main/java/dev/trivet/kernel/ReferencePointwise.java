@@ -131,12 +131,16 @@ final class ReferencePointwise implements Pointwise {
     }
 
     @Override
-    public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
+    public void gelu(
+            MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride) {
         row.reserve(CHUNK);
-        for (int base = 0; base < count; base += CHUNK) {
-            int n = Math.min(CHUNK, count - base);
-            row.load(values, false, base, 0, n);
-            geluRow(n, operand, out, base);
+        for (int r = 0; r < rows; r++) {
+            long to = (long) r * stride + first;
+            for (int base = 0; base < columns; base += CHUNK) {
+                int n = Math.min(CHUNK, columns - base);
+                row.load(values, false, (long) r * columns + base, 0, n);
+                geluRow(n, operand, out, to + base);
+            }
         }
     }
 

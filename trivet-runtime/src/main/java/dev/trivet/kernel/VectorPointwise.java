@@ -120,16 +120,20 @@ final class VectorPointwise implements Pointwise {
     }
 
     @Override
-    public void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
-        if (IntegerPasses.write(operand, count)) {
-            integers.gelu(values, count, operand, out);
+    public void gelu(
+            MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride) {
+        if (IntegerPasses.write(operand, columns) && (rows == 1 || columns % L == 0)) {
+            integers.gelu(values, rows, columns, operand, out, first, stride);
             return;
         }
         row.reserve(CHUNK);
-        for (int base = 0; base < count; base += CHUNK) {
-            int n = Math.min(CHUNK, count - base);
-            row.load(values, base, n);
-            geluRow(n, operand, out, base);
+        for (int r = 0; r < rows; r++) {
+            long to = (long) r * stride + first;
+            for (int base = 0; base < columns; base += CHUNK) {
+                int n = Math.min(CHUNK, columns - base);
+                row.load(values, (long) r * columns + base, n);
+                geluRow(n, operand, out, to + base);
+            }
         }
     }
 

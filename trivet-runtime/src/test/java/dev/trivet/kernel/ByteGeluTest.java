@@ -43,6 +43,41 @@ class ByteGeluTest {
         }
     }
 
+    /** Columns of wider rows; what stands beside them stays. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 8, 9, 16, 48, 64, 100, 1100})
+    void columnsOfWiderRowsAreThoseOfRowsAlone(int columns) {
+        int rows = 5;
+        int first = 3;
+        int stride = columns + 7;
+        SplittableRandom random = new SplittableRandom(columns);
+        List<Pointwise> all = VectorPointwise.SUPPORTED
+                ? List.of(new ReferencePointwise(), new VectorPointwise())
+                : List.of(new ReferencePointwise());
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment values = arena.allocate(4L * rows * columns, 64);
+            for (int i = 0; i < rows * columns; i++) {
+                values.setAtIndex(JAVA_FLOAT, i, value(random));
+            }
+            for (ActivationQuantizer quantizer : QUANTIZERS) {
+                Operand operand = Operand.of(quantizer);
+                MemorySegment expected = arena.allocate((long) rows * stride).fill(GUARD);
+                MemorySegment row = arena.allocate(columns);
+                for (int r = 0; r < rows; r++) {
+                    new ReferencePointwise()
+                            .gelu(values.asSlice(4L * r * columns, 4L * columns), columns, operand, row);
+                    MemorySegment.copy(row, 0, expected, (long) r * stride + first, columns);
+                }
+                for (Pointwise pointwise : all) {
+                    MemorySegment out = arena.allocate((long) rows * stride).fill(GUARD);
+                    pointwise.gelu(values, rows, columns, operand, out, first, stride);
+                    assertThat(out.toArray(JAVA_BYTE)).as(quantizer.toString()).isEqualTo(expected.toArray(JAVA_BYTE));
+                    pointwise.gelu(values, 0, columns, operand, out, first, stride);
+                }
+            }
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(ints = {0, 1, 7, 8, 9, 15, 16, 17, 31, 64, 200, 1500})
     void codesEqualTheReferenceBitForBit(int count) {

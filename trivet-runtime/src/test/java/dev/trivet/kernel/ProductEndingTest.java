@@ -23,7 +23,7 @@ class ProductEndingTest {
     private static final Operand FINE = Operand.of(new ActivationQuantizer(0.002f, 117, 0, 255));
 
     @ParameterizedTest
-    @CsvSource({"1, 48, 16", "5, 33, 24", "7, 96, 40", "64, 144, 48", "197, 192, 64", "3, 9, 5"})
+    @CsvSource({"1, 48, 16", "5, 33, 24", "7, 96, 40", "64, 144, 48", "197, 192, 64", "3, 9, 5", "290, 1024, 64"})
     void everyProviderEndsProductsAsTheReferenceDoes(int rows, int outputs, int inputs) {
         try (Arena arena = Arena.ofConfined();
                 Kernels reference = new ReferenceKernels()) {
