@@ -71,6 +71,7 @@ public final class DigitProducts {
         if (!left.isWide() && !right.isWide()) {
             return bytes;
         }
+        shape.requireOneBehindTheOther();
         return new DigitMatmul(bytes, shape, left.isWide(), signed, right.isWide());
     }
 

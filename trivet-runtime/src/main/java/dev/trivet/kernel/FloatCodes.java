@@ -61,6 +61,7 @@ final class FloatCodes {
 
     /** {@link Kernels#integerMatmul} by the float products of {@code kernels}. */
     static Matmul matmul(Kernels kernels, MatmulShape shape, boolean leftSigned) {
+        shape.requireOneBehindTheOther();
         Matmul[] blocks = new Matmul[Math.ceilDiv(shape.k(), BLOCK)];
         for (int b = 0; b < blocks.length; b++) {
             int count = Math.min(BLOCK, shape.k() - b * BLOCK);

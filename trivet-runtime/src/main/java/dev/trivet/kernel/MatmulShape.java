@@ -29,6 +29,13 @@ public record MatmulShape(int m, int n, int k, boolean rightTransposed, int left
         return leftStride > 0 || rightStride > 0;
     }
 
+    /** @throws IllegalArgumentException if any operands stand side by side, which not every provider multiplies ({@link Kernels#multipliesSideBySide}) */
+    void requireOneBehindTheOther() {
+        if (sideBySide()) {
+            throw new IllegalArgumentException("operands side by side: " + this);
+        }
+    }
+
     /** Where a row of a left operand begins. */
     long leftRow(int batch, int row) {
         return leftStride > 0 ? (long) row * leftStride + (long) batch * k : ((long) batch * m + row) * k;

@@ -74,6 +74,7 @@ public final class VectorKernels implements Kernels {
 
     @Override
     public Matmul integerMatmul(MatmulShape shape, boolean leftSigned) {
+        shape.requireOneBehindTheOther();
         return new PackingMatmul(shape, true, leftSigned);
     }
 

@@ -3,10 +3,12 @@ package dev.trivet.kernel;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -57,6 +59,14 @@ class ScratchReuseTest {
                 assertThat(expected.getAtIndex(JAVA_INT, ((long) tokens + 2) * keys + 3))
                         .isEqualTo(sum);
             }
+        }
+    }
+
+    @Test
+    void whoDoesNotMultiplySideBySideRefusesTo() {
+        MatmulShape scores = new MatmulShape(3, 4, 8, true, 48, 48);
+        try (Kernels vector = new VectorKernels()) {
+            assertThatThrownBy(() -> vector.integerMatmul(scores, true)).isInstanceOf(IllegalArgumentException.class);
         }
     }
 
