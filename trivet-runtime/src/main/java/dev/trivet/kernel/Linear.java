@@ -47,7 +47,7 @@ public interface Linear extends AutoCloseable {
      *
      * @param in {@code [rows, inputs]}
      * @param raw room for {@code [rows, outputs]} sums
-     * @param out {@code [rows, outputs]} in the operand's form; may be {@code in}
+     * @param out {@code [rows, outputs]} in the operand's form; may be {@code in}, which costs a copy where outputs come in turns
      */
     default void gelu(
             Workspace workspace,

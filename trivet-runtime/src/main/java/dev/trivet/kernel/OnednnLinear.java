@@ -183,7 +183,9 @@ final class OnednnLinear implements Linear {
         int tiled = tiled(rows, OnednnMatmul.Ending.VALUE, in, raw);
         OnednnMatmul slice = slice(tiled);
         MemorySegment read = in;
-        if (slice.columns < outputs) {
+        long written = out.address() + (long) rows * outputs;
+        boolean apart = written <= in.address() || in.address() + (long) tiled * inputs <= out.address();
+        if (slice.columns < outputs && !apart) {
             // What is written must not overtake what is still to be read.
             read = workspace.scratch(SLICED, (long) tiled * inputs);
             MemorySegment.copy(in, 0, read, 0, (long) tiled * inputs);

@@ -167,14 +167,14 @@ public final class AttentionLayout {
     }
 
     /**
-     * In one group: all of some images, whose heads have room for more keys.
+     * In one group: all or some heads of some images, with room for more keys.
      *
      * @param keys places for the keys of a head
      */
-    Extent roomy(int images, int keys) {
+    Extent roomy(int images, int heads, int keys) {
         int tokens = unit.shape().tokens();
-        int products = images * products();
-        AttentionShape shape = new AttentionShape(images, tokens, keys, unit.heads(), unit.headWidth());
+        int products = images * heads;
+        AttentionShape shape = new AttentionShape(images, tokens, keys, heads, unit.headWidth());
         return new Extent(images * tokens, products, products * tokens, Optional.of(shape), Optional.empty());
     }
 

@@ -14,13 +14,15 @@ import java.util.Optional;
  * as the kernels are fastest with ({@link BlockOperators#roomy}); the codes of softmax are zero there, so that nothing comes of what stands in the room.
  *
  * <p>Where the kernels multiply heads side by side ({@link BlockOperators#sideBySide}) codes are read where the layer before left them, image by image, and the room
- * of an image's keys is the next one's first rows.
+ * of an image's keys is the next one's first rows. An image whose scores are more than stay in the cache (wide models, many tokens) is run some heads at a time.
  *
  * <p>Of a session: for one thread.
  */
 final class AttentionPieces {
     /** Bytes of scores at once. */
     private static final long SCORES = 1 << 20;
+    /** And of some heads of one image, beside which all that is mixed stays. */
+    private static final long SCORES_OF_HEADS = 1 << 19;
 
     private static final int ALIGNMENT = 64;
 
@@ -33,33 +35,61 @@ final class AttentionPieces {
     private final Piece[] inOperand;
     /** For each number of images. */
     private final AttentionLayout.Extent[] extents;
+    /** The same of some heads, where not all are run at once. */
+    private final AttentionLayout.Extent[] headExtents;
 
     /**
      * How much memory a session's attention needs.
      *
      * @param images at once
+     * @param heads at once: all, or some of one image
      * @param keys places for the keys of a head
      * @param sideBySide whether heads stand so
      * @param rawBytes of sums, behind codes
      * @param operandBytes of operands, behind codes
      */
-    record Sizes(int images, int keys, boolean sideBySide, long codeBytes, long rawBytes, long operandBytes) {
+    record Sizes(
+            int images, int heads, int keys, boolean sideBySide, long codeBytes, long rawBytes, long operandBytes) {
         /** @param group images of the session */
         static Sizes of(VitConfig config, int group, BlockOperators block) {
             int keys = block.roomy().orElseThrow().scores().shape().n();
             boolean sideBySide = block.sideBySide().isPresent();
-            long scores = (long) config.heads() * config.tokens() * keys;
+            int heads = sideBySide ? heads(config.heads(), (long) config.tokens() * keys) : config.heads();
+            long scores = (long) heads * config.tokens() * keys;
             int most = sideBySide ? 1 : Math.max(1, group);
             int images = Math.clamp(SCORES / (Float.BYTES * scores), 1, most);
             long mixed = (long) config.tokens() * config.width();
             long codes = aligned(3L * group * config.tokens() * config.width());
+            long mixedEnd = mixedAt(config, heads, keys) + Float.BYTES * images * mixed;
             return new Sizes(
                     images,
+                    heads,
                     keys,
                     sideBySide,
                     codes,
-                    codes + Float.BYTES * images * Math.max(scores, mixed),
+                    codes + Math.max(Float.BYTES * images * scores, mixedEnd),
                     codes + images * Math.max(scores, 3L * keys * config.width()));
+        }
+
+        /**
+         * How many of an image's heads are run at once.
+         *
+         * @param scores of a head
+         */
+        static int heads(int all, long scores) {
+            if (Float.BYTES * scores * all <= SCORES) {
+                return all;
+            }
+            int some = Math.clamp(SCORES_OF_HEADS / (Float.BYTES * scores), 1, all);
+            while (all % some != 0) {
+                some--;
+            }
+            return some;
+        }
+
+        /** Where mixed values stand behind the codes in the sums' memory: in place of the scores where these are those of all heads, else behind them. */
+        private static long mixedAt(VitConfig config, int heads, int keys) {
+            return heads == config.heads() ? 0 : aligned((long) Float.BYTES * heads * config.tokens() * keys);
         }
 
         private static long aligned(long bytes) {
@@ -73,8 +103,10 @@ final class AttentionPieces {
      * @param codes of their queries, keys and values
      * @param merged their rows of the projection's operand, which never reach codes that are still to be read
      * @param run on their memory
+     * @param heads buffers of as many heads as are run at once
      */
-    private record Piece(MemorySegment codes, MemorySegment merged, BlockRun run) {}
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    private record Piece(MemorySegment codes, MemorySegment merged, BlockRun run, AttentionBuffers[] heads) {}
 
     /**
      * @param layout of any block
@@ -110,8 +142,10 @@ final class AttentionPieces {
             inOperand[p] = piece(config, operand.asSlice(3 * rowValues), merged, workspace, scores, operand);
         }
         extents = new AttentionLayout.Extent[sizes.images + 1];
+        headExtents = new AttentionLayout.Extent[sizes.images + 1];
         for (int i = 0; i <= sizes.images; i++) {
-            extents[i] = layout.roomy(i, sizes.keys);
+            extents[i] = layout.roomy(i, config.heads(), sizes.keys);
+            headExtents[i] = layout.roomy(i, sizes.heads, sizes.keys);
         }
     }
 
@@ -127,9 +161,13 @@ final class AttentionPieces {
                         codes,
                         codes.asSlice(config.width()),
                         codes.asSlice(2L * config.width()),
-                        scores,
+                        scores.asSlice(Sizes.mixedAt(config, sizes.heads, sizes.keys)),
                         buffers.factors())
                 : buffers;
+        AttentionBuffers[] heads = new AttentionBuffers[config.heads() / sizes.heads];
+        for (int i = 0; i < heads.length; i++) {
+            heads[i] = i == 0 ? used : behind(used, config, (long) i * sizes.heads);
+        }
         BlockRun run = new BlockRun(
                 workspace,
                 ThreadTeam.ALONE,
@@ -141,7 +179,19 @@ final class AttentionPieces {
                 used,
                 Optional.empty(),
                 config.layerNormEpsilon());
-        return new Piece(codes, merged, run);
+        return new Piece(codes, merged, run, heads);
+    }
+
+    /** From a head on, where heads stand side by side. */
+    private static AttentionBuffers behind(AttentionBuffers all, VitConfig config, long head) {
+        long channels = head * config.headWidth();
+        long rows = head * config.tokens();
+        return new AttentionBuffers(
+                all.query().asSlice(channels),
+                all.key().asSlice(channels),
+                all.value().asSlice(channels),
+                all.mixed().asSlice(Float.BYTES * rows * config.headWidth()),
+                all.factors().asSlice(Float.BYTES * rows));
     }
 
     /** Where keys and values of an image stand, with room for {@link Sizes#keys} of a head. */
@@ -160,12 +210,13 @@ final class AttentionPieces {
                 ? block.sideBySide().orElseThrow()
                 : block.roomy().orElseThrow();
         for (int first = 0, p = 0; first < images; first += sizes.images, p++) {
-            AttentionLayout.Extent extent = extents[Math.min(sizes.images, images - first)];
+            int count = Math.min(sizes.images, images - first);
+            AttentionLayout.Extent extent = extents[count];
             Piece piece = pieces[p];
             if (!sizes.sideBySide) {
                 piece.run.splitCodes(block, extent, piece.codes);
             }
-            piece.run.piece(block, products, extent, piece.merged);
+            piece.run.piece(block, products, extent, headExtents[count], piece.heads, piece.merged);
         }
     }
 }

@@ -20,6 +20,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param stream float32 {@code [rows, width]}
  * @param operand of the next product
+ * @param hiddenOperand of the MLP's first product where codes are bytes: apart from those that GELU writes, which otherwise would overtake it
  * @param raw sums of the last product
  * @param tokens attention's buffers as the rows of this run write and read them
  * @param products the same buffers as this run's products do
@@ -31,11 +32,39 @@ record BlockRun(
         int member,
         MemorySegment stream,
         MemorySegment operand,
+        MemorySegment hiddenOperand,
         MemorySegment raw,
         AttentionBuffers tokens,
         AttentionBuffers products,
         Optional<AttentionPieces> pieces,
         float layerNormEpsilon) {
+    private static final int ALIGNMENT = 64;
+
+    /** The same with the second half of the operand for the MLP's first product: operands have room for floats, so bytes end in the first quarter. */
+    BlockRun(
+            Workspace workspace,
+            ThreadTeam team,
+            int member,
+            MemorySegment stream,
+            MemorySegment operand,
+            MemorySegment raw,
+            AttentionBuffers tokens,
+            AttentionBuffers products,
+            Optional<AttentionPieces> pieces,
+            float layerNormEpsilon) {
+        this(
+                workspace,
+                team,
+                member,
+                stream,
+                operand,
+                operand.asSlice(operand.byteSize() / 2 / ALIGNMENT * ALIGNMENT),
+                raw,
+                tokens,
+                products,
+                pieces,
+                layerNormEpsilon);
+    }
 
     /** Adds what attention makes of the stream to it. */
     void attention(BlockOperators block, AttentionLayout.Extent extent, @Nullable LayerObserver observer) {
@@ -55,7 +84,7 @@ record BlockRun(
             AttentionLayout.Extent extent,
             AttentionLayout.Extent wanted,
             @Nullable LayerObserver observer) {
-        normalize(block, block.attentionNorm(), extent.rows(), block.qkv().input());
+        normalize(block, block.attentionNorm(), extent.rows(), block.qkv().input(), operand);
         if (observer == null
                 && wanted == extent
                 && pieces.isPresent()
@@ -82,7 +111,7 @@ record BlockRun(
         }
         team.meet(member);
         if (wanted.products() > 0) {
-            mix(block.scores(), block.mixing(), block.layout(), wanted, observer);
+            mix(block.scores(), block.mixing(), block.layout(), wanted, products, observer);
         }
         if (block.layout().isWindowed()) {
             team.meet(member);
@@ -93,12 +122,22 @@ record BlockRun(
     /**
      * From queries, keys and values to the operand of the projection.
      *
-     * @param products of a head's queries and as many keys as these buffers have places for
+     * @param operators of a head's queries and as many keys as these buffers have places for
+     * @param extent of all heads
+     * @param some of as many heads as are run at once
+     * @param heads their buffers, one after the other
      */
     void piece(
-            BlockOperators block, BlockOperators.Products products, AttentionLayout.Extent extent, MemorySegment out) {
-        mix(products.scores(), products.mixing(), block.layout(), extent, null);
-        merge(block, products.mixing(), extent, out);
+            BlockOperators block,
+            BlockOperators.Products operators,
+            AttentionLayout.Extent extent,
+            AttentionLayout.Extent some,
+            AttentionBuffers[] heads,
+            MemorySegment out) {
+        for (AttentionBuffers buffers : heads) {
+            mix(operators.scores(), operators.mixing(), block.layout(), some, buffers, null);
+        }
+        merge(block, operators.mixing(), extent, out);
     }
 
     private void merge(BlockOperators block, MatmulOperator mixing, AttentionLayout.Extent extent, MemorySegment out) {
@@ -134,7 +173,7 @@ record BlockRun(
         LinearOperator qkv = block.qkv();
         int rows = extent.rows();
         if (block.requantization().isEmpty()) {
-            product(qkv, rows, observer);
+            product(qkv, operand, rows, observer);
             block.layout()
                     .split(
                             pointwise,
@@ -150,7 +189,7 @@ record BlockRun(
         Requantization requantization = block.requantization().get();
         MemorySegment codes = operand;
         if (observer != null) {
-            product(qkv, rows, observer);
+            product(qkv, operand, rows, observer);
             pointwise.requantize(raw, rows, requantization, operand);
         } else if (rows > 0) {
             codes = qkv.linear().requantize(workspace, operand, rows, requantization, raw);
@@ -175,7 +214,7 @@ record BlockRun(
     /** Adds what a layer makes of the operand to the stream. */
     private void addTo(LinearOperator operator, int rows, @Nullable LayerObserver observer) {
         if (observer != null) {
-            product(operator, rows, observer);
+            product(operator, operand, rows, observer);
             workspace.pointwise().addTo(raw, rows, operator.product(), stream);
         } else if (rows > 0) {
             operator.linear().addTo(workspace, operand, rows, operator.product(), raw, stream);
@@ -187,13 +226,14 @@ record BlockRun(
             MatmulOperator mixing,
             AttentionLayout layout,
             AttentionLayout.Extent extent,
+            AttentionBuffers on,
             @Nullable LayerObserver observer) {
         int batch = extent.products();
-        scores.matmul().run(workspace, products.query(), products.key(), batch, raw);
+        scores.matmul().run(workspace, on.query(), on.key(), batch, raw);
         if (observer != null) {
-            observer.matmul(scores.name(), products.query(), products.key(), batch, raw);
+            observer.matmul(scores.name(), on.query(), on.key(), batch, raw);
         }
-        MemorySegment factors = mixing.normalized() ? products.factors() : MemorySegment.NULL;
+        MemorySegment factors = mixing.normalized() ? on.factors() : MemorySegment.NULL;
         layout.softmax(
                 workspace.pointwise(),
                 raw,
@@ -204,40 +244,39 @@ record BlockRun(
                 mixing.left(),
                 operand,
                 factors);
-        mixing.matmul().run(workspace, operand, products.value(), batch, products.mixed());
+        mixing.matmul().run(workspace, operand, on.value(), batch, on.mixed());
         if (observer != null) {
-            observer.matmul(mixing.name(), operand, products.value(), batch, products.mixed());
+            observer.matmul(mixing.name(), operand, on.value(), batch, on.mixed());
         }
     }
 
     /** Adds what the MLP makes of the stream to it. */
     void mlp(BlockOperators block, int rows, @Nullable LayerObserver observer) {
-        normalize(block, block.mlpNorm(), rows, block.hidden().input());
         LinearOperator hidden = block.hidden();
         Operand form = block.output().input();
+        MemorySegment in = hidden.input().isByte() && form.isByte() ? hiddenOperand : operand;
+        normalize(block, block.mlpNorm(), rows, hidden.input(), in);
         if (observer != null) {
-            product(hidden, rows, observer);
+            product(hidden, in, rows, observer);
             workspace.pointwise().gelu(raw, rows, hidden.product(), form, operand);
         } else if (rows > 0) {
-            hidden.linear().gelu(workspace, operand, rows, hidden.product(), form, raw, operand);
+            hidden.linear().gelu(workspace, in, rows, hidden.product(), form, raw, operand);
         }
         addTo(block.output(), rows, observer);
     }
 
-    private void normalize(BlockOperators block, NormParameters norm, int rows, Operand form) {
+    private void normalize(BlockOperators block, NormParameters norm, int rows, Operand form, MemorySegment out) {
         int width = block.unit().shape().width();
-        workspace
-                .pointwise()
-                .layerNorm(stream, rows, width, norm.gamma(), norm.beta(), layerNormEpsilon, form, operand);
+        workspace.pointwise().layerNorm(stream, rows, width, norm.gamma(), norm.beta(), layerNormEpsilon, form, out);
     }
 
-    private void product(LinearOperator operator, int rows, @Nullable LayerObserver observer) {
+    private void product(LinearOperator operator, MemorySegment in, int rows, @Nullable LayerObserver observer) {
         if (rows == 0) {
             return; // more threads than tokens
         }
-        operator.linear().run(workspace, operand, rows, raw);
+        operator.linear().run(workspace, in, rows, raw);
         if (observer != null) {
-            observer.linear(operator.name(), operand, rows, raw);
+            observer.linear(operator.name(), in, rows, raw);
         }
     }
 }

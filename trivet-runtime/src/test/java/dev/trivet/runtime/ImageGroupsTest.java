@@ -18,7 +18,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -167,11 +166,13 @@ class ImageGroupsTest {
     }
 
     /** At a model's own width and number of tokens, where a provider's scratch memory holds what other products left there. */
-    @Test
-    void blocksOfRealSizeGiveTheSameHoweverMany() {
-        VitModel model = RandomModel.of("deit_small_patch16_224", 1);
-        model = MaxScaling.quantize(model, noise(3 * 224 * 224, 1));
-        float[] tokens = noise(4L * 197 * 384, 2);
+    @ParameterizedTest
+    @ValueSource(strings = {"deit_small_patch16_224", "deit_tiny_patch16_384"}) // the second: heads one by one
+    void blocksOfRealSizeGiveTheSameHoweverMany(String architecture) {
+        VitModel model = RandomModel.of(architecture, 1);
+        Geometry geometry = model.geometry();
+        model = MaxScaling.quantize(model, noise(3L * geometry.imageSize() * geometry.imageSize(), 1));
+        float[] tokens = noise(4L * model.vit().tokens() * model.vit().width(), 2);
         float[] expected = twoBlocks(model, new VectorKernels(), 4, tokens);
         for (Kernels kernels : Fixtures.providers()) {
             if (kernels.needsWarmUp()) { // the reference takes a minute
