@@ -17,7 +17,10 @@ import javax.imageio.spi.ImageReaderSpi;
  * an error, as in Pillow; the JDK only warns and fills with gray.
  */
 final class JpegDecoder {
-    private static final ImageReaderSpi READERS = jdkReaders();
+    /** Looked for when the first image is decoded: it takes a while, and files are asked whether they are images in programs that decode none. */
+    private static final class Readers {
+        static final ImageReaderSpi OF_JDK = jdkReaders();
+    }
 
     /** libjpeg's rounding of 1.402, 1.772, 0.714.. and 0.344.. to 16 fraction bits. */
     private static final int CR_TO_RED = fixed(1.40200);
@@ -46,7 +49,7 @@ final class JpegDecoder {
 
     private static Raster components(JpegHeader header) throws MalformedImageException {
         try (MemoryImageStream stream = new MemoryImageStream(header.stream())) {
-            ImageReader reader = READERS.createReaderInstance();
+            ImageReader reader = Readers.OF_JDK.createReaderInstance();
             try {
                 reader.setInput(stream, true, true);
                 Raster raster = reader.readRaster(0, null);

@@ -15,6 +15,7 @@ import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
+import java.util.Arrays;
 import org.bytedeco.javacpp.Loader;
 
 /**
@@ -30,7 +31,7 @@ final class OnednnLibrary {
     static final int S32 = 4;
     static final int S8 = 5;
     static final int U8 = 6;
-    static final int TAG_ANY = 1;
+    static final long TAG_ANY = 1;
     static final int ARG_SRC = 1;
     static final int ARG_DST = 17;
     static final int ARG_WEIGHTS = 33;
@@ -38,12 +39,12 @@ final class OnednnLibrary {
     static final int ARG_SCRATCHPAD = 80;
     static final int ARG_WEIGHT_SCALES = 4096 | ARG_WEIGHTS;
     /** A scale for each element of a matrix' last dimension. */
-    private static final int SCALES_PER_COLUMN = 2;
+    private static final long SCALES_PER_COLUMN = 2;
 
-    private static final int ENGINE_CPU = 1;
-    private static final int STREAM_IN_ORDER = 1;
-    private static final int SCRATCHPAD_USER = 1;
-    private static final int QUERY_IMPL_INFO = 8;
+    private static final long ENGINE_CPU = 1;
+    private static final long STREAM_IN_ORDER = 1;
+    private static final long SCRATCHPAD_USER = 1;
+    private static final long QUERY_IMPL_INFO = 8;
     static final int QUERY_WEIGHTS_MD = 131;
     static final int QUERY_SCRATCHPAD_MD = 136;
 
@@ -83,47 +84,35 @@ final class OnednnLibrary {
 
     private OnednnLibrary(SymbolLookup dnnl, SymbolLookup openMp) {
         this.dnnl = dnnl;
-        engineCreate = function("dnnl_engine_create", ADDRESS, JAVA_INT, JAVA_LONG);
-        streamCreate = function("dnnl_stream_create", ADDRESS, JAVA_LONG, JAVA_INT);
-        streamDestroy = function("dnnl_stream_destroy", JAVA_LONG);
-        descCreateWithTag =
-                function("dnnl_memory_desc_create_with_tag", ADDRESS, JAVA_INT, ADDRESS, JAVA_INT, JAVA_INT);
-        descCreateWithStrides =
-                function("dnnl_memory_desc_create_with_strides", ADDRESS, JAVA_INT, ADDRESS, JAVA_INT, ADDRESS);
-        descClone = function("dnnl_memory_desc_clone", ADDRESS, JAVA_LONG);
-        descDestroy = function("dnnl_memory_desc_destroy", JAVA_LONG);
-        descSize =
-                LINKER.downcallHandle(symbol("dnnl_memory_desc_get_size"), FunctionDescriptor.of(JAVA_LONG, JAVA_LONG));
-        attrCreate = function("dnnl_primitive_attr_create", ADDRESS);
-        attrDestroy = function("dnnl_primitive_attr_destroy", JAVA_LONG);
-        attrScratchpad = function("dnnl_primitive_attr_set_scratchpad_mode", JAVA_LONG, JAVA_INT);
-        attrScales = function("dnnl_primitive_attr_set_scales_mask", JAVA_LONG, JAVA_INT, JAVA_INT);
-        attrPostOps = function("dnnl_primitive_attr_set_post_ops", JAVA_LONG, JAVA_LONG);
-        postOpsCreate = function("dnnl_post_ops_create", ADDRESS);
-        postOpsDestroy = function("dnnl_post_ops_destroy", JAVA_LONG);
-        postOpsSum = function("dnnl_post_ops_append_sum", JAVA_LONG, JAVA_FLOAT, JAVA_INT, JAVA_INT);
-        matmulDesc = function(
-                "dnnl_matmul_primitive_desc_create",
-                ADDRESS,
-                JAVA_LONG,
-                JAVA_LONG,
-                JAVA_LONG,
-                JAVA_LONG,
-                JAVA_LONG,
-                JAVA_LONG);
-        reorderDesc = function(
-                "dnnl_reorder_primitive_desc_create", ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
-        primitiveDescQueryMd = LINKER.downcallHandle(
-                symbol("dnnl_primitive_desc_query_md"),
-                FunctionDescriptor.of(JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT));
-        primitiveDescQuery = function("dnnl_primitive_desc_query", JAVA_LONG, JAVA_INT, JAVA_INT, ADDRESS);
-        primitiveDescDestroy = function("dnnl_primitive_desc_destroy", JAVA_LONG);
-        primitiveCreate = function("dnnl_primitive_create", ADDRESS, JAVA_LONG);
-        primitiveExecute = function("dnnl_primitive_execute", JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_LONG);
-        primitiveDestroy = function("dnnl_primitive_destroy", JAVA_LONG);
-        memoryCreate = function("dnnl_memory_create", ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG);
-        memoryDestroy = function("dnnl_memory_destroy", JAVA_LONG);
-        memorySetHandle = function("dnnl_memory_set_data_handle", JAVA_LONG, JAVA_LONG);
+        engineCreate = status("dnnl_engine_create", 3);
+        streamCreate = status("dnnl_stream_create", 3);
+        streamDestroy = status("dnnl_stream_destroy", 1);
+        descCreateWithTag = status("dnnl_memory_desc_create_with_tag", 5);
+        descCreateWithStrides = status("dnnl_memory_desc_create_with_strides", 5);
+        descClone = status("dnnl_memory_desc_clone", 2);
+        descDestroy = status("dnnl_memory_desc_destroy", 1);
+        descSize = function("dnnl_memory_desc_get_size", JAVA_LONG, 1);
+        attrCreate = status("dnnl_primitive_attr_create", 1);
+        attrDestroy = status("dnnl_primitive_attr_destroy", 1);
+        attrScratchpad = status("dnnl_primitive_attr_set_scratchpad_mode", 2);
+        attrScales = status("dnnl_primitive_attr_set_scales_mask", 3);
+        attrPostOps = status("dnnl_primitive_attr_set_post_ops", 2);
+        postOpsCreate = status("dnnl_post_ops_create", 1);
+        postOpsDestroy = status("dnnl_post_ops_destroy", 1);
+        postOpsSum = LINKER.downcallHandle(
+                symbol("dnnl_post_ops_append_sum"),
+                FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_FLOAT, JAVA_INT, JAVA_INT));
+        matmulDesc = status("dnnl_matmul_primitive_desc_create", 7);
+        reorderDesc = status("dnnl_reorder_primitive_desc_create", 6);
+        primitiveDescQueryMd = function("dnnl_primitive_desc_query_md", JAVA_LONG, 3);
+        primitiveDescQuery = status("dnnl_primitive_desc_query", 4);
+        primitiveDescDestroy = status("dnnl_primitive_desc_destroy", 1);
+        primitiveCreate = status("dnnl_primitive_create", 2);
+        primitiveExecute = status("dnnl_primitive_execute", 4);
+        primitiveDestroy = status("dnnl_primitive_destroy", 1);
+        memoryCreate = status("dnnl_memory_create", 4);
+        memoryDestroy = status("dnnl_memory_destroy", 1);
+        memorySetHandle = status("dnnl_memory_set_data_handle", 2);
         effectiveIsa = LINKER.downcallHandle(symbol("dnnl_get_effective_cpu_isa"), FunctionDescriptor.of(JAVA_INT));
         ompSetThreads = LINKER.downcallHandle(
                 openMp.find("omp_set_num_threads").orElseThrow(() -> new UnsatisfiedLinkError("omp_set_num_threads")),
@@ -165,10 +154,20 @@ final class OnednnLibrary {
         return dnnl.find(name).orElseThrow(() -> new UnsatisfiedLinkError(name));
     }
 
-    /** Every function used here returns a status. */
+    private MethodHandle status(String name, int arguments) {
+        return function(name, JAVA_INT, arguments);
+    }
+
+    /**
+     * A function of pointers and ints, all passed as longs: the JVM generates classes for each kind of signature, which was a quarter of the time it took to load
+     * the kernels. An int among a function's first six arguments has a register of its own (System V on x86-64, AAPCS64), of which the lower half is read;
+     * the seventh, where there is one, is a pointer.
+     */
     @SuppressWarnings("restricted")
-    private MethodHandle function(String name, MemoryLayout... arguments) {
-        return LINKER.downcallHandle(symbol(name), FunctionDescriptor.of(JAVA_INT, arguments));
+    private MethodHandle function(String name, MemoryLayout returned, int arguments) {
+        MemoryLayout[] longs = new MemoryLayout[arguments];
+        Arrays.fill(longs, JAVA_LONG);
+        return LINKER.downcallHandle(symbol(name), FunctionDescriptor.of(returned, longs));
     }
 
     int isa() {
@@ -197,7 +196,8 @@ final class OnednnLibrary {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment dims = arena.allocateFrom(JAVA_LONG, dimensions);
             MemorySegment steps = arena.allocateFrom(JAVA_LONG, strides);
-            return create(out -> (int) descCreateWithStrides.invokeExact(out, dimensions.length, dims, type, steps));
+            return create(out -> (int) descCreateWithStrides.invokeExact(
+                    out, (long) dimensions.length, dims.address(), (long) type, steps.address()));
         }
     }
 
@@ -205,7 +205,8 @@ final class OnednnLibrary {
     long describeAny(int type, long... dimensions) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment dims = arena.allocateFrom(JAVA_LONG, dimensions);
-            return create(out -> (int) descCreateWithTag.invokeExact(out, dimensions.length, dims, type, TAG_ANY));
+            return create(out -> (int)
+                    descCreateWithTag.invokeExact(out, (long) dimensions.length, dims.address(), (long) type, TAG_ANY));
         }
     }
 
@@ -237,7 +238,7 @@ final class OnednnLibrary {
         try {
             check(call(() -> (int) attrScratchpad.invokeExact(attributes, SCRATCHPAD_USER)));
             if (bias != 0) {
-                check(call(() -> (int) attrScales.invokeExact(attributes, ARG_WEIGHTS, SCALES_PER_COLUMN)));
+                check(call(() -> (int) attrScales.invokeExact(attributes, (long) ARG_WEIGHTS, SCALES_PER_COLUMN)));
             }
             if (sum) {
                 addToDestination(attributes);
@@ -267,7 +268,7 @@ final class OnednnLibrary {
     long query(long primitiveDescriptor, int what) {
         long[] found = new long[1];
         call(() -> {
-            found[0] = (long) primitiveDescQueryMd.invokeExact(primitiveDescriptor, what, 0);
+            found[0] = (long) primitiveDescQueryMd.invokeExact(primitiveDescriptor, (long) what, 0L);
             return 0;
         });
         return found[0];
@@ -278,7 +279,8 @@ final class OnednnLibrary {
     String implementation(long primitiveDescriptor) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment text = arena.allocate(ADDRESS);
-            check(call(() -> (int) primitiveDescQuery.invokeExact(primitiveDescriptor, QUERY_IMPL_INFO, 0, text)));
+            check(call(() ->
+                    (int) primitiveDescQuery.invokeExact(primitiveDescriptor, QUERY_IMPL_INFO, 0L, text.address())));
             AddressLayout string =
                     ADDRESS.withTargetLayout(MemoryLayout.sequenceLayout(256, java.lang.foreign.ValueLayout.JAVA_BYTE));
             return text.get(string, 0).getString(0);
@@ -300,7 +302,7 @@ final class OnednnLibrary {
 
     void execute(long primitive, long stream, int count, long arguments) {
         try {
-            check((int) primitiveExecute.invokeExact(primitive, stream, count, arguments));
+            check((int) primitiveExecute.invokeExact(primitive, stream, (long) count, arguments));
         } catch (Throwable e) {
             throw unchecked(e);
         }
@@ -329,7 +331,7 @@ final class OnednnLibrary {
 
     @FunctionalInterface
     private interface Creation {
-        int run(MemorySegment out) throws Throwable;
+        int run(long out) throws Throwable;
     }
 
     private static int call(Call call) {
@@ -343,7 +345,7 @@ final class OnednnLibrary {
     private static long create(Creation creation) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(JAVA_LONG);
-            check(call(() -> creation.run(out)));
+            check(call(() -> creation.run(out.address())));
             return out.get(JAVA_LONG, 0);
         }
     }
