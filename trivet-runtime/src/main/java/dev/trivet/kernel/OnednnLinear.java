@@ -183,7 +183,7 @@ final class OnednnLinear implements Linear {
         int tiled = tiled(rows, OnednnMatmul.Ending.VALUE, in, raw);
         OnednnMatmul slice = slice(tiled);
         MemorySegment read = in;
-        long written = out.address() + (long) rows * outputs;
+        long written = out.address() + (long) rows * outputs * operand.bytes();
         boolean apart = written <= in.address() || in.address() + (long) tiled * inputs <= out.address();
         if (slice.columns < outputs && !apart) {
             // What is written must not overtake what is still to be read.

@@ -97,6 +97,51 @@ class ProductEndingTest {
         }
     }
 
+    /** GELU may write over the rows that its product reads, also where outputs come in turns (1.2 MB of values). */
+    @ParameterizedTest
+    @ValueSource(ints = {255, 1023}) // codes of one byte and of two
+    void geluMayWriteOverItsInput(int high) {
+        int rows = 290;
+        int outputs = 1024;
+        int inputs = 64;
+        Operand form = Operand.of(new ActivationQuantizer(0.002f, 0, 0, high));
+        SplittableRandom random = new SplittableRandom(high);
+        byte[] codes = new byte[outputs * inputs];
+        random.nextBytes(codes);
+        byte[] input = new byte[rows * inputs];
+        random.nextBytes(input);
+        float[] scale = new float[outputs];
+        Arrays.fill(scale, 2e-4f);
+        int written = rows * outputs * form.bytes();
+        try (Arena arena = Arena.ofConfined()) {
+            Product product = Product.ofIntegers(0, new int[outputs], scale, new float[outputs], arena);
+            MemorySegment raw = arena.allocate(4L * rows * outputs, 64);
+            MemorySegment memory = arena.allocate(2L * written, 64);
+            for (Kernels kernels : KernelParityTest.providers().toList()) {
+                try (Workspace workspace = kernels.openWorkspace();
+                        Linear linear =
+                                kernels.integerLinear(arena.allocateFrom(JAVA_BYTE, codes), outputs, inputs, rows)) {
+                    workspace.enter();
+                    byte[] expected = {};
+                    // Behind what is written; then within, at its begin, its middle, and behind as many bytes as there
+                    // are codes.
+                    for (int at : new int[] {written, 0, rows * outputs / 2, rows * outputs}) {
+                        MemorySegment in = memory.asSlice(at);
+                        in.copyFrom(MemorySegment.ofArray(input));
+                        linear.gelu(workspace, in, rows, product, form, raw, memory);
+                        byte[] actual = memory.asSlice(0, written).toArray(JAVA_BYTE);
+                        if (expected.length == 0) {
+                            expected = actual;
+                        }
+                        assertThat(Arrays.equals(actual, expected))
+                                .as(kernels.name() + ", rows at " + at)
+                                .isTrue();
+                    }
+                }
+            }
+        }
+    }
+
     /** 6 * 0.5 - 1 = 2 of steps of 0.02, and so on; the zero point 10 of the input takes 10 * 3 * 0.5 from the second column. */
     @Test
     void valuesAndCodesWorkedByHand() {
