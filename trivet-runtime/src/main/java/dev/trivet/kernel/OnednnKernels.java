@@ -2,10 +2,10 @@ package dev.trivet.kernel;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.SplittableRandom;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
@@ -63,6 +63,9 @@ public final class OnednnKernels implements Kernels {
 
     /** Bits of an instruction set that has tiles of bytes. */
     private static final int AMX = 0xfef;
+
+    /** A prime, so that blocks of a layout that change places do not hold the same; copied because the first image waits for it. */
+    private static final int PATTERN = 8191;
 
     /** Of a row of a tile. */
     private static final int TILE_BYTES = 64;
@@ -368,9 +371,10 @@ public final class OnednnKernels implements Kernels {
         long part = (long) slice.outputs() * key.inputs();
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment weight = arena.allocate((long) key.outputs() * key.inputs(), 64);
-            java.util.SplittableRandom random = new java.util.SplittableRandom(1);
-            for (long i = 0; i + 8 <= weight.byteSize(); i += 8) {
-                weight.set(JAVA_LONG, i, random.nextLong());
+            byte[] pattern = new byte[PATTERN];
+            new SplittableRandom(1).nextBytes(pattern);
+            for (long i = 0; i < weight.byteSize(); i += PATTERN) {
+                MemorySegment.copy(pattern, 0, weight, JAVA_BYTE, i, (int) Math.min(PATTERN, weight.byteSize() - i));
             }
             MemorySegment whole = packed(key, weight, arena);
             for (long first = 0; first < weight.byteSize(); first += part) {

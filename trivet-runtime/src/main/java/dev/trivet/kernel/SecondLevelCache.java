@@ -1,6 +1,7 @@
 package dev.trivet.kernel;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.regex.Matcher;
@@ -35,7 +36,7 @@ final class SecondLevelCache {
                     return size.matches() ? Long.parseLong(size.group(1)) << 10 : UNKNOWN;
                 }
             }
-        } catch (IOException | RuntimeException e) { // a container may hide any of it
+        } catch (IOException | UncheckedIOException e) { // a container may hide any of it
             return UNKNOWN;
         }
         return UNKNOWN;
