@@ -21,8 +21,6 @@ import tools.jackson.databind.json.JsonMapper;
         mixinStandardHelpOptions = true)
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class InspectCommand implements Callable<Integer> {
-    private static final JsonMapper JSON = new JsonMapper();
-
     @Mixin
     OutputOptions common;
 
@@ -53,8 +51,8 @@ final class InspectCommand implements Callable<Integer> {
         fields.put("float_bytes", listing.floatBytes());
         fields.put("bytes_by_kind", sizes);
         fields.put("provenance", file.provenance().map(Provenance::facts).orElse(Map.of()));
-        fields.put("plan", file.provenance().flatMap(Provenance::plan).map(JSON::readTree));
-        fields.put("report", file.provenance().flatMap(Provenance::report).map(JSON::readTree));
+        fields.put("plan", file.provenance().flatMap(Provenance::plan).map(JsonMapper.shared()::readTree));
+        fields.put("report", file.provenance().flatMap(Provenance::report).map(JsonMapper.shared()::readTree));
         common.print(fields, () -> print(file, listing, sizes));
         return 0;
     }
@@ -101,7 +99,10 @@ final class InspectCommand implements Callable<Integer> {
 
     private void print(Provenance provenance) {
         provenance.facts().forEach((key, value) -> common.out().println(key + ": " + value));
-        provenance.plan().ifPresent(document -> common.out().println("plan: " + JSON.readTree(document)));
+        provenance
+                .plan()
+                .ifPresent(document ->
+                        common.out().println("plan: " + JsonMapper.shared().readTree(document)));
         provenance
                 .report()
                 .ifPresent(document -> common.out()

@@ -6,7 +6,6 @@ import dev.trivet.hub.HubModel;
 import dev.trivet.hub.HubSettings;
 import dev.trivet.hub.HubSnapshot;
 import dev.trivet.hub.ModelHub;
-import dev.trivet.kernel.KernelSelection;
 import dev.trivet.model.ImageNetClasses;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.ModelConfig;
@@ -41,9 +40,8 @@ final class ModelArgument {
         return ModelFile.read(resolve(common, model), architecture, imageSize);
     }
 
-    /** To be compiled and then closed; kernels load while it is read. */
+    /** To be compiled and then closed. */
     static MappedModel map(OutputOptions common, Path model, SourceOptions source) {
-        KernelSelection.prepare();
         return MappedModel.open(resolve(common, model), source.architecture(), source.imageSize());
     }
 

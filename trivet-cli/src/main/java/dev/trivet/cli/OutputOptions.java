@@ -20,15 +20,18 @@ import tools.jackson.databind.module.SimpleModule;
 /** What every command has that runs a model: where results go, and which models may be fetched. */
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 class OutputOptions {
-    private static final JsonMapper JSON = JsonMapper.builder()
-            .enable(SerializationFeature.INDENT_OUTPUT)
-            .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
-            // Whatever the terminal's encoding, and without control codes from a stranger's file.
-            .enable(JsonWriteFeature.ESCAPE_NON_ASCII)
-            .addModule(new SimpleModule()
-                    .addSerializer(Double.class, new FiniteNumber())
-                    .addSerializer(double.class, new FiniteNumber()))
-            .build();
+    /** Made by the first result that is printed as JSON: until then it would only delay the first image. */
+    private static final class Json {
+        static final JsonMapper MAPPER = JsonMapper.builder()
+                .enable(SerializationFeature.INDENT_OUTPUT)
+                .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+                // Whatever the terminal's encoding, and without control codes from a stranger's file.
+                .enable(JsonWriteFeature.ESCAPE_NON_ASCII)
+                .addModule(new SimpleModule()
+                        .addSerializer(Double.class, new FiniteNumber())
+                        .addSerializer(double.class, new FiniteNumber()))
+                .build();
+    }
 
     /** JSON has no word for infinity, which is the signal-to-noise ratio of equal values; it becomes null. */
     private static final class FiniteNumber extends ValueSerializer<Double> {
@@ -75,7 +78,7 @@ class OutputOptions {
     }
 
     static String json(Map<String, ?> fields) {
-        return JSON.writeValueAsString(fields);
+        return Json.MAPPER.writeValueAsString(fields);
     }
 
     /** Runs {@code text} or prints {@code fields} as JSON. */

@@ -2,14 +2,20 @@ package dev.trivet.cli;
 
 import dev.trivet.BadInputException;
 import dev.trivet.format.Provenance;
+import dev.trivet.kernel.KernelSelection;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.Callable;
+import java.util.function.Supplier;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
@@ -19,23 +25,19 @@ import picocli.CommandLine.Command;
         description = "Makes vision transformers small and fast on the JVM.",
         mixinStandardHelpOptions = true,
         versionProvider = TrivetCommand.Version.class,
-        synopsisSubcommandLabel = "COMMAND",
-        subcommands = {
-            DemoCommand.class,
-            PullCommand.class,
-            EvalCommand.class,
-            QuantizeCommand.class,
-            CompareCommand.class,
-            ReportCommand.class,
-            ClassifyCommand.class,
-            InspectCommand.class,
-            CheckCommand.class,
-            TrainCommand.class,
-            BenchCommand.class,
-            ExportCommand.class
-        })
+        synopsisSubcommandLabel = "COMMAND")
 public final class TrivetCommand {
     static final String VERSION = Provenance.VERSION;
+
+    /**
+     * In the order of the help. Only the one that is asked for is made: picocli looks at every field of a command, and doing so for all took
+     * a quarter of the time that a process needs until its first image is classified ({@code docs/decisions.md}).
+     */
+    private static final Map<String, Supplier<Callable<Integer>>> COMMANDS = commands();
+
+    /** Commands that run models: kernels load while the rest of the command line and the model are read. */
+    private static final Set<String> RUNNING =
+            Set.of("demo", "eval", "quantize", "compare", "report", "classify", "check", "bench");
 
     static final class Version implements CommandLine.IVersionProvider {
         @Override
@@ -46,7 +48,40 @@ public final class TrivetCommand {
 
     private TrivetCommand() {}
 
+    private static Map<String, Supplier<Callable<Integer>>> commands() {
+        Map<String, Supplier<Callable<Integer>>> commands = new LinkedHashMap<>();
+        commands.put("demo", DemoCommand::new);
+        commands.put("pull", PullCommand::new);
+        commands.put("eval", EvalCommand::new);
+        commands.put("quantize", QuantizeCommand::new);
+        commands.put("compare", CompareCommand::new);
+        commands.put("report", ReportCommand::new);
+        commands.put("classify", ClassifyCommand::new);
+        commands.put("inspect", InspectCommand::new);
+        commands.put("check", CheckCommand::new);
+        commands.put("train", TrainCommand::new);
+        commands.put("bench", BenchCommand::new);
+        commands.put("export", ExportCommand::new);
+        return commands;
+    }
+
+    /** With the command that the first argument names; with all of them if it names none, for help and for suggestions. */
+    private static CommandLine line(String[] arguments) {
+        CommandLine line = new CommandLine(new TrivetCommand());
+        String first = arguments.length == 0 ? "" : arguments[0];
+        boolean all = !COMMANDS.containsKey(first);
+        COMMANDS.forEach((name, command) -> {
+            if (all || name.equals(first)) {
+                line.addSubcommand(name, command.get());
+            }
+        });
+        return line;
+    }
+
     public static void main(String[] arguments) {
+        if (arguments.length > 0 && RUNNING.contains(arguments[0])) {
+            KernelSelection.prepare();
+        }
         StandardOutput target = new StandardOutput();
         PrintWriter out = new PrintWriter(new OutputStreamWriter(target, System.out.charset()), true);
         PrintWriter err = new PrintWriter(System.err, true);
@@ -87,7 +122,7 @@ public final class TrivetCommand {
 
     /** Runs one command without leaving the JVM. */
     static int run(String[] arguments, PrintWriter out, PrintWriter err) {
-        CommandLine line = new CommandLine(new TrivetCommand())
+        CommandLine line = line(arguments)
                 .setOut(out)
                 .setErr(err)
                 .setCaseInsensitiveEnumValuesAllowed(true)

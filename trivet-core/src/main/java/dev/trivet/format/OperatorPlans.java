@@ -5,11 +5,8 @@ import dev.trivet.model.LinearLayer;
 import dev.trivet.quant.ActivationQuantizer;
 import dev.trivet.quant.WeightCoding;
 import java.util.List;
-import java.util.Objects;
-import java.util.stream.Stream;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.IntNode;
-import tools.jackson.databind.node.ObjectNode;
 import tools.jackson.databind.node.StringNode;
 
 /** How each operator is quantized, as it stands in a file's metadata. */
@@ -69,30 +66,44 @@ record OperatorPlans(List<Linear> linears, List<Matmul> matmuls) {
         abstract List<Integer> levels();
     }
 
-    /** @throws IllegalArgumentException if an entry is null, which JSON can say */
-    OperatorPlans {
-        if (Stream.concat(linears.stream(), matmuls.stream()).anyMatch(Objects::isNull)) {
-            throw new IllegalArgumentException("a plan is null");
-        }
+    /** @throws IllegalArgumentException if fields are missing, unknown or of the wrong type, or no quantizer has such values */
+    static OperatorPlans read(JsonNode plans) {
+        StrictFields fields = new StrictFields("the plan", plans);
+        OperatorPlans read = new OperatorPlans(
+                fields.list("linears", OperatorPlans::linear), fields.list("matmuls", OperatorPlans::matmul));
+        fields.end();
+        return read;
     }
 
-    /** Gives each quantizer that lists no levels an empty list; whatever else is wrong is left for the mapper to find. */
-    static void fillIn(JsonNode plans) {
-        for (JsonNode linear : plans.path("linears")) {
-            fillInLevels(linear.path("input"));
-        }
-        for (JsonNode matmul : plans.path("matmuls")) {
-            fillInLevels(matmul.path("left"));
-            fillInLevels(matmul.path("right"));
-            if (matmul instanceof ObjectNode object && !object.has(NORMALIZED)) {
-                object.put(NORMALIZED, false);
-            }
-        }
+    private static Linear linear(JsonNode plan) {
+        StrictFields fields = new StrictFields("a layer's plan", plan);
+        String name = fields.text("name");
+        Linear linear = new Linear(name, fields.any("weightBits"), quantizer(name, fields.any("input")));
+        fields.end();
+        return linear;
     }
 
-    private static void fillInLevels(JsonNode quantizer) {
-        if (quantizer instanceof ObjectNode object && !object.has(LEVELS)) {
-            object.putArray(LEVELS);
-        }
+    private static Matmul matmul(JsonNode plan) {
+        StrictFields fields = new StrictFields("a product's plan", plan);
+        String name = fields.text("name");
+        Matmul matmul = new Matmul(
+                name,
+                quantizer(name, fields.any("left")),
+                quantizer(name, fields.any("right")),
+                fields.has(NORMALIZED) && fields.flag(NORMALIZED));
+        fields.end();
+        return matmul;
+    }
+
+    private static ActivationQuantizer quantizer(String operator, JsonNode plan) {
+        StrictFields fields = new StrictFields("a quantizer of " + operator, plan);
+        ActivationQuantizer quantizer = new ActivationQuantizer(
+                (float) fields.number("scale"),
+                fields.integer("zeroPoint"),
+                fields.integer("lowest"),
+                fields.integer("highest"),
+                fields.has(LEVELS) ? fields.integers(LEVELS) : List.of());
+        fields.end();
+        return quantizer;
     }
 }

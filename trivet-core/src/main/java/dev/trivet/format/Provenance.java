@@ -5,7 +5,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import tools.jackson.core.JacksonException;
-import tools.jackson.databind.json.JsonMapper;
 
 /**
  * Where a quantized model came from, so that a figure can be traced. Nothing in it changes how the model runs, and no time stamp
@@ -18,8 +17,6 @@ import tools.jackson.databind.json.JsonMapper;
 public record Provenance(Map<String, String> facts, Optional<String> plan, Optional<String> report) {
     /** Version of this software, for the fact {@code tool}. */
     public static final String VERSION = "0.1.0";
-
-    private static final JsonMapper JSON = new JsonMapper();
 
     /** @throws IllegalArgumentException if a document is no JSON object */
     public Provenance {
@@ -36,8 +33,8 @@ public record Provenance(Map<String, String> facts, Optional<String> plan, Optio
     private static void check(String what, String document) {
         boolean object;
         try {
-            object = JSON.readTree(document).isObject();
-        } catch (JacksonException e) {
+            object = JsonTree.parse(document).isObject();
+        } catch (JacksonException | IllegalArgumentException e) {
             throw new IllegalArgumentException("the provenance's " + what + " is no JSON", e);
         }
         if (!object) {

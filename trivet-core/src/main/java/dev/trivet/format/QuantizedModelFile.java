@@ -1,6 +1,5 @@
 package dev.trivet.format;
 
-import com.fasterxml.jackson.annotation.Nulls;
 import dev.trivet.BadInputException;
 import dev.trivet.model.LinearLayer;
 import dev.trivet.model.ModelConfig;
@@ -22,7 +21,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import tools.jackson.core.JacksonException;
-import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -52,15 +50,13 @@ public final class QuantizedModelFile {
     static final String FACTOR = ".input_factor";
     static final String OFFSET = ".input_offset";
 
-    private static final JsonMapper JSON = JsonMapper.builder()
-            .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
-            .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
-            .enable(DeserializationFeature.FAIL_ON_NULL_CREATOR_PROPERTIES)
-            .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
-            .changeDefaultNullHandling(nulls -> nulls.withContentNulls(Nulls.FAIL))
-            .addMixIn(ActivationQuantizer.class, OperatorPlans.QuantizerFormat.class)
-            .addMixIn(OperatorPlans.Matmul.class, OperatorPlans.MatmulFormat.class)
-            .build();
+    /** Only a process that writes makes a mapper, which takes a tenth of a second of one that has just started. */
+    private static final class Writing {
+        static final JsonMapper JSON = JsonMapper.builder()
+                .addMixIn(ActivationQuantizer.class, OperatorPlans.QuantizerFormat.class)
+                .addMixIn(OperatorPlans.Matmul.class, OperatorPlans.MatmulFormat.class)
+                .build();
+    }
 
     private QuantizedModelFile() {}
 
@@ -161,9 +157,9 @@ public final class QuantizedModelFile {
                 .forEach((name, q) -> matmuls.add(new OperatorPlans.Matmul(name, q.left(), q.right(), q.normalized())));
         Map<String, String> metadata = new HashMap<>();
         metadata.put(VERSION_KEY, String.valueOf(version(model)));
-        metadata.put(MODEL_KEY, JSON.writeValueAsString(ConfigJson.of(JSON, model.config())));
-        metadata.put(PLAN_KEY, JSON.writeValueAsString(new OperatorPlans(linears, matmuls)));
-        metadata.put(PROVENANCE_KEY, JSON.writeValueAsString(provenance.facts()));
+        metadata.put(MODEL_KEY, Writing.JSON.writeValueAsString(ConfigJson.of(Writing.JSON, model.config())));
+        metadata.put(PLAN_KEY, Writing.JSON.writeValueAsString(new OperatorPlans(linears, matmuls)));
+        metadata.put(PROVENANCE_KEY, Writing.JSON.writeValueAsString(provenance.facts()));
         provenance.plan().ifPresent(document -> metadata.put(ASKED_KEY, document));
         provenance.report().ifPresent(document -> metadata.put(REPORT_KEY, document));
         SafetensorsWriter.write(file, tensors, metadata);
@@ -217,9 +213,8 @@ public final class QuantizedModelFile {
         Path path = file.file();
         int version = version(file);
         try {
-            ModelConfig config = ConfigJson.read(JSON, object(file, MODEL_KEY));
-            JsonNode plans = object(file, PLAN_KEY);
-            OperatorPlans.fillIn(plans);
+            ModelConfig config = ConfigJson.read(object(file, MODEL_KEY));
+            OperatorPlans plans = OperatorPlans.read(object(file, PLAN_KEY));
             Map<String, String> facts = new LinkedHashMap<>();
             object(file, PROVENANCE_KEY)
                     .properties()
@@ -228,12 +223,10 @@ public final class QuantizedModelFile {
                     facts,
                     Optional.ofNullable(file.metadata().get(ASKED_KEY)),
                     Optional.ofNullable(file.metadata().get(REPORT_KEY)));
-            VitModel model = new QuantizedModelReader(
-                            file, version, config, JSON.treeToValue(plans, OperatorPlans.class), memory)
-                    .model();
+            VitModel model = new QuantizedModelReader(file, version, config, plans, memory).model();
             return new Contents(version, model, provenance);
         } catch (JacksonException e) {
-            throw damaged(path, reason(e), e);
+            throw damaged(path, String.valueOf(e.getOriginalMessage()), e);
         } catch (IllegalArgumentException e) {
             throw damaged(path, String.valueOf(e.getMessage()), e);
         }
@@ -253,15 +246,6 @@ public final class QuantizedModelFile {
         };
     }
 
-    /** What a record's own checks said, where they were what failed. */
-    private static String reason(JacksonException e) {
-        return switch (e.getCause()) {
-            case IllegalArgumentException refused -> String.valueOf(refused.getMessage());
-            case NullPointerException _ -> "its metadata holds null";
-            case null, default -> String.valueOf(e.getOriginalMessage());
-        };
-    }
-
     private static BadInputException damaged(Path path, String reason, Throwable cause) {
         return new BadInputException(
                 path, "is not a sound quantized model (" + reason + ")", "quantize the model again", cause);
@@ -272,7 +256,7 @@ public final class QuantizedModelFile {
         if (text == null) {
             throw new IllegalArgumentException("no " + key);
         }
-        JsonNode node = JSON.readTree(text);
+        JsonNode node = JsonTree.parse(text);
         if (!node.isObject()) {
             throw new IllegalArgumentException(key + " is no JSON object");
         }

@@ -180,7 +180,15 @@ record SafetensorsHeader(Map<String, Entry> entries, Map<String, String> metadat
     }
 
     static boolean isUnicode(String text) {
-        return text.codePoints().noneMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE);
+        int at = 0;
+        while (at < text.length()) {
+            int c = text.codePointAt(at);
+            if (c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE) {
+                return false;
+            }
+            at += Character.charCount(c);
+        }
+        return true;
     }
 
     /** Text of the file as messages quote it: a damaged header may hold megabytes of it. */

@@ -30,7 +30,7 @@ class ConfigJsonTest {
         assertThat(written.path("geometry").path("registers").intValue()).isEqualTo(3);
         assertThat(written.path("geometry").path("preLogits").intValue()).isEqualTo(12);
         assertThat(written.path("preprocessing").path("fit").asString()).isEqualTo("SQUASH");
-        assertThat(ConfigJson.read(JSON, written)).isEqualTo(config);
+        assertThat(ConfigJson.read(written)).isEqualTo(config);
     }
 
     /** So that files of models that were known before keep their bytes, and older readers read them. */
@@ -41,6 +41,6 @@ class ConfigJsonTest {
         assertThat(written.path("geometry").has("registers")).isFalse();
         assertThat(written.path("geometry").has("preLogits")).isFalse();
         assertThat(written.path("preprocessing").has("fit")).isFalse();
-        assertThat(ConfigJson.read(JSON, written)).isEqualTo(config);
+        assertThat(ConfigJson.read(written)).isEqualTo(config);
     }
 }
