@@ -31,8 +31,7 @@ final class ScalarMath {
     static final float A5 = 1.061405429f;
 
     // 2^r for |r| at most 1/2: minimax polynomial with 2^0 = 1, relative error 1.02e-4. A code is at most 255, so that
-    // is 0.026 of a
-    // code's step where rounding is half of one.
+    // is 0.026 of a code's step, where rounding is half of one.
     static final float DECAY_END = 20f;
     static final float D1 = 0.6932829f;
     static final float D2 = 0.24221097f;
