@@ -24,12 +24,10 @@ import dev.trivet.runtime.AttentionLayout;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.stream.IntStream;
 import org.ejml.data.DMatrixRMaj;
 import org.ejml.dense.row.factory.DecompositionFactory_DDRM;
 import org.ejml.interfaces.decomposition.SingularValueDecomposition_F64;
@@ -113,9 +111,11 @@ class WindowAttentionTest {
     private static double[][] norm(double[][] x, VitModel model, String name) {
         double[][] y = new double[x.length][];
         for (int t = 0; t < x.length; t++) {
-            double mean = Arrays.stream(x[t]).average().orElseThrow();
-            double square =
-                    Arrays.stream(x[t]).map(v -> (v - mean) * (v - mean)).sum() / x[t].length;
+            double mean = java.util.Arrays.stream(x[t]).average().orElseThrow();
+            double square = java.util.Arrays.stream(x[t])
+                            .map(v -> (v - mean) * (v - mean))
+                            .sum()
+                    / x[t].length;
             y[t] = new double[x[t].length];
             for (int c = 0; c < x[t].length; c++) {
                 y[t][c] = (x[t][c] - mean) / Math.sqrt(square + 1e-5) * model.floats(name + ".weight")[c]
@@ -231,14 +231,12 @@ class WindowAttentionTest {
         SingularValueDecomposition_F64<DMatrixRMaj> svd =
                 DecompositionFactory_DDRM.svd(m.numRows, m.numCols, false, false, false);
         assertThat(svd.decompose(m)).isTrue();
-        return Arrays.stream(svd.getSingularValues()).sum();
+        return java.util.Arrays.stream(svd.getSingularValues()).sum();
     }
 
     // ---- sensitivity
 
     private static final float STEP = 1f / 16;
-    /** Relative error of softmax's numerators (docs/methods.md, "GELU, exp"). */
-    private static final double NUMERATOR_ERROR = 1.1e-4;
 
     /** Quantizes the attention maps alone. */
     private static UnitSearch coarse(QuantizationPlan plan, boolean normalized) {
@@ -263,44 +261,20 @@ class WindowAttentionTest {
         };
     }
 
-    /**
-     * The least and the most that quantizing can cost: numerators are exact to {@link #NUMERATOR_ERROR}, so one that lies so close to the middle
-     * between two codes may be either.
-     */
-    private static double[] squaredErrors(double[][] map, boolean normalized) {
-        double least = 0;
-        double most = 0;
-        for (double[] row : map) {
-            double highest = normalized ? Arrays.stream(row).max().orElseThrow() : 1;
-            double[] steps = Arrays.stream(row).map(v -> v / highest / STEP).toArray();
-            double budget = normalized ? NUMERATOR_ERROR : 0;
-            int[] open = IntStream.range(0, row.length)
-                    .filter(j -> Math.abs(steps[j] - Math.floor(steps[j]) - 0.5) < budget * steps[j])
-                    .toArray();
-            assertThat(open.length).isLessThan(4);
-            double rowLeast = Double.POSITIVE_INFINITY;
-            double rowMost = 0;
-            for (int choice = 0; choice < 1 << open.length; choice++) {
-                double[] codes = Arrays.stream(steps).map(Math::rint).toArray();
-                for (int bit = 0; bit < open.length; bit++) {
-                    codes[open[bit]] = Math.floor(steps[open[bit]]) + (choice >> bit & 1);
-                }
-                double error = squaredError(row, codes, normalized);
-                rowLeast = Math.min(rowLeast, error);
-                rowMost = Math.max(rowMost, error);
-            }
-            least += rowLeast;
-            most += rowMost;
-        }
-        return new double[] {least, most};
-    }
-
-    private static double squaredError(double[] row, double[] codes, boolean normalized) {
-        double scale = normalized ? 1 / Arrays.stream(codes).sum() : STEP;
+    private static double squaredError(double[][] map, boolean normalized) {
         double error = 0;
-        for (int j = 0; j < row.length; j++) {
-            double d = row[j] - codes[j] * scale;
-            error += d * d;
+        for (double[] row : map) {
+            double most = normalized ? java.util.Arrays.stream(row).max().orElseThrow() : 1;
+            double[] quantized = new double[row.length];
+            double sum = 0;
+            for (int j = 0; j < row.length; j++) {
+                quantized[j] = STEP * Math.rint(row[j] / most / STEP);
+                sum += quantized[j];
+            }
+            for (int j = 0; j < row.length; j++) {
+                double d = row[j] - quantized[j] / (normalized ? sum : 1);
+                error += d * d;
+            }
         }
         return error;
     }
@@ -332,22 +306,18 @@ class WindowAttentionTest {
                         "layers.0.blocks.1.attn",
                         "layers.0.blocks.1.mlp");
         for (int block = 0; block < 2; block++) {
-            double least = 0;
-            double most = 0;
+            double expected = 0;
             for (int image = 0; image < count; image++) {
                 double norm = 0;
-                double[] errors = new double[2];
+                double error = 0;
                 for (double[][] map : maps(model, images, image, side).get(block)) {
                     norm += nuclearNorm(map);
-                    double[] ofMap = squaredErrors(map, normalized);
-                    errors[0] += ofMap[0];
-                    errors[1] += ofMap[1];
+                    error += squaredError(map, normalized);
                 }
-                least += norm * errors[0] / count;
-                most += norm * errors[1] / count;
+                expected += norm * error / count;
             }
             double omega = found.modules().get(2 * block).widths().getFirst().mapOmega();
-            assertThat(omega).as("block %d", block).isBetween(least * (1 - 1e-4), most * (1 + 1e-4));
+            assertThat(omega).as("block %d", block).isCloseTo(expected, within(1e-4 * expected));
         }
     }
 

@@ -117,6 +117,8 @@ final class IntegerPasses {
         IntVector t1 = IntVector.fromArray(I, tails, L);
         IntVector t2 = IntVector.fromArray(I, tails, 2 * L);
         IntVector t3 = IntVector.fromArray(I, tails, 3 * L);
+        IntVector t4 = IntVector.fromArray(I, tails, 4 * L);
+        IntVector t5 = IntVector.fromArray(I, tails, 5 * L);
         FloatVector perUnit = FloatVector.broadcast(F, ScalarMath.TAIL_PIECES);
         FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
         FloatVector scale = FloatVector.broadcast(F, steps);
@@ -126,7 +128,9 @@ final class IntegerPasses {
             FloatVector end =
                     x.abs().reinterpretAsInts().min(VectorMath.TAIL_END_BITS).reinterpretAsFloats();
             IntVector piece = end.fma(perUnit, round).reinterpretAsInts();
-            FloatVector p = piece.selectFrom(t3).reinterpretAsFloats();
+            FloatVector p = piece.selectFrom(t5).reinterpretAsFloats();
+            p = p.fma(end, piece.selectFrom(t4).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t3).reinterpretAsFloats());
             p = p.fma(end, piece.selectFrom(t2).reinterpretAsFloats());
             p = p.fma(end, piece.selectFrom(t1).reinterpretAsFloats());
             p = p.fma(end, piece.selectFrom(t0).reinterpretAsFloats());

@@ -30,32 +30,32 @@ final class ScalarMath {
     static final float A4 = -1.453152027f;
     static final float A5 = 1.061405429f;
 
-    // 2^r for |r| at most 1/2: minimax polynomial with 2^0 = 1, relative error 1.02e-4. A code is at most 255, so that
-    // is 0.026 of a code's step, where rounding is half of one.
+    // 2^r for |r| at most 1/2: minimax polynomial with 2^0 = 1, relative error 2.9e-6 before rounding.
     static final float DECAY_END = 20f;
-    static final float D1 = 0.6932829f;
-    static final float D2 = 0.24221097f;
-    static final float D3 = 0.055008933f;
+    static final float D1 = 0.69312418f;
+    static final float D2 = 0.24024099f;
+    static final float D3 = 0.055906426f;
+    static final float D4 = 0.0095828529f;
 
-    // -a Phi(-a) for a from 0 to 4.28, where it is -4.0e-5 and the last polynomial half of that: in each of eight
-    // pieces of the range a minimax polynomial in a, absolute error 2.5e-5.
-    static final float TAIL_END = 4.28f;
-    /** Pieces per unit: the piece is 1.75 a, rounded. */
-    static final float TAIL_PIECES = 1.75f;
+    // -a Phi(-a) for a from 0 to 4.99, where it is -1.5e-6 and the last polynomial half of that: in each of eight
+    // pieces of the range a minimax polynomial in a.
+    static final float TAIL_END = 4.99f;
+    /** Pieces per unit: the piece is 1.5 a, rounded. */
+    static final float TAIL_PIECES = 1.5f;
 
     static final int PIECES = 8;
-    static final int DEGREE = 3;
+    static final int DEGREE = 5;
     static final int TAIL_LENGTH = PIECES * (DEGREE + 1);
     /** By piece, and of each piece by power of a. */
     private static final float[][] TAIL = {
-        {3.28989472e-06f, -0.500371337f, 0.405497789f, -0.0371621028f},
-        {0.0029136946f, -0.525318623f, 0.479831964f, -0.115725733f},
-        {-0.0168676414f, -0.471800148f, 0.435278237f, -0.105251595f},
-        {-0.244470984f, 0.000171795808f, 0.107096441f, -0.0287229605f},
-        {-0.549915969f, 0.470127881f, -0.134616539f, 0.0128275594f},
-        {-0.535759389f, 0.461774439f, -0.134580672f, 0.0132448552f},
-        {-0.283676654f, 0.220785871f, -0.0576883778f, 0.00505645573f},
-        {-0.315009594f, 0.231619507f, -0.056841772f, 0.00465428084f},
+        {-6.0364904e-9f, -0.4999987f, 0.3988959f, 6.000282e-4f, -0.070009805f, 0.009585421f},
+        {-6.899487e-5f, -0.49907914f, 0.3938875f, 0.014766445f, -0.091130495f, 0.0229695f},
+        {0.030620335f, -0.636546f, 0.6425082f, -0.21264997f, 0.014296397f, 0.0031161048f},
+        {0.13746159f, -0.97767043f, 1.0802901f, -0.49486056f, 0.10564864f, -0.008758593f},
+        {-0.3489089f, 0.033642042f, 0.23663324f, -0.14185414f, 0.03155312f, -0.0025164895f},
+        {-1.0342202f, 1.2071449f, -0.56894374f, 0.13524012f, -0.016200135f, 7.817167e-4f},
+        {-0.75503325f, 0.84175104f, -0.3777788f, 0.08527175f, -0.009675392f, 4.4128057e-4f},
+        {-0.20178278f, 0.19948229f, -0.07910019f, 0.015723439f, -0.0015666208f, 6.258672e-5f},
     };
 
     private ScalarMath() {}
@@ -107,8 +107,8 @@ final class ScalarMath {
     }
 
     /**
-     * {@code x * Phi(x) * steps + zeroPoint} for a result that becomes a byte, by x Phi(x) = max(x, 0) - |x| Phi(-|x|): absolute error at most 2.6e-5 before it is
-     * scaled, which is a hundredth of a code's step or less, and what rounding adds. NaN gives some number.
+     * {@code x * Phi(x) * steps + zeroPoint} for a result that becomes a byte, by x Phi(x) = max(x, 0) - |x| Phi(-|x|): absolute error at most 8e-7 before it is
+     * scaled, and what rounding adds. NaN gives some number.
      *
      * @param scaled by {@link #scaleTail}
      */
@@ -116,14 +116,16 @@ final class ScalarMath {
         float end = Math.min(Math.abs(x), TAIL_END);
         int piece = Float.floatToRawIntBits(Math.fma(end, TAIL_PIECES, ROUND)) & (PIECES - 1);
         int at = piece * (DEGREE + 1);
-        float p = Math.fma(scaled[at + 3], end, scaled[at + 2]);
+        float p = Math.fma(scaled[at + 5], end, scaled[at + 4]);
+        p = Math.fma(p, end, scaled[at + 3]);
+        p = Math.fma(p, end, scaled[at + 2]);
         p = Math.fma(p, end, scaled[at + 1]);
         p = Math.fma(p, end, scaled[at]);
         return Math.fma(Math.max(x, 0f), steps, p);
     }
 
     /**
-     * {@code e^-(x * scale) * steps} for a result that becomes a byte: relative error at most 1.1e-4 while {@code x * scale} is below 20; beyond
+     * {@code e^-(x * scale) * steps} for a result that becomes a byte: relative error at most 3.6e-6 while {@code x * scale} is below 10, 5e-6 below 20; beyond
      * that the value at 20.
      *
      * @param x at least 0
@@ -134,7 +136,8 @@ final class ScalarMath {
         float end = Math.min(x, DECAY_END / scale);
         float shifted = Math.fma(end, exponents, ROUND);
         float r = Math.fma(end, exponents, ROUND - shifted);
-        float p = Math.fma(D3 * steps, r, D2 * steps);
+        float p = Math.fma(D4 * steps, r, D3 * steps);
+        p = Math.fma(p, r, D2 * steps);
         p = Math.fma(p, r, D1 * steps);
         p = Math.fma(p, r, steps);
         // The lowest bits of shifted are the exponent to be added; the shift drops the others.

@@ -121,7 +121,8 @@ final class VectorMath {
         FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
         FloatVector shifted = end.fma(exponents, round);
         FloatVector r = end.fma(exponents, round.sub(shifted));
-        FloatVector p = FloatVector.broadcast(F, ScalarMath.D3 * steps);
+        FloatVector p = FloatVector.broadcast(F, ScalarMath.D4 * steps);
+        p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D3 * steps));
         p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D2 * steps));
         p = p.fma(r, FloatVector.broadcast(F, ScalarMath.D1 * steps));
         p = p.fma(r, FloatVector.broadcast(F, steps));
@@ -152,6 +153,8 @@ final class VectorMath {
         IntVector t1 = IntVector.fromArray(I, tails, L);
         IntVector t2 = IntVector.fromArray(I, tails, 2 * L);
         IntVector t3 = IntVector.fromArray(I, tails, 3 * L);
+        IntVector t4 = IntVector.fromArray(I, tails, 4 * L);
+        IntVector t5 = IntVector.fromArray(I, tails, 5 * L);
         FloatVector perUnit = FloatVector.broadcast(F, ScalarMath.TAIL_PIECES);
         FloatVector round = FloatVector.broadcast(F, ScalarMath.ROUND);
         FloatVector scale = FloatVector.broadcast(F, steps);
@@ -159,7 +162,9 @@ final class VectorMath {
             FloatVector x = FloatVector.fromArray(F, row, i);
             FloatVector end = x.abs().reinterpretAsInts().min(TAIL_END_BITS).reinterpretAsFloats();
             IntVector piece = end.fma(perUnit, round).reinterpretAsInts();
-            FloatVector p = piece.selectFrom(t3).reinterpretAsFloats();
+            FloatVector p = piece.selectFrom(t5).reinterpretAsFloats();
+            p = p.fma(end, piece.selectFrom(t4).reinterpretAsFloats());
+            p = p.fma(end, piece.selectFrom(t3).reinterpretAsFloats());
             p = p.fma(end, piece.selectFrom(t2).reinterpretAsFloats());
             p = p.fma(end, piece.selectFrom(t1).reinterpretAsFloats());
             p = p.fma(end, piece.selectFrom(t0).reinterpretAsFloats());
@@ -186,7 +191,9 @@ final class VectorMath {
             // The bit that tells the halves apart becomes the sign.
             VectorMask<Integer> upper =
                     piece.lanewise(VectorOperators.LSHL, HALF_TO_SIGN).lt(0);
-            FloatVector p = coefficient(piece, upper, tails, 3);
+            FloatVector p = coefficient(piece, upper, tails, 5);
+            p = p.fma(end, coefficient(piece, upper, tails, 4));
+            p = p.fma(end, coefficient(piece, upper, tails, 3));
             p = p.fma(end, coefficient(piece, upper, tails, 2));
             p = p.fma(end, coefficient(piece, upper, tails, 1));
             p = p.fma(end, coefficient(piece, upper, tails, 0));

@@ -7,7 +7,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 class ScalarMathTest {
-    private static final double BYTE_GELU_ERROR = 2.6e-5;
+    private static final double BYTE_GELU_ERROR = 8e-7;
 
     /** x * Phi(x) to nine digits, from tables of the normal distribution. */
     @ParameterizedTest
@@ -23,7 +23,7 @@ class ScalarMathTest {
     })
     void geluOfKnownValues(float x, double expected) {
         assertThat((double) ScalarMath.gelu(x)).isCloseTo(expected, within(1e-6));
-        assertThat((double) geluSteps(x, 1f, 0)).isCloseTo(expected, within(BYTE_GELU_ERROR));
+        assertThat((double) geluSteps(x, 1f, 0)).isCloseTo(expected, within(1e-6));
     }
 
     private static float geluSteps(float x, float steps, int zeroPoint) {
@@ -67,9 +67,10 @@ class ScalarMathTest {
             float x = (float) (u / scale);
             double exponent = (double) x * scale;
             double expected = Math.exp(-exponent) * steps;
+            double bound = exponent < 10 ? 3.6e-6 : 5e-6;
             assertThat((double) ScalarMath.decaySteps(x, scale, steps))
                     .as("at %s", exponent)
-                    .isCloseTo(expected, within(1.1e-4 * expected));
+                    .isCloseTo(expected, within(bound * expected));
         }
         assertThat(ScalarMath.decaySteps(0f, scale, steps)).isEqualTo(steps);
         assertThat(ScalarMath.decaySteps(1e30f, scale, steps))
