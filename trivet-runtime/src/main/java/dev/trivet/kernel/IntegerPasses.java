@@ -68,15 +68,17 @@ final class IntegerPasses {
         long sums = NativeMemory.address(raw, 4L * rows * columns);
         long scale = NativeMemory.address(requantization.scale(), 4L * columns);
         long offset = NativeMemory.address(requantization.offset(), 4L * columns);
-        long codes = NativeMemory.target(out, (long) rows * columns);
+        int stride = requantization.stride();
+        long codes = NativeMemory.target(out, rows == 0 ? 0 : (rows - 1L) * stride + columns);
         int last = columns - L;
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
+            long to = codes + (long) r * stride;
             for (int c = 0; c < columns; c += L) {
                 int at = Math.min(c, last);
                 FloatVector steps = FloatRow.value(sums, base + at, scale, offset, at);
                 IntVector code = VectorMath.code(steps, 1f, Requantization.LOW, Requantization.HIGH, 0);
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + at, ORDER);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, to + at, ORDER);
             }
         }
     }
@@ -97,12 +99,20 @@ final class IntegerPasses {
         }
     }
 
-    /** {@link Pointwise#gelu(MemorySegment, int, int, Operand, MemorySegment, int, int)} for whole registers of columns, or one row of a register at least. */
-    void gelu(MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride) {
+    /** {@link Pointwise#gelu(MemorySegment, int, int, int, Operand, MemorySegment, int, int)} for whole registers of columns, or one row of a register at least. */
+    void gelu(
+            MemorySegment values,
+            int valueStride,
+            int rows,
+            int columns,
+            Operand operand,
+            MemorySegment out,
+            int first,
+            int stride) {
         float steps = operand.inverseScale;
         int low = (int) operand.steps.low;
         int high = (int) operand.steps.high;
-        long in = NativeMemory.address(values, 4L * rows * columns);
+        long in = NativeMemory.address(values, rows == 0 ? 0 : 4L * ((rows - 1L) * valueStride + columns));
         long codes = NativeMemory.target(out, rows == 0 ? 0 : (rows - 1L) * stride + first + columns) + first;
         int count = rows * columns;
         int last = count - L;
@@ -110,6 +120,7 @@ final class IntegerPasses {
         // multiplication that is exact below 2^42 / columns.
         long perColumn = (1L << ROW_SHIFT) / columns + 1;
         long gap = stride - columns;
+        long valueGap = valueStride - columns;
         // VectorMath.geluSteps, which compiled by itself would be too large to be inlined.
         tail.scale(operand);
         int[] tails = tail.registers;
@@ -124,7 +135,8 @@ final class IntegerPasses {
         FloatVector scale = FloatVector.broadcast(F, steps);
         for (int i = 0; i < count; i += L) {
             int at = Math.min(i, last);
-            FloatVector x = FloatRow.floats(in, at);
+            long row = at * perColumn >>> ROW_SHIFT;
+            FloatVector x = FloatRow.floats(in, at + valueGap * row);
             FloatVector end =
                     x.abs().reinterpretAsInts().min(VectorMath.TAIL_END_BITS).reinterpretAsFloats();
             IntVector piece = end.fma(perUnit, round).reinterpretAsInts();
@@ -136,8 +148,7 @@ final class IntegerPasses {
             p = p.fma(end, piece.selectFrom(t0).reinterpretAsFloats());
             FloatVector positive = x.reinterpretAsInts().max(0).reinterpretAsFloats();
             IntVector code = VectorMath.stepBits(positive.fma(scale, p), low, high);
-            ((ByteVector) code.castShape(B, 0))
-                    .intoMemorySegment(ALL, codes + at + gap * (at * perColumn >>> ROW_SHIFT), ORDER);
+            ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + at + gap * row, ORDER);
         }
         for (int r = 0; operand.levels != null && r < rows; r++) {
             LevelTable.replace(operand, out, (long) r * stride + first, columns);
@@ -469,7 +480,8 @@ final class IntegerPasses {
         boolean normalized = !factors.equals(MemorySegment.NULL);
         long sums = NativeMemory.address(raw, 4L * rows.headRows(heads) * headWidth);
         long ones = NativeMemory.address(factors, normalized ? 4L * rows.headRows(heads) : 0);
-        long codes = NativeMemory.target(out, (long) rows.tokens * width);
+        int stride = operand.stride(width);
+        long codes = NativeMemory.target(out, rows.tokens == 0 ? 0 : (rows.tokens - 1L) * stride + width);
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
@@ -478,7 +490,7 @@ final class IntegerPasses {
         for (int r = 0; r < rows.count; r++) {
             long first = firstHeads[r];
             long from = first * headWidth;
-            long to = (long) tokens[r] * width;
+            long to = (long) tokens[r] * stride;
             for (int v = 0; v < registers; v++) {
                 float step = normalized ? ALL.get(JAVA_FLOAT, ones + 4 * (first + rowsBehind[v])) * scale : scale;
                 FloatVector x = FloatRow.integers(sums, from + behind[v]).mul(step);

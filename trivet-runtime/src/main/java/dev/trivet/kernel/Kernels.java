@@ -87,6 +87,11 @@ public interface Kernels extends AutoCloseable {
         return false;
     }
 
+    /** How many bytes apart rows of so many bytes are read and written fastest by products of bytes; no more than one and a half times as many. */
+    default int rowBytes(int bytes) {
+        return bytes;
+    }
+
     /** A product of two float32 activations. */
     Matmul floatMatmul(MatmulShape shape);
 

@@ -48,12 +48,15 @@ final class LayerNormPass {
         long in = NativeMemory.address(x, 4L * rows * width);
         long factor = NativeMemory.address(gamma, 4L * width);
         long offset = NativeMemory.address(beta, 4L * width);
-        long codes = NativeMemory.target(out, (long) rows * width);
+        int stride = operand.stride(width);
+        long codes = NativeMemory.target(out, rows == 0 ? 0 : (rows - 1L) * stride + width);
         for (int r = 0; r < rows; r += ROWS) {
             int count = Math.min(ROWS, rows - r);
             statistics(in, r, count, width, epsilon);
-            normalize(in, r, count, width, factor, offset, operand, codes);
-            LevelTable.replace(operand, out, (long) r * width, count * width);
+            normalize(in, r, count, width, factor, offset, operand, codes + (long) r * stride);
+        }
+        for (int r = 0; operand.levels != null && r < rows; r++) {
+            LevelTable.replace(operand, out, (long) r * stride, width);
         }
     }
 
@@ -124,15 +127,17 @@ final class LayerNormPass {
         int low = (int) operand.low;
         int high = (int) operand.high;
         int zero = operand.zeroPoint;
+        int stride = operand.stride(width);
         for (int r = 0; r < count; r++) {
             long base = (long) (row + r) * width;
+            long to = codes + (long) r * stride;
             float mean = means[r];
             float inverse = inverses[r];
             for (int i = 0; i < width; i += L) {
                 FloatVector normal = FloatRow.floats(x, base + i).sub(mean).mul(inverse);
                 FloatVector y = normal.fma(FloatRow.floats(gamma, i), FloatRow.floats(beta, i));
                 IntVector code = VectorMath.code(y, steps, low, high, zero);
-                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, codes + base + i, ORDER);
+                ((ByteVector) code.castShape(B, 0)).intoMemorySegment(ALL, to + i, ORDER);
             }
         }
     }

@@ -18,6 +18,9 @@ public interface Linear extends AutoCloseable {
     /** Rows of a tile of AMX; buffers with room for so many rows less one behind the last are used best. */
     int ROW_TILE = 16;
 
+    /** Elements that a row of raw sums may have more than outputs, so that rows stand as far apart as is best. */
+    int STRIDE_ROOM = 16;
+
     /**
      * @param in {@code [rows, inputs]}
      * @param out {@code [rows, outputs]}, overwritten
@@ -25,9 +28,17 @@ public interface Linear extends AutoCloseable {
     void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out);
 
     /**
+     * How many elements apart {@link #addTo}, {@link #gelu} and {@link #requantize} read the rows of {@code in}; 0 where rows follow each other, as
+     * {@link #run} reads them.
+     */
+    default int inputStride() {
+        return 0;
+    }
+
+    /**
      * {@code residual += value}.
      *
-     * @param in {@code [rows, inputs]}
+     * @param in {@code [rows, inputs]}, {@link #inputStride} apart
      * @param raw room for {@code [rows, outputs]} sums
      * @param residual float32 {@code [rows, outputs]}
      */
@@ -45,7 +56,7 @@ public interface Linear extends AutoCloseable {
     /**
      * {@code out = GELU(value)}.
      *
-     * @param in {@code [rows, inputs]}
+     * @param in {@code [rows, inputs]}, {@link #inputStride} apart
      * @param raw room for {@code [rows, outputs]} sums
      * @param out {@code [rows, outputs]} in the operand's form; may be {@code in}, which costs a copy where outputs come in turns
      */
@@ -62,9 +73,9 @@ public interface Linear extends AutoCloseable {
     }
 
     /**
-     * The product as signed bytes {@code [rows, outputs]}.
+     * The product as signed bytes {@code [rows, outputs]}, {@link Requantization#stride} apart.
      *
-     * @param in {@code [rows, inputs]}, with room for {@code [rows, outputs]} bytes; its contents are lost
+     * @param in {@code [rows, inputs]}, {@link #inputStride} apart, with room for these bytes; its contents are lost
      * @param raw room for {@code [rows, outputs]} sums
      * @return where the codes are: {@code in} or {@code raw}
      */

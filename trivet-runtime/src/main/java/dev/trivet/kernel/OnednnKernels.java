@@ -27,7 +27,11 @@ public final class OnednnKernels implements Kernels {
 
     private record MatmulKey(int batch, MatmulShape shape, int leftType, int rightType, int outType) {}
 
-    /** The layout of packed weights depends on the typical number of rows, so that is part of what identifies a matmul. */
+    /**
+     * The layout of packed weights depends on the typical number of rows, so that is part of what identifies a matmul.
+     *
+     * @param inStride elements from one row of the left operand to the next, {@code outStride} of the result
+     */
     record LinearKey(
             int typicalRows,
             int rows,
@@ -36,28 +40,42 @@ public final class OnednnKernels implements Kernels {
             int inType,
             int weightType,
             int outType,
-            OnednnMatmul.Ending ending) {
-        LinearKey withRows(int other) {
-            return new LinearKey(typicalRows, other, outputs, inputs, inType, weightType, outType, ending);
+            OnednnMatmul.Ending ending,
+            int inStride,
+            int outStride) {
+        /** What decides on the layout of the weights: sums of rows that follow each other. */
+        static LinearKey typical(int rows, int outputs, int inputs, int inType, int weightType, int outType) {
+            return new LinearKey(
+                    rows, rows, outputs, inputs, inType, weightType, outType, OnednnMatmul.Ending.SUM, inputs, outputs);
         }
 
+        LinearKey withRows(int other) {
+            return new LinearKey(
+                    typicalRows, other, outputs, inputs, inType, weightType, outType, ending, inStride, outStride);
+        }
+
+        /** Of results that follow each other. */
         LinearKey withOutputs(int other) {
-            return new LinearKey(typicalRows, rows, other, inputs, inType, weightType, outType, ending);
+            return new LinearKey(
+                    typicalRows, rows, other, inputs, inType, weightType, outType, ending, inStride, other);
         }
 
         LinearKey with(OnednnMatmul.Ending other) {
-            return new LinearKey(typicalRows, rows, outputs, inputs, inType, weightType, other.type, other);
+            return new LinearKey(
+                    typicalRows, rows, outputs, inputs, inType, weightType, other.type, other, inStride, outStride);
+        }
+
+        LinearKey withStrides(int in, int out) {
+            return new LinearKey(typicalRows, rows, outputs, inputs, inType, weightType, outType, ending, in, out);
         }
 
         private boolean isTypical() {
-            return rows == typicalRows && ending == OnednnMatmul.Ending.SUM;
+            return equals(typical());
         }
 
-        /** What decides on the layout of the weights. */
         private LinearKey typical() {
             OnednnMatmul.Ending sums = OnednnMatmul.Ending.SUM;
-            int type = ending == sums ? outType : sums.type;
-            return new LinearKey(typicalRows, typicalRows, outputs, inputs, inType, weightType, type, sums);
+            return typical(typicalRows, outputs, inputs, inType, weightType, ending == sums ? outType : sums.type);
         }
     }
 
@@ -69,6 +87,8 @@ public final class OnednnKernels implements Kernels {
 
     /** Of a row of a tile. */
     private static final int TILE_BYTES = 64;
+    /** Bytes of a cache line. */
+    private static final int LINE = 64;
 
     /** Whether byte products do not saturate. */
     private final boolean exactBytes;
@@ -230,17 +250,19 @@ public final class OnednnKernels implements Kernels {
                 linear.run(workspace, in, rows, sums);
                 Pointwise scalar = new ReferencePointwise();
                 scalar.decode(sums, rows, product, expected);
-                linear.end(workspace, in, rows, OnednnMatmul.Ending.VALUE, product.scale(), product.offset(), actual);
+                linear.end(
+                        workspace, in, rows, OnednnMatmul.Ending.VALUE, product.scale(), product.offset(), actual, n);
                 boolean equal = actual.mismatch(expected) < 0;
                 scalar.addTo(sums, rows, product, expected);
-                linear.end(workspace, in, rows, OnednnMatmul.Ending.ADDED, product.scale(), product.offset(), actual);
+                linear.end(
+                        workspace, in, rows, OnednnMatmul.Ending.ADDED, product.scale(), product.offset(), actual, n);
                 equal &= actual.mismatch(expected) < 0;
                 float[] steps = new float[n];
                 java.util.Arrays.fill(steps, 2e-3f);
                 Product wide = Product.ofIntegers(0, new int[n], steps, bias, arena);
                 Requantization codes = new Requantization(n, wide.scale(), wide.offset());
                 scalar.requantize(sums, rows, codes, expected);
-                linear.end(workspace, in, rows, OnednnMatmul.Ending.CODE, codes.scale(), codes.offset(), actual);
+                linear.end(workspace, in, rows, OnednnMatmul.Ending.CODE, codes.scale(), codes.offset(), actual, n);
                 long count = (long) rows * n;
                 return equal && actual.asSlice(0, count).mismatch(expected.asSlice(0, count)) < 0;
             }
@@ -304,11 +326,7 @@ public final class OnednnKernels implements Kernels {
     public Linear floatLinear(MemorySegment weight, int outputs, int inputs, int typicalRows) {
         int f32 = OnednnLibrary.F32;
         return new OnednnLinear(
-                this,
-                library,
-                new LinearKey(typicalRows, typicalRows, outputs, inputs, f32, f32, f32, OnednnMatmul.Ending.SUM),
-                weight,
-                false);
+                this, library, LinearKey.typical(typicalRows, outputs, inputs, f32, f32, f32), weight, false);
     }
 
     @Override
@@ -330,15 +348,7 @@ public final class OnednnKernels implements Kernels {
         return new OnednnLinear(
                 this,
                 library,
-                new LinearKey(
-                        typicalRows,
-                        typicalRows,
-                        outputs,
-                        inputs,
-                        OnednnLibrary.U8,
-                        OnednnLibrary.S8,
-                        OnednnLibrary.S32,
-                        OnednnMatmul.Ending.SUM),
+                LinearKey.typical(typicalRows, outputs, inputs, OnednnLibrary.U8, OnednnLibrary.S8, OnednnLibrary.S32),
                 codes,
                 packing);
     }
@@ -354,6 +364,15 @@ public final class OnednnKernels implements Kernels {
         }
         OnednnMatmul typical = matmul(key.typical());
         return linears.computeIfAbsent(key, k -> create(k, library.cloneDescriptor(typical.right)));
+    }
+
+    /**
+     * Rows of a tile that are an even number of cache lines apart share a few sets of the first-level cache, and products wait for them; an odd number of
+     * lines spreads them over all ({@code docs/decisions.md}, "Rows an odd number of lines apart").
+     */
+    @Override
+    public int rowBytes(int bytes) {
+        return hasTiles && exactEndings && bytes % (2 * LINE) == 0 ? bytes + LINE : bytes;
     }
 
     /** Bytes of values between a product and GELU that stay in the second-level cache, with all else. */
@@ -399,10 +418,10 @@ public final class OnednnKernels implements Kernels {
     }
 
     private OnednnMatmul create(LinearKey key, long weights) {
-        long in = library.describe(key.inType(), new long[] {key.rows(), key.inputs()}, new long[] {key.inputs(), 1});
-        long out =
-                library.describe(key.outType(), new long[] {key.rows(), key.outputs()}, new long[] {key.outputs(), 1});
-        return new OnednnMatmul(library, key.rows(), key.outputs(), in, weights, out, key.ending());
+        long in = library.describe(key.inType(), new long[] {key.rows(), key.inputs()}, new long[] {key.inStride(), 1});
+        long out = library.describe(
+                key.outType(), new long[] {key.rows(), key.outputs()}, new long[] {key.outStride(), 1});
+        return new OnednnMatmul(library, key.rows(), key.outputs(), key.outStride(), in, weights, out, key.ending());
     }
 
     @Override

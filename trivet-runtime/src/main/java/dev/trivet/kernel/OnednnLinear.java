@@ -23,8 +23,10 @@ final class OnednnLinear implements Linear {
     /** For each ending the compiled matmuls but the typical one. */
     private final EnumMap<OnednnMatmul.Ending, CompiledSizes> others = new EnumMap<>(OnednnMatmul.Ending.class);
 
-    /** For each number of rows the product of some or all outputs that GELU follows. */
+    /** For each number of rows the product of some or all outputs that GELU follows; its values stand as far apart as is best, or follow each other. */
     private final CompiledSizes slices = new CompiledSizes();
+
+    private final CompiledSizes denseSlices = new CompiledSizes();
 
     private static final int EXPANDED = 8; // slots below belong to DigitProducts, FloatCodes and WindowedLinear
     private static final int SLICED = 9;
@@ -63,29 +65,41 @@ final class OnednnLinear implements Linear {
     }
 
     /** The given rows, or whole tiles of them: a ragged last tile costs a product a sixth of its speed (AMX, 197 rows). */
-    private int tiled(int rows, OnednnMatmul.Ending ending, MemorySegment in, MemorySegment out) {
+    private int tiled(int rows, OnednnMatmul.Ending ending, int outStride, MemorySegment in, MemorySegment out) {
         int whole = Math.ceilDiv(rows, ROW_TILE) * ROW_TILE;
-        boolean room = (long) whole * typical.inputs() <= in.byteSize()
-                && (long) whole * typical.outputs() * ending.bytes <= out.byteSize();
+        boolean room = (long) whole * inStride(ending) <= in.byteSize()
+                && (long) whole * outStride * ending.bytes <= out.byteSize();
         return kernels.hasTiles && rows > ROW_TILE && room ? whole : rows;
     }
 
-    private OnednnMatmul forRows(int rows, OnednnMatmul.Ending ending) {
+    private OnednnMatmul forRows(int rows, OnednnMatmul.Ending ending, int outStride) {
         if (rows == typicalMatmul.size && ending == OnednnMatmul.Ending.SUM) {
             return typicalMatmul;
         }
         CompiledSizes sizes = Objects.requireNonNull(others.get(ending));
-        OnednnMatmul matmul = sizes.find(rows);
+        OnednnMatmul matmul = sizes.find(rows, ending == OnednnMatmul.Ending.SUM ? 0 : outStride);
         if (matmul == null) {
             OnednnKernels.LinearKey key = typical.withRows(rows);
-            matmul = kernels.matmul(ending == OnednnMatmul.Ending.SUM ? key : key.with(ending));
+            matmul = kernels.matmul(
+                    ending == OnednnMatmul.Ending.SUM
+                            ? key
+                            : key.with(ending).withStrides(inStride(ending), outStride));
             sizes.add(matmul);
         }
         return matmul;
     }
 
+    @Override
+    public int inputStride() {
+        return ends() ? kernels.rowBytes(typical.inputs()) : 0;
+    }
+
+    private int inStride(OnednnMatmul.Ending ending) {
+        return ending == OnednnMatmul.Ending.SUM || !ends() ? typical.inputs() : inputStride();
+    }
+
     String implementation(int rows) {
-        return forRows(rows, OnednnMatmul.Ending.SUM).implementation;
+        return forRows(rows, OnednnMatmul.Ending.SUM, typical.outputs()).implementation;
     }
 
     /** Whether what follows can be left to the product. */
@@ -95,13 +109,22 @@ final class OnednnLinear implements Linear {
 
     @Override
     public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {
-        end(workspace, in, rows, OnednnMatmul.Ending.SUM, MemorySegment.NULL, MemorySegment.NULL, out);
+        end(
+                workspace,
+                in,
+                rows,
+                OnednnMatmul.Ending.SUM,
+                MemorySegment.NULL,
+                MemorySegment.NULL,
+                out,
+                typical.outputs());
     }
 
     /**
      * The product, ended in one of several ways.
      *
      * @param scale float32 {@code [outputs]}, as {@code offset}; not read where sums are wanted
+     * @param outStride elements from one row of {@code out} to the next; those of sums follow each other
      */
     void end(
             Workspace workspace,
@@ -110,11 +133,13 @@ final class OnednnLinear implements Linear {
             OnednnMatmul.Ending ending,
             MemorySegment scale,
             MemorySegment offset,
-            MemorySegment out) {
+            MemorySegment out,
+            int outStride) {
         MemorySegment weights = weights(workspace);
+        int run = typical.weightType() == OnednnLibrary.S8 ? tiled(rows, ending, outStride, in, out) : rows;
         ((OnednnWorkspace) workspace)
                 .run(
-                        forRows(typical.weightType() == OnednnLibrary.S8 ? tiled(rows, ending, in, out) : rows, ending),
+                        forRows(run, ending, outStride),
                         in.address(),
                         weights.address(),
                         out.address(),
@@ -144,7 +169,15 @@ final class OnednnLinear implements Linear {
             MemorySegment raw,
             MemorySegment residual) {
         if (ends()) {
-            end(workspace, in, rows, OnednnMatmul.Ending.ADDED, product.scale(), product.offset(), residual);
+            end(
+                    workspace,
+                    in,
+                    rows,
+                    OnednnMatmul.Ending.ADDED,
+                    product.scale(),
+                    product.offset(),
+                    residual,
+                    typical.outputs());
         } else {
             Linear.super.addTo(workspace, in, rows, product, raw, residual);
         }
@@ -180,15 +213,17 @@ final class OnednnLinear implements Linear {
             MemorySegment out) {
         int inputs = typical.inputs();
         int outputs = typical.outputs();
-        int tiled = tiled(rows, OnednnMatmul.Ending.VALUE, in, raw);
-        OnednnMatmul slice = slice(tiled);
+        int stride = operand.stride(outputs);
+        int tiled = tiled(rows, OnednnMatmul.Ending.VALUE, outputs, in, raw);
+        OnednnMatmul slice = slice(tiled, raw.byteSize());
         MemorySegment read = in;
-        long written = out.address() + (long) rows * outputs * operand.bytes();
-        boolean apart = written <= in.address() || in.address() + (long) tiled * inputs <= out.address();
+        long readBytes = (tiled - 1L) * inputStride() + inputs;
+        long written = out.address() + (long) rows * stride * operand.bytes();
+        boolean apart = written <= in.address() || in.address() + readBytes <= out.address();
         if (slice.columns < outputs && !apart) {
             // What is written must not overtake what is still to be read.
-            read = workspace.scratch(SLICED, (long) tiled * inputs);
-            MemorySegment.copy(in, 0, read, 0, (long) tiled * inputs);
+            read = workspace.scratch(SLICED, readBytes);
+            MemorySegment.copy(in, 0, read, 0, readBytes);
         }
         long weights = weights(workspace).address();
         for (int first = 0; first < outputs; first += slice.columns) {
@@ -200,19 +235,34 @@ final class OnednnLinear implements Linear {
                             raw.address(),
                             product.scale().address() + (long) Float.BYTES * first,
                             product.offset().address() + (long) Float.BYTES * first);
-            workspace.pointwise().gelu(raw, rows, slice.columns, operand, out, first, outputs);
+            workspace.pointwise().gelu(raw, slice.stride, rows, slice.columns, operand, out, first, stride);
         }
     }
 
     /** The product of as many outputs as leave no more values than fit the cache, and are whole blocks of weights. */
-    private OnednnMatmul slice(int rows) {
+    private OnednnMatmul slice(int rows, long rawBytes) {
         OnednnMatmul matmul = slices.find(rows);
         if (matmul == null) {
-            matmul = kernels.matmul(
-                    typical.withOutputs(sliceColumns(rows)).withRows(rows).with(OnednnMatmul.Ending.VALUE));
+            int columns = sliceColumns(rows);
+            matmul = slice(rows, columns, kernels.rowBytes(Float.BYTES * columns) / Float.BYTES);
             slices.add(matmul);
         }
-        return matmul;
+        if ((long) rows * matmul.stride * Float.BYTES <= rawBytes) {
+            return matmul;
+        }
+        OnednnMatmul dense = denseSlices.find(rows);
+        if (dense == null) {
+            dense = slice(rows, matmul.columns, matmul.columns);
+            denseSlices.add(dense);
+        }
+        return dense;
+    }
+
+    private OnednnMatmul slice(int rows, int columns, int stride) {
+        return kernels.matmul(typical.withOutputs(columns)
+                .withRows(rows)
+                .with(OnednnMatmul.Ending.VALUE)
+                .withStrides(inputStride(), stride));
     }
 
     private int sliceColumns(int rows) {
@@ -236,7 +286,15 @@ final class OnednnLinear implements Linear {
         if (!ends()) {
             return Linear.super.requantize(workspace, in, rows, requantization, raw);
         }
-        end(workspace, in, rows, OnednnMatmul.Ending.CODE, requantization.scale(), requantization.offset(), raw);
+        end(
+                workspace,
+                in,
+                rows,
+                OnednnMatmul.Ending.CODE,
+                requantization.scale(),
+                requantization.offset(),
+                raw,
+                requantization.stride());
         return raw;
     }
 

@@ -12,6 +12,9 @@ final class OnednnMatmul implements AutoCloseable {
     /** Of the destination; 0 where sums are stored as they are. */
     final int columns;
 
+    /** Elements from one row of the destination to the next; 0 where sums are stored as they are. */
+    final int stride;
+
     final Ending ending;
     final long primitive;
     final long left;
@@ -52,18 +55,24 @@ final class OnednnMatmul implements AutoCloseable {
 
     /** Sums. Takes the three descriptors over. */
     OnednnMatmul(OnednnLibrary library, int size, long left, long right, long out, boolean clearsScratchpad) {
-        this(library, size, 0, left, right, out, Ending.SUM, clearsScratchpad);
+        this(library, size, 0, 0, left, right, out, Ending.SUM, clearsScratchpad);
     }
 
-    /** @param columns of the destination; needed for endings other than sums */
-    OnednnMatmul(OnednnLibrary library, int size, int columns, long left, long right, long out, Ending ending) {
-        this(library, size, columns, left, right, out, ending, false);
+    /**
+     * A constant product.
+     *
+     * @param columns of the destination, and how many elements its rows are apart; needed for endings other than sums
+     */
+    OnednnMatmul(
+            OnednnLibrary library, int size, int columns, int stride, long left, long right, long out, Ending ending) {
+        this(library, size, columns, stride, left, right, out, ending, false);
     }
 
     private OnednnMatmul(
             OnednnLibrary library,
             int size,
             int columns,
+            int stride,
             long left,
             long right,
             long out,
@@ -71,6 +80,7 @@ final class OnednnMatmul implements AutoCloseable {
             boolean clearsScratchpad) {
         this.clearsScratchpad = clearsScratchpad;
         this.columns = columns;
+        this.stride = stride;
         this.library = library;
         this.size = size;
         this.left = left;

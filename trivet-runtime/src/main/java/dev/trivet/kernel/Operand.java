@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Operand {
     /** Plain float32. */
-    public static final Operand FLOAT = new Operand(null, null);
+    public static final Operand FLOAT = new Operand(null, null, null, 0);
 
     private final @Nullable ActivationQuantizer quantizer;
     final boolean integer;
@@ -31,13 +31,18 @@ public final class Operand {
 
     final float @Nullable [] offset;
 
+    /** Elements from one row to the next; 0 where rows follow each other. */
+    private final int stride;
+
     /** This operand for values that have been scaled, and the zero point added, by the function that they are of. */
     final Operand steps;
 
-    private Operand(@Nullable ActivationQuantizer quantizer, @Nullable ChannelAffine equalization) {
+    private Operand(
+            @Nullable ActivationQuantizer quantizer, float @Nullable [] factor, float @Nullable [] offset, int stride) {
         this.quantizer = quantizer;
-        factor = equalization == null ? null : equalization.factor();
-        offset = equalization == null ? null : equalization.offset();
+        this.factor = factor;
+        this.offset = offset;
+        this.stride = stride;
         integer = quantizer != null;
         inverseScale = quantizer == null ? 1 : quantizer.inverseScale();
         low = quantizer == null ? 0 : quantizer.lowest() - quantizer.zeroPoint();
@@ -59,6 +64,7 @@ public final class Operand {
         levels = operand.levels;
         factor = null;
         offset = null;
+        stride = operand.stride;
         steps = this;
     }
 
@@ -72,12 +78,22 @@ public final class Operand {
 
     /** Codes of a quantizer: one byte each, two where it has more than eight bits. */
     public static Operand of(ActivationQuantizer quantizer) {
-        return new Operand(quantizer, null);
+        return new Operand(quantizer, null, null, 0);
     }
 
     /** An operand that {@link Pointwise#encode} changes channel by channel before it quantizes it. */
     public static Operand of(ActivationQuantizer quantizer, ChannelAffine equalization) {
-        return new Operand(quantizer, equalization);
+        return new Operand(quantizer, equalization.factor(), equalization.offset(), 0);
+    }
+
+    /** The same with rows that many elements apart, {@link Linear#inputStride}; {@link Pointwise#encode}, which knows no rows, does not write such. */
+    public Operand withStride(int other) {
+        return other == stride ? this : new Operand(quantizer, factor, offset, other);
+    }
+
+    /** Elements from one row of so many columns to the next. */
+    public int stride(int columns) {
+        return stride == 0 ? columns : stride;
     }
 
     /** Whether a code takes one byte. */

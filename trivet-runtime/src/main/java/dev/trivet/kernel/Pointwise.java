@@ -7,7 +7,7 @@ import java.lang.foreign.MemorySegment;
  * next. {@code ReferencePointwise} defines the results; every provider equals it bit for bit, because sums run in a fixed
  * striped order (see there) and {@code exp} and {@code erf} are polynomials of explicit fused multiply-adds.
  *
- * <p>An operand is written as float32 or as one byte per element, as its {@link Operand} says; only
+ * <p>An operand is written as float32 or as one byte per element, as its {@link Operand} says, which also says how far apart its rows are; only
  * {@link #encode} knows operands that equalize channels. Instances belong to one
  * workspace and so to one thread.
  */
@@ -68,22 +68,30 @@ public interface Pointwise {
      * @param out {@code [count]}
      */
     default void gelu(MemorySegment values, int count, Operand operand, MemorySegment out) {
-        gelu(values, 1, count, operand, out, 0, count);
+        gelu(values, count, 1, count, operand, out, 0, count);
     }
 
     /**
      * {@code out = GELU(values)} for some columns of wider rows.
      *
-     * @param values float32 {@code [rows, columns]}
+     * @param values float32 {@code [rows, valueStride]}, of which {@code columns} are read
      * @param out {@code [rows, stride]}, of which {@code columns} from the first one on are written
      */
-    void gelu(MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride);
+    void gelu(
+            MemorySegment values,
+            int valueStride,
+            int rows,
+            int columns,
+            Operand operand,
+            MemorySegment out,
+            int first,
+            int stride);
 
     /**
      * Codes of queries, keys and values.
      *
      * @param raw int32 {@code [rows, columns]} of a linear
-     * @param out signed bytes {@code [rows, columns]}
+     * @param out signed bytes {@code [rows, columns]}, {@link Requantization#stride} apart
      */
     void requantize(MemorySegment raw, int rows, Requantization requantization, MemorySegment out);
 

@@ -56,7 +56,7 @@ final class ReferencePointwise implements Pointwise {
             float mean = row.sum(width) / width;
             float inverse = inverseDeviation(row.squares(width, mean), width, epsilon);
             row.normalize(width, mean, inverse, first, second);
-            row.store(0, width, operand, out, base);
+            row.store(0, width, operand, out, (long) r * operand.stride(width));
         }
     }
 
@@ -115,7 +115,7 @@ final class ReferencePointwise implements Pointwise {
         for (int r = 0; r < rows; r++) {
             long base = (long) r * product.columns();
             loadValues(raw, base, product);
-            geluRow(product.columns(), operand, out, base);
+            geluRow(product.columns(), operand, out, (long) r * operand.stride(product.columns()));
         }
     }
 
@@ -132,13 +132,20 @@ final class ReferencePointwise implements Pointwise {
 
     @Override
     public void gelu(
-            MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride) {
+            MemorySegment values,
+            int valueStride,
+            int rows,
+            int columns,
+            Operand operand,
+            MemorySegment out,
+            int first,
+            int stride) {
         row.reserve(CHUNK);
         for (int r = 0; r < rows; r++) {
             long to = (long) r * stride + first;
             for (int base = 0; base < columns; base += CHUNK) {
                 int n = Math.min(CHUNK, columns - base);
-                row.load(values, false, (long) r * columns + base, 0, n);
+                row.load(values, false, (long) r * valueStride + base, 0, n);
                 geluRow(n, operand, out, to + base);
             }
         }
@@ -153,7 +160,7 @@ final class ReferencePointwise implements Pointwise {
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             row.loadAffine(raw, base, first, second, columns);
-            row.storeCodes(columns, Requantization.LOW, Requantization.HIGH, out, base);
+            row.storeCodes(columns, Requantization.LOW, Requantization.HIGH, out, (long) r * requantization.stride());
         }
     }
 
@@ -338,7 +345,7 @@ final class ReferencePointwise implements Pointwise {
             for (int head = 0; head < shape.heads(); head++) {
                 mergeHead(raw, integer, head, shape.headRow(r, head), headWidth, scale, factors);
             }
-            row.store(0, shape.width(), operand, out, (long) r * shape.width());
+            row.store(0, shape.width(), operand, out, (long) r * operand.stride(shape.width()));
         }
     }
 
@@ -435,7 +442,7 @@ final class ReferencePointwise implements Pointwise {
                     long headRow = shape.headRow(image, i, head);
                     mergeHead(raw, integer, head, headRow, shape.headWidth(), scale, factors);
                 }
-                row.store(0, shape.width(), operand, out, shape.row(image, token) * shape.width());
+                row.store(0, shape.width(), operand, out, shape.row(image, token) * operand.stride(shape.width()));
             }
         }
     }

@@ -17,10 +17,16 @@ import java.util.Optional;
  * @param columns number of output columns
  * @param scale float32 {@code [columns]}
  * @param offset float32 {@code [columns]}
+ * @param stride codes from one row to the next
  */
-public record Requantization(int columns, MemorySegment scale, MemorySegment offset) {
+public record Requantization(int columns, MemorySegment scale, MemorySegment offset, int stride) {
     static final int LOW = Byte.MIN_VALUE;
     static final int HIGH = Byte.MAX_VALUE;
+
+    /** Rows of codes that follow each other. */
+    public Requantization(int columns, MemorySegment scale, MemorySegment offset) {
+        this(columns, scale, offset, columns);
+    }
 
     /**
      * The requantization of queries, keys and values, a third of the columns each, where all three use every code of a signed byte.
@@ -44,6 +50,11 @@ public record Requantization(int columns, MemorySegment scale, MemorySegment off
             offset.setAtIndex(JAVA_FLOAT, n, product.offset().getAtIndex(JAVA_FLOAT, n) * steps);
         }
         return Optional.of(new Requantization(columns, scale, offset));
+    }
+
+    /** The same with rows of codes that far apart. */
+    public Requantization withStride(int other) {
+        return new Requantization(columns, scale, offset, other);
     }
 
     private static boolean isSignedByte(Operand operand) {

@@ -78,7 +78,7 @@ final class VectorPointwise implements Pointwise {
             float mean = row.sum(width) / width;
             float inverse = ReferencePointwise.inverseDeviation(row.squares(width, mean), width, epsilon);
             row.normalize(width, mean, inverse, gamma, beta);
-            row.encode(0, width, 1f, operand, out, base);
+            row.encode(0, width, 1f, operand, out, (long) r * operand.stride(width));
         }
     }
 
@@ -115,15 +115,22 @@ final class VectorPointwise implements Pointwise {
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
             row.loadValues(raw, base, product);
-            geluRow(columns, operand, out, base);
+            geluRow(columns, operand, out, (long) r * operand.stride(columns));
         }
     }
 
     @Override
     public void gelu(
-            MemorySegment values, int rows, int columns, Operand operand, MemorySegment out, int first, int stride) {
+            MemorySegment values,
+            int valueStride,
+            int rows,
+            int columns,
+            Operand operand,
+            MemorySegment out,
+            int first,
+            int stride) {
         if (IntegerPasses.write(operand, columns) && (rows == 1 || columns % L == 0)) {
-            integers.gelu(values, rows, columns, operand, out, first, stride);
+            integers.gelu(values, valueStride, rows, columns, operand, out, first, stride);
             return;
         }
         row.reserve(CHUNK);
@@ -131,7 +138,7 @@ final class VectorPointwise implements Pointwise {
             long to = (long) r * stride + first;
             for (int base = 0; base < columns; base += CHUNK) {
                 int n = Math.min(CHUNK, columns - base);
-                row.load(values, (long) r * columns + base, n);
+                row.load(values, (long) r * valueStride + base, n);
                 geluRow(n, operand, out, to + base);
             }
         }
@@ -356,7 +363,7 @@ final class VectorPointwise implements Pointwise {
             for (int head = 0; head < shape.heads(); head++) {
                 mergeHead(raw, integer, head, shape.headRow(r, head), headWidth, scale, factors);
             }
-            row.encode(0, shape.width(), 1f, operand, out, (long) r * shape.width());
+            row.encode(0, shape.width(), 1f, operand, out, (long) r * operand.stride(shape.width()));
         }
     }
 
@@ -491,7 +498,7 @@ final class VectorPointwise implements Pointwise {
                 for (int head = 0; head < shape.heads(); head++) {
                     mergeHead(raw, integer, head, shape.headRow(image, i, head), shape.headWidth(), scale, factors);
                 }
-                row.encode(0, width, 1f, operand, out, shape.row(image, token) * width);
+                row.encode(0, width, 1f, operand, out, shape.row(image, token) * operand.stride(width));
             }
         }
     }

@@ -6,6 +6,7 @@ import dev.trivet.kernel.Workspace;
 import dev.trivet.model.VitConfig;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.Optional;
 
 /**
@@ -27,6 +28,7 @@ final class AttentionPieces {
     private static final int ALIGNMENT = 64;
 
     private final Sizes sizes;
+    private final int width;
     /** Room for keys and values one behind the other. */
     private final AttentionBuffers buffers;
     /** For each piece: on codes where a product left them. */
@@ -45,13 +47,37 @@ final class AttentionPieces {
      * @param heads at once: all, or some of one image
      * @param keys places for the keys of a head
      * @param sideBySide whether heads stand so
+     * @param codeStride codes from one token's to the next one's
+     * @param mergedStride elements from one row of a projection's operand to the next where these do not follow each other
      * @param rawBytes of sums, behind codes
      * @param operandBytes of operands, behind codes
      */
     record Sizes(
-            int images, int heads, int keys, boolean sideBySide, long codeBytes, long rawBytes, long operandBytes) {
-        /** @param group images of the session */
-        static Sizes of(VitConfig config, int group, BlockOperators block) {
+            int images,
+            int heads,
+            int keys,
+            boolean sideBySide,
+            int codeStride,
+            int mergedStride,
+            long codeBytes,
+            long rawBytes,
+            long operandBytes) {
+        /**
+         * Absent where no block's attention runs on bytes.
+         *
+         * @param group images of the session
+         */
+        static Optional<Sizes> of(VitConfig config, int group, List<BlockOperators> blocks) {
+            List<BlockOperators> roomy =
+                    blocks.stream().filter(block -> block.roomy().isPresent()).toList();
+            int mergedStride = roomy.stream()
+                    .mapToInt(block -> block.projection().fusedInput().stride(config.width()))
+                    .max()
+                    .orElse(config.width());
+            return roomy.stream().findFirst().map(block -> of(config, group, block, mergedStride));
+        }
+
+        private static Sizes of(VitConfig config, int group, BlockOperators block, int mergedStride) {
             int keys = block.roomy().orElseThrow().scores().shape().n();
             boolean sideBySide = block.sideBySide().isPresent();
             int heads = sideBySide ? heads(config.heads(), (long) config.tokens() * keys) : config.heads();
@@ -59,13 +85,16 @@ final class AttentionPieces {
             int most = sideBySide ? 1 : Math.max(1, group);
             int images = Math.clamp(SCORES / (Float.BYTES * scores), 1, most);
             long mixed = (long) config.tokens() * config.width();
-            long codes = aligned(3L * group * config.tokens() * config.width());
+            int codeStride = block.pieceRequantization().orElseThrow().stride();
+            long codes = aligned((long) codeStride * group * config.tokens());
             long mixedEnd = mixedAt(config, heads, keys) + Float.BYTES * images * mixed;
             return new Sizes(
                     images,
                     heads,
                     keys,
                     sideBySide,
+                    codeStride,
+                    mergedStride,
                     codes,
                     codes + Math.max(Float.BYTES * images * scores, mixedEnd),
                     codes + images * Math.max(scores, 3L * keys * config.width()));
@@ -101,12 +130,14 @@ final class AttentionPieces {
      * Some images.
      *
      * @param codes of their queries, keys and values
-     * @param merged their rows of the projection's operand, which never reach codes that are still to be read
+     * @param merged their rows of the projection's operand, which never reach codes that are still to be read; {@code spread} where those are
+     *     {@link Sizes#mergedStride} apart
      * @param run on their memory
      * @param heads buffers of as many heads as are run at once
      */
     @SuppressWarnings("ArrayRecordComponent") // never compared
-    private record Piece(MemorySegment codes, MemorySegment merged, BlockRun run, AttentionBuffers[] heads) {}
+    private record Piece(
+            MemorySegment codes, MemorySegment merged, MemorySegment spread, BlockRun run, AttentionBuffers[] heads) {}
 
     /**
      * @param layout of any block
@@ -124,6 +155,7 @@ final class AttentionPieces {
             MemorySegment operand,
             Arena arena) {
         this.sizes = sizes;
+        width = config.width();
         long values = (long) sizes.images * config.heads() * sizes.keys * config.headWidth();
         MemorySegment scores = raw.asSlice(sizes.codeBytes);
         buffers = new AttentionBuffers(
@@ -136,10 +168,10 @@ final class AttentionPieces {
         inRaw = new Piece[pieces];
         inOperand = new Piece[pieces];
         for (int p = 0; p < pieces; p++) {
-            long rowValues = (long) p * sizes.images * config.tokens() * config.width();
-            MemorySegment merged = operand.asSlice(rowValues);
-            inRaw[p] = piece(config, raw.asSlice(3 * rowValues), merged, workspace, scores, operand);
-            inOperand[p] = piece(config, operand.asSlice(3 * rowValues), merged, workspace, scores, operand);
+            long row = (long) p * sizes.images * config.tokens();
+            long codes = row * sizes.codeStride;
+            inRaw[p] = piece(config, raw.asSlice(codes), row, workspace, scores, operand);
+            inOperand[p] = piece(config, operand.asSlice(codes), row, workspace, scores, operand);
         }
         extents = new AttentionLayout.Extent[sizes.images + 1];
         headExtents = new AttentionLayout.Extent[sizes.images + 1];
@@ -152,7 +184,7 @@ final class AttentionPieces {
     private Piece piece(
             VitConfig config,
             MemorySegment codes,
-            MemorySegment merged,
+            long row,
             Workspace workspace,
             MemorySegment scores,
             MemorySegment operand) {
@@ -179,7 +211,8 @@ final class AttentionPieces {
                 used,
                 Optional.empty(),
                 config.layerNormEpsilon());
-        return new Piece(codes, merged, run, heads);
+        return new Piece(
+                codes, operand.asSlice(row * config.width()), operand.asSlice(row * sizes.mergedStride), run, heads);
     }
 
     /** From a head on, where heads stand side by side. */
@@ -209,6 +242,7 @@ final class AttentionPieces {
         BlockOperators.Products products = sizes.sideBySide
                 ? block.sideBySide().orElseThrow()
                 : block.roomy().orElseThrow();
+        boolean spread = block.projection().fusedInput().stride(width) == sizes.mergedStride;
         for (int first = 0, p = 0; first < images; first += sizes.images, p++) {
             int count = Math.min(sizes.images, images - first);
             AttentionLayout.Extent extent = extents[count];
@@ -216,7 +250,8 @@ final class AttentionPieces {
             if (!sizes.sideBySide) {
                 piece.run.splitCodes(block, extent, piece.codes);
             }
-            piece.run.piece(block, products, extent, headExtents[count], piece.heads, piece.merged);
+            piece.run.piece(
+                    block, products, extent, headExtents[count], piece.heads, spread ? piece.spread : piece.merged);
         }
     }
 }

@@ -12,6 +12,7 @@ import java.util.Optional;
  * @param requantization how queries, keys and values become codes, where one step takes them there
  * @param roomy attention's products with {@link Kernels#keyPlaces} for the keys of an image, where all of attention runs on bytes and nobody watches
  * @param sideBySide the same on queries, keys and values as the layer before leaves them, where that is as fast
+ * @param pieceRequantization how they become the codes that these products read, or the roomy ones split: with rows as far apart
  */
 record BlockOperators(
         ModelUnit.Block unit,
@@ -23,6 +24,7 @@ record BlockOperators(
         MatmulOperator mixing,
         Optional<Products> roomy,
         Optional<Products> sideBySide,
+        Optional<Requantization> pieceRequantization,
         AttentionOperands attention,
         LinearOperator projection,
         NormParameters mlpNorm,
@@ -58,6 +60,7 @@ record BlockOperators(
                 someMixing,
                 roomy,
                 sideBySide,
+                pieceRequantization,
                 attention,
                 projection,
                 mlpNorm,

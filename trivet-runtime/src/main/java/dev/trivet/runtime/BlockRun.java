@@ -84,12 +84,13 @@ record BlockRun(
             AttentionLayout.Extent extent,
             AttentionLayout.Extent wanted,
             @Nullable LayerObserver observer) {
-        normalize(block, block.attentionNorm(), extent.rows(), block.qkv().input(), operand);
+        boolean fused = observer == null && block.requantization().isPresent();
+        normalize(block, block.attentionNorm(), extent.rows(), input(block.qkv(), fused), operand);
         if (observer == null
                 && wanted == extent
                 && pieces.isPresent()
                 && block.roomy().isPresent()) {
-            Requantization requantization = block.requantization().orElseThrow();
+            Requantization requantization = block.pieceRequantization().orElseThrow();
             MemorySegment codes =
                     block.qkv().linear().requantize(workspace, operand, extent.rows(), requantization, raw);
             pieces.get().run(block, extent.whole().orElseThrow().images(), codes.equals(raw));
@@ -116,7 +117,7 @@ record BlockRun(
         if (block.layout().isWindowed()) {
             team.meet(member);
         }
-        merge(block, block.mixing(), wanted, operand);
+        merge(block, block.mixing(), wanted, input(block.projection(), observer == null), operand);
     }
 
     /**
@@ -137,10 +138,20 @@ record BlockRun(
         for (AttentionBuffers buffers : heads) {
             mix(operators.scores(), operators.mixing(), block.layout(), some, buffers, null);
         }
-        merge(block, operators.mixing(), extent, out);
+        merge(block, operators.mixing(), extent, block.projection().fusedInput(), out);
     }
 
-    private void merge(BlockOperators block, MatmulOperator mixing, AttentionLayout.Extent extent, MemorySegment out) {
+    /** The form in which an operator reads its input. */
+    private static Operand input(LinearOperator operator, boolean fused) {
+        return fused ? operator.fusedInput() : operator.input();
+    }
+
+    private void merge(
+            BlockOperators block,
+            MatmulOperator mixing,
+            AttentionLayout.Extent extent,
+            Operand form,
+            MemorySegment out) {
         MemorySegment factors = mixing.normalized() ? tokens.factors() : MemorySegment.NULL;
         block.layout()
                 .merge(
@@ -150,7 +161,7 @@ record BlockRun(
                         extent,
                         mixing.scale(),
                         factors,
-                        block.projection().input(),
+                        form,
                         out);
     }
 
@@ -253,9 +264,10 @@ record BlockRun(
     /** Adds what the MLP makes of the stream to it. */
     void mlp(BlockOperators block, int rows, @Nullable LayerObserver observer) {
         LinearOperator hidden = block.hidden();
-        Operand form = block.output().input();
+        boolean fused = observer == null;
+        Operand form = input(block.output(), fused);
         MemorySegment in = hidden.input().isByte() && form.isByte() ? hiddenOperand : operand;
-        normalize(block, block.mlpNorm(), rows, hidden.input(), in);
+        normalize(block, block.mlpNorm(), rows, input(hidden, fused), in);
         if (observer != null) {
             product(hidden, in, rows, observer);
             workspace.pointwise().gelu(raw, rows, hidden.product(), form, operand);

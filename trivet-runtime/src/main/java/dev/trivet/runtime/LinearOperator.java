@@ -11,8 +11,17 @@ import dev.trivet.model.LinearLayer;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** A linear layer made ready to run: packed weights, the form its input must have, and how its raw sums become values. */
-record LinearOperator(String name, Operand input, Linear linear, Product product) implements AutoCloseable {
+/**
+ * A linear layer made ready to run: packed weights, the form its input must have, and how its raw sums become values.
+ *
+ * @param input of {@link Linear#run}
+ * @param fusedInput of the methods of {@link Linear} that do what follows the product, too: the same codes, in rows {@link Linear#inputStride} apart
+ */
+record LinearOperator(String name, Operand input, Operand fusedInput, Linear linear, Product product)
+        implements AutoCloseable {
+    private LinearOperator(String name, Operand input, Linear linear, Product product) {
+        this(name, input, input.withStride(linear.inputStride()), linear, product);
+    }
 
     /** @param arena owns the constants; outlives the operator */
     static LinearOperator compile(LinearLayer layer, Kernels kernels, int typicalRows, Arena arena) {

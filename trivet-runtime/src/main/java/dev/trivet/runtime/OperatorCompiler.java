@@ -100,6 +100,11 @@ final class OperatorCompiler {
                 && requantization.isPresent()
                 && mixing.left().isByte()
                 && projection.input().isByte();
+        int codeStride = kernels.rowBytes(3 * unit.shape().width());
+        Optional<BlockOperators.Products> sideBySide =
+                bytes && kernels.multipliesSideBySide((long) unit.heads() * n * n)
+                        ? Optional.of(products(unit, keys, codeStride))
+                        : Optional.empty();
         return new BlockOperators(
                 unit,
                 layout(unit, batch),
@@ -109,9 +114,8 @@ final class OperatorCompiler {
                 scores,
                 mixing,
                 bytes ? Optional.of(products(unit, keys, 0)) : Optional.empty(),
-                bytes && kernels.multipliesSideBySide((long) unit.heads() * n * n)
-                        ? Optional.of(products(unit, keys, 3 * unit.shape().width()))
-                        : Optional.empty(),
+                sideBySide,
+                sideBySide.isPresent() ? requantization.map(r -> r.withStride(codeStride)) : requantization,
                 attention,
                 projection,
                 norm(unit.mlpNorm()),

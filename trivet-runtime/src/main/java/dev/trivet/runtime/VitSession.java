@@ -91,10 +91,7 @@ public final class VitSession implements ModelSession {
         stream = floats(shared + (Linear.ROW_TILE - 1) * width);
         int headRows = Math.max(2, group); // OperatorCompiler.headRows
         long head = (long) headRows * config.preLogits();
-        Optional<AttentionPieces.Sizes> sizes = executor.blocks.stream()
-                .filter(block -> block.roomy().isPresent())
-                .findFirst()
-                .map(block -> AttentionPieces.Sizes.of(config, group, block));
+        Optional<AttentionPieces.Sizes> sizes = AttentionPieces.Sizes.of(config, group, executor.blocks);
         long scores = (long) rows
                 * config.heads()
                 * sizes.map(AttentionPieces.Sizes::keys).orElse(config.tokens());
@@ -104,7 +101,7 @@ public final class VitSession implements ModelSession {
                 .orElseThrow());
         long inRaw = sizes.map(s -> s.rawBytes() / Float.BYTES + 1).orElse(0L);
         long headSums = (long) headRows * Math.max(config.classes(), config.preLogits());
-        raw = floats(Stream.of(whole * Math.max(3 * width, widest), scores, headSums, inRaw)
+        raw = floats(Stream.of(whole * (Math.max(3 * width, widest) + Linear.STRIDE_ROOM), scores, headSums, inRaw)
                 .max(Long::compare)
                 .orElseThrow());
         pooled = floats(group * Math.max(width, config.preLogits()));

@@ -23,7 +23,17 @@ class ProductEndingTest {
     private static final Operand FINE = Operand.of(new ActivationQuantizer(0.002f, 117, 0, 255));
 
     @ParameterizedTest
-    @CsvSource({"1, 48, 16", "5, 33, 24", "7, 96, 40", "64, 144, 48", "197, 192, 64", "3, 9, 5", "290, 1024, 64"})
+    @CsvSource({
+        "1, 48, 16",
+        "5, 33, 24",
+        "7, 96, 40",
+        "64, 144, 48",
+        "197, 192, 64",
+        "3, 9, 5",
+        "290, 1024, 64",
+        "17, 96, 128",
+        "197, 384, 256"
+    })
     void everyProviderEndsProductsAsTheReferenceDoes(int rows, int outputs, int inputs) {
         try (Arena arena = Arena.ofConfined();
                 Kernels reference = new ReferenceKernels()) {
@@ -43,15 +53,18 @@ class ProductEndingTest {
                 }
             }
             Product product = Product.ofIntegers(117, sums, scale, bias, arena);
-            List<byte[]> expected = ended(reference, product, codes, input, rows, 0, outputs, inputs);
+            List<byte[]> expected = ended(reference, product, codes, input, rows, 0, 0, outputs, inputs);
             for (Kernels kernels : KernelParityTest.providers().toList()) {
                 for (Kernels form : List.of(kernels, kernels.packingWeights())) {
                     for (int room : new int[] {0, Linear.ROW_TILE - 1}) {
-                        List<byte[]> actual = ended(form, product, codes, input, rows, room, outputs, inputs);
-                        for (int i = 0; i < expected.size(); i++) {
-                            assertThat(actual.get(i))
-                                    .as(form.description() + ", room for " + room + " rows more, ending " + i)
-                                    .isEqualTo(expected.get(i));
+                        for (int gap : new int[] {0, 64}) {
+                            List<byte[]> actual = ended(form, product, codes, input, rows, room, gap, outputs, inputs);
+                            for (int i = 0; i < expected.size(); i++) {
+                                assertThat(actual.get(i))
+                                        .as(form.description() + ", room for " + room + " rows more, rows " + gap
+                                                + " apart, ending " + i)
+                                        .isEqualTo(expected.get(i));
+                            }
                         }
                     }
                 }
@@ -59,42 +72,71 @@ class ProductEndingTest {
         }
     }
 
-    /** @param room rows for which there is memory behind those that are computed */
+    /**
+     * What each ending writes, in rows that follow each other.
+     *
+     * @param room rows for which there is memory behind those that are computed
+     * @param gap elements between the rows that are written
+     */
     private static List<byte[]> ended(
-            Kernels kernels, Product product, byte[] codes, byte[] input, int rows, int room, int outputs, int inputs) {
+            Kernels kernels,
+            Product product,
+            byte[] codes,
+            byte[] input,
+            int rows,
+            int room,
+            int gap,
+            int outputs,
+            int inputs) {
         try (Arena arena = Arena.ofConfined();
                 Workspace workspace = kernels.openWorkspace();
                 Linear linear = kernels.integerLinear(arena.allocateFrom(JAVA_BYTE, codes), outputs, inputs, rows)) {
             workspace.enter();
             int count = rows * outputs;
-            long more = (long) room * Math.max(inputs, outputs);
-            MemorySegment raw = arena.allocate(4 * (count + more), 64);
+            int inStride = Math.max(inputs, linear.inputStride());
+            int outStride = outputs + gap;
+            long more = (long) room * Math.max(inStride, outputs);
+            // Room for rows apart, or just enough.
+            MemorySegment raw =
+                    arena.allocate(4 * (count + more + (long) Math.min(gap, Linear.STRIDE_ROOM) * (rows + room)), 64);
             MemorySegment residual = arena.allocate(4 * (count + more), 64);
             for (int i = 0; i < count; i++) {
                 residual.setAtIndex(JAVA_FLOAT, i, i % 13 - 6.3f);
             }
-            MemorySegment in = arena.allocate(input.length + more, 64);
-            in.copyFrom(MemorySegment.ofArray(input));
+            MemorySegment in = arena.allocate((long) rows * Math.max(inStride, outStride) + more, 64);
+            for (int r = 0; r < rows; r++) {
+                MemorySegment.copy(input, r * inputs, in, JAVA_BYTE, (long) r * inStride, inputs);
+            }
             linear.addTo(workspace, in, rows, product, raw, residual);
-            MemorySegment hidden = arena.allocate(count, 64);
-            MemorySegment fine = arena.allocate(count, 64);
-            linear.gelu(workspace, in, rows, product, HIDDEN, raw, hidden);
-            linear.gelu(workspace, in, rows, product, FINE, raw, fine);
+            MemorySegment hidden = arena.allocate((long) rows * outStride, 64);
+            MemorySegment fine = arena.allocate((long) rows * outStride, 64);
+            linear.gelu(workspace, in, rows, product, HIDDEN.withStride(outStride), raw, hidden);
+            linear.gelu(workspace, in, rows, product, FINE.withStride(outStride), raw, fine);
             byte[] split = {};
             if (outputs % 3 == 0) {
                 AttentionOperands operands = new AttentionOperands(SIGNED, SIGNED, SIGNED);
                 Requantization requantization =
                         Requantization.of(product, operands, arena).orElseThrow();
-                split = linear.requantize(workspace, in, rows, requantization, raw)
-                        .asSlice(0, count)
-                        .toArray(JAVA_BYTE);
+                split = rows(
+                        linear.requantize(workspace, in, rows, requantization.withStride(outStride), raw),
+                        rows,
+                        outputs,
+                        outStride);
             }
             return List.of(
                     residual.asSlice(0, 4L * count).toArray(JAVA_BYTE),
-                    hidden.toArray(JAVA_BYTE),
-                    fine.toArray(JAVA_BYTE),
+                    rows(hidden, rows, outputs, outStride),
+                    rows(fine, rows, outputs, outStride),
                     split);
         }
+    }
+
+    private static byte[] rows(MemorySegment bytes, int rows, int columns, int stride) {
+        byte[] dense = new byte[rows * columns];
+        for (int r = 0; r < rows; r++) {
+            MemorySegment.copy(bytes, JAVA_BYTE, (long) r * stride, dense, r * columns, columns);
+        }
+        return dense;
     }
 
     /** GELU may write over the rows that its product reads, also where outputs come in turns (1.2 MB of values). */
