@@ -84,17 +84,18 @@ final class IntegerPasses {
     }
 
     /** {@link Pointwise#addTo} for rows of whole registers. */
-    static void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
+    static void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual, int stride) {
         int columns = product.columns();
         long sums = NativeMemory.address(raw, 4L * rows * columns);
         long scale = NativeMemory.address(product.scale(), 4L * columns);
         long offset = NativeMemory.address(product.offset(), 4L * columns);
-        long stream = NativeMemory.target(residual, 4L * rows * columns);
+        long stream = NativeMemory.target(residual, rows == 0 ? 0 : 4 * ((rows - 1L) * stride + columns));
         for (int r = 0; r < rows; r++) {
             long base = (long) r * columns;
+            long to = (long) r * stride;
             for (int c = 0; c < columns; c += L) {
                 FloatVector x = FloatRow.value(sums, base + c, scale, offset, c);
-                FloatRow.floats(stream, base + c).add(x).intoMemorySegment(ALL, stream + 4 * (base + c), ORDER);
+                FloatRow.floats(stream, to + c).add(x).intoMemorySegment(ALL, stream + 4 * (to + c), ORDER);
             }
         }
     }

@@ -38,6 +38,7 @@ final class LayerNormPass {
 
     void run(
             MemorySegment x,
+            int stride,
             int rows,
             int width,
             MemorySegment gamma,
@@ -45,34 +46,34 @@ final class LayerNormPass {
             float epsilon,
             Operand operand,
             MemorySegment out) {
-        long in = NativeMemory.address(x, 4L * rows * width);
+        long in = NativeMemory.address(x, rows == 0 ? 0 : 4 * ((rows - 1L) * stride + width));
         long factor = NativeMemory.address(gamma, 4L * width);
         long offset = NativeMemory.address(beta, 4L * width);
-        int stride = operand.stride(width);
-        long codes = NativeMemory.target(out, rows == 0 ? 0 : (rows - 1L) * stride + width);
+        int outStride = operand.stride(width);
+        long codes = NativeMemory.target(out, rows == 0 ? 0 : (rows - 1L) * outStride + width);
         for (int r = 0; r < rows; r += ROWS) {
             int count = Math.min(ROWS, rows - r);
-            statistics(in, r, count, width, epsilon);
-            normalize(in, r, count, width, factor, offset, operand, codes + (long) r * stride);
+            long first = in + 4L * r * stride;
+            statistics(first, stride, count, width, epsilon);
+            normalize(first, stride, count, width, factor, offset, operand, codes + (long) r * outStride);
         }
         for (int r = 0; operand.levels != null && r < rows; r++) {
-            LevelTable.replace(operand, out, (long) r * stride, width);
+            LevelTable.replace(operand, out, (long) r * outStride, width);
         }
     }
 
     /** Mean and inverse deviation of up to {@link #ROWS} rows; where there are fewer the last one is taken several times. */
-    private void statistics(long x, int row, int count, int width, float epsilon) {
-        long first = (long) row * width;
-        long next = first + (long) Math.min(1, count - 1) * width;
-        long second = WHOLE ? next : first + L;
-        long third = WHOLE ? first + (long) Math.min(2, count - 1) * width : next;
-        long fourth = WHOLE ? first + (long) Math.min(3, count - 1) * width : next + L;
+    private void statistics(long x, int stride, int count, int width, float epsilon) {
+        long next = (long) Math.min(1, count - 1) * stride;
+        long second = WHOLE ? next : L;
+        long third = WHOLE ? (long) Math.min(2, count - 1) * stride : next;
+        long fourth = WHOLE ? (long) Math.min(3, count - 1) * stride : next + L;
         FloatVector a = FloatVector.zero(F);
         FloatVector b = a;
         FloatVector c = a;
         FloatVector d = a;
         for (int i = 0; i < width; i += STRIPES) {
-            a = a.add(FloatRow.floats(x, first + i));
+            a = a.add(FloatRow.floats(x, i));
             b = b.add(FloatRow.floats(x, second + i));
             c = c.add(FloatRow.floats(x, third + i));
             d = d.add(FloatRow.floats(x, fourth + i));
@@ -90,7 +91,7 @@ final class LayerNormPass {
         c = a;
         d = a;
         for (int i = 0; i < width; i += STRIPES) {
-            FloatVector p = FloatRow.floats(x, first + i).sub(meanA);
+            FloatVector p = FloatRow.floats(x, i).sub(meanA);
             FloatVector q = FloatRow.floats(x, second + i).sub(meanB);
             FloatVector s = FloatRow.floats(x, third + i).sub(meanC);
             FloatVector t = FloatRow.floats(x, fourth + i).sub(meanD);
@@ -122,15 +123,16 @@ final class LayerNormPass {
         return a + c + (b + d);
     }
 
-    private void normalize(long x, int row, int count, int width, long gamma, long beta, Operand operand, long codes) {
+    private void normalize(
+            long x, int stride, int count, int width, long gamma, long beta, Operand operand, long codes) {
         float steps = operand.inverseScale;
         int low = (int) operand.low;
         int high = (int) operand.high;
         int zero = operand.zeroPoint;
-        int stride = operand.stride(width);
+        int outStride = operand.stride(width);
         for (int r = 0; r < count; r++) {
-            long base = (long) (row + r) * width;
-            long to = codes + (long) r * stride;
+            long base = (long) r * stride;
+            long to = codes + (long) r * outStride;
             float mean = means[r];
             float inverse = inverses[r];
             for (int i = 0; i < width; i += L) {

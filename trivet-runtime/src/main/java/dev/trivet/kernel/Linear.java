@@ -40,7 +40,7 @@ public interface Linear extends AutoCloseable {
      *
      * @param in {@code [rows, inputs]}, {@link #inputStride} apart
      * @param raw room for {@code [rows, outputs]} sums
-     * @param residual float32 {@code [rows, outputs]}
+     * @param residual float32 {@code [rows, stride]}, of which {@code outputs} are added to
      */
     default void addTo(
             Workspace workspace,
@@ -48,9 +48,10 @@ public interface Linear extends AutoCloseable {
             int rows,
             Product product,
             MemorySegment raw,
-            MemorySegment residual) {
+            MemorySegment residual,
+            int stride) {
         run(workspace, in, rows, raw);
-        workspace.pointwise().addTo(raw, rows, product, residual);
+        workspace.pointwise().addTo(raw, rows, product, residual, stride);
     }
 
     /**

@@ -167,19 +167,12 @@ final class OnednnLinear implements Linear {
             int rows,
             Product product,
             MemorySegment raw,
-            MemorySegment residual) {
+            MemorySegment residual,
+            int stride) {
         if (ends()) {
-            end(
-                    workspace,
-                    in,
-                    rows,
-                    OnednnMatmul.Ending.ADDED,
-                    product.scale(),
-                    product.offset(),
-                    residual,
-                    typical.outputs());
+            end(workspace, in, rows, OnednnMatmul.Ending.ADDED, product.scale(), product.offset(), residual, stride);
         } else {
-            Linear.super.addTo(workspace, in, rows, product, raw, residual);
+            Linear.super.addTo(workspace, in, rows, product, raw, residual, stride);
         }
     }
 

@@ -19,16 +19,30 @@ public interface Pointwise {
      */
     void encode(MemorySegment x, int count, Operand operand, MemorySegment out);
 
+    /** LayerNorm of rows that follow each other. */
+    default void layerNorm(
+            MemorySegment x,
+            int rows,
+            int width,
+            MemorySegment gamma,
+            MemorySegment beta,
+            float epsilon,
+            Operand operand,
+            MemorySegment out) {
+        layerNorm(x, width, rows, width, gamma, beta, epsilon, operand, out);
+    }
+
     /**
      * LayerNorm over the last dimension.
      *
-     * @param x float32 {@code [rows, width]}
+     * @param x float32 {@code [rows, stride]}, of which {@code width} are read
      * @param gamma float32 {@code [width]}
      * @param beta float32 {@code [width]}
      * @param out {@code [rows, width]}
      */
     void layerNorm(
             MemorySegment x,
+            int stride,
             int rows,
             int width,
             MemorySegment gamma,
@@ -45,13 +59,18 @@ public interface Pointwise {
      */
     void decode(MemorySegment raw, int rows, Product product, MemorySegment out);
 
+    /** {@code residual += value} where its rows follow each other. */
+    default void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
+        addTo(raw, rows, product, residual, product.columns());
+    }
+
     /**
      * {@code residual += value}.
      *
      * @param raw {@code [rows, columns]} of a linear
-     * @param residual float32 {@code [rows, columns]}
+     * @param residual float32 {@code [rows, stride]}, of which {@code columns} are added to
      */
-    void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual);
+    void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual, int stride);
 
     /**
      * {@code out = GELU(value)}: {@code x Phi(x)} to 1e-6, and also to 1e-6 where the operand is bytes, in steps of which it is computed.
@@ -277,11 +296,16 @@ public interface Pointwise {
             Operand operand,
             MemorySegment out);
 
+    /** Mean over rows that follow each other. */
+    default void meanRows(MemorySegment x, int rows, int width, MemorySegment out) {
+        meanRows(x, width, rows, width, out);
+    }
+
     /**
      * Mean over rows.
      *
-     * @param x float32 {@code [rows, width]}
+     * @param x float32 {@code [rows, stride]}, of which {@code width} are read
      * @param out float32 {@code [width]}
      */
-    void meanRows(MemorySegment x, int rows, int width, MemorySegment out);
+    void meanRows(MemorySegment x, int stride, int rows, int width, MemorySegment out);
 }

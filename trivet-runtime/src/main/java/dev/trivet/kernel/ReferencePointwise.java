@@ -40,6 +40,7 @@ final class ReferencePointwise implements Pointwise {
     @Override
     public void layerNorm(
             MemorySegment x,
+            int stride,
             int rows,
             int width,
             MemorySegment gamma,
@@ -51,8 +52,7 @@ final class ReferencePointwise implements Pointwise {
         first = copy(gamma, 0, width, first);
         second = copy(beta, 0, width, second);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * width;
-            row.load(x, false, base, 0, width);
+            row.load(x, false, (long) r * stride, 0, width);
             float mean = row.sum(width) / width;
             float inverse = inverseDeviation(row.squares(width, mean), width, epsilon);
             row.normalize(width, mean, inverse, first, second);
@@ -97,12 +97,12 @@ final class ReferencePointwise implements Pointwise {
     }
 
     @Override
-    public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
+    public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual, int stride) {
         int columns = product.columns();
         prepare(product);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
-            loadValues(raw, base, product);
+            long base = (long) r * stride;
+            loadValues(raw, (long) r * columns, product);
             third = copy(residual, base, columns, third);
             row.add(third, columns);
             row.store(0, columns, Operand.FLOAT, residual, base);
@@ -453,12 +453,12 @@ final class ReferencePointwise implements Pointwise {
     }
 
     @Override
-    public void meanRows(MemorySegment x, int rows, int width, MemorySegment out) {
+    public void meanRows(MemorySegment x, int stride, int rows, int width, MemorySegment out) {
         row.reserve(width);
         float[] values = row.values();
         Arrays.fill(values, 0, width, 0f);
         for (int r = 0; r < rows; r++) {
-            first = copy(x, (long) r * width, width, first);
+            first = copy(x, (long) r * stride, width, first);
             row.add(first, width);
         }
         for (int c = 0; c < width; c++) {

@@ -60,6 +60,7 @@ final class VectorPointwise implements Pointwise {
     @Override
     public void layerNorm(
             MemorySegment x,
+            int stride,
             int rows,
             int width,
             MemorySegment gamma,
@@ -68,13 +69,12 @@ final class VectorPointwise implements Pointwise {
             Operand operand,
             MemorySegment out) {
         if (LayerNormPass.takes(width, operand)) {
-            layerNorm.run(x, rows, width, gamma, beta, epsilon, operand, out);
+            layerNorm.run(x, stride, rows, width, gamma, beta, epsilon, operand, out);
             return;
         }
         row.reserve(width);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * width;
-            row.load(x, base, width);
+            row.load(x, (long) r * stride, width);
             float mean = row.sum(width) / width;
             float inverse = ReferencePointwise.inverseDeviation(row.squares(width, mean), width, epsilon);
             row.normalize(width, mean, inverse, gamma, beta);
@@ -94,17 +94,16 @@ final class VectorPointwise implements Pointwise {
     }
 
     @Override
-    public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual) {
+    public void addTo(MemorySegment raw, int rows, Product product, MemorySegment residual, int stride) {
         int columns = product.columns();
         if (product.integer() && columns % L == 0) {
-            IntegerPasses.addTo(raw, rows, product, residual);
+            IntegerPasses.addTo(raw, rows, product, residual, stride);
             return;
         }
         row.reserve(columns);
         for (int r = 0; r < rows; r++) {
-            long base = (long) r * columns;
-            row.loadValues(raw, base, product);
-            row.addTo(residual, base, columns);
+            row.loadValues(raw, (long) r * columns, product);
+            row.addTo(residual, (long) r * stride, columns);
         }
     }
 
@@ -504,11 +503,11 @@ final class VectorPointwise implements Pointwise {
     }
 
     @Override
-    public void meanRows(MemorySegment x, int rows, int width, MemorySegment out) {
+    public void meanRows(MemorySegment x, int stride, int rows, int width, MemorySegment out) {
         row.reserve(width);
         row.clear(width);
         for (int r = 0; r < rows; r++) {
-            row.add(x, (long) r * width, width);
+            row.add(x, (long) r * stride, width);
         }
         row.divide(width, rows);
         row.encode(0, width, 1f, Operand.FLOAT, out, 0);

@@ -205,6 +205,7 @@ final class AttentionPieces {
                 ThreadTeam.ALONE,
                 0,
                 MemorySegment.NULL,
+                0,
                 operand.asSlice(sizes.codeBytes),
                 scores,
                 used,

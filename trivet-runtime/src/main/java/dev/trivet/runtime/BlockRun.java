@@ -19,6 +19,7 @@ import org.jspecify.annotations.Nullable;
  * turns with two buffers. Within windows members share the windows' products, and meet once more to get their own tokens' rows back.
  *
  * @param stream float32 {@code [rows, width]}
+ * @param streamGap elements between two rows of the stream
  * @param operand of the next product
  * @param hiddenOperand of the MLP's first product where codes are bytes: apart from those that GELU writes, which otherwise would overtake it
  * @param raw sums of the last product
@@ -31,6 +32,7 @@ record BlockRun(
         ThreadTeam team,
         int member,
         MemorySegment stream,
+        int streamGap,
         MemorySegment operand,
         MemorySegment hiddenOperand,
         MemorySegment raw,
@@ -46,6 +48,7 @@ record BlockRun(
             ThreadTeam team,
             int member,
             MemorySegment stream,
+            int streamGap,
             MemorySegment operand,
             MemorySegment raw,
             AttentionBuffers tokens,
@@ -57,6 +60,7 @@ record BlockRun(
                 team,
                 member,
                 stream,
+                streamGap,
                 operand,
                 operand.asSlice(operand.byteSize() / 2 / ALIGNMENT * ALIGNMENT),
                 raw,
@@ -168,7 +172,7 @@ record BlockRun(
     private void dropTokens(BlockOperators block, AttentionShape all, AttentionShape wanted) {
         long query = (long) block.attention().query().bytes() * all.headWidth();
         keepFirst(tokens.query(), all.images() * all.heads(), all.rows(), wanted.rows(), query);
-        keepFirst(stream, all.images(), all.rows(), wanted.rows(), (long) Float.BYTES * all.width());
+        keepFirst(stream, all.images(), all.rows(), wanted.rows(), (long) Float.BYTES * stride(all.width()));
     }
 
     /** Moves the first rows of each group to where those of the group before it end. */
@@ -226,9 +230,24 @@ record BlockRun(
     private void addTo(LinearOperator operator, int rows, @Nullable LayerObserver observer) {
         if (observer != null) {
             product(operator, operand, rows, observer);
-            workspace.pointwise().addTo(raw, rows, operator.product(), stream);
+            workspace
+                    .pointwise()
+                    .addTo(
+                            raw,
+                            rows,
+                            operator.product(),
+                            stream,
+                            stride(operator.product().columns()));
         } else if (rows > 0) {
-            operator.linear().addTo(workspace, operand, rows, operator.product(), raw, stream);
+            operator.linear()
+                    .addTo(
+                            workspace,
+                            operand,
+                            rows,
+                            operator.product(),
+                            raw,
+                            stream,
+                            stride(operator.product().columns()));
         }
     }
 
@@ -279,7 +298,14 @@ record BlockRun(
 
     private void normalize(BlockOperators block, NormParameters norm, int rows, Operand form, MemorySegment out) {
         int width = block.unit().shape().width();
-        workspace.pointwise().layerNorm(stream, rows, width, norm.gamma(), norm.beta(), layerNormEpsilon, form, out);
+        workspace
+                .pointwise()
+                .layerNorm(stream, stride(width), rows, width, norm.gamma(), norm.beta(), layerNormEpsilon, form, out);
+    }
+
+    /** Elements from one row of a stream of that width to the next. */
+    private int stride(int width) {
+        return width + streamGap;
     }
 
     private void product(LinearOperator operator, MemorySegment in, int rows, @Nullable LayerObserver observer) {

@@ -85,6 +85,7 @@ final class SwinPart implements ModelPart {
                 team,
                 member,
                 rows(stream, unit.shape(), tokens),
+                0,
                 own.operand,
                 own.raw,
                 shared,

@@ -141,6 +141,7 @@ public final class SwinSession implements ModelSession {
                 ThreadTeam.ALONE,
                 0,
                 stream,
+                0,
                 operand,
                 raw,
                 attention,

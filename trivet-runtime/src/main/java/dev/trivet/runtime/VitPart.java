@@ -20,9 +20,9 @@ final class VitPart implements ModelPart {
     private final Share rows;
     private final Share patches;
     /** This member's rows of what the team shares. */
-    private final MemorySegment stream;
+    private final TokenStream stream;
     /** The same, and what follows it where that is nobody's. */
-    private final MemorySegment roomyStream;
+    private final TokenStream roomyStream;
 
     private final MemorySegment patchRows;
     private final List<Block> blocks = new ArrayList<>();
@@ -42,14 +42,14 @@ final class VitPart implements ModelPart {
         rows = share(config, member, team.size());
         int prefix = config.prefixTokens();
         patches = new Share(Math.max(0, rows.first() - prefix), Math.max(0, rows.end() - prefix));
-        stream = all.getFirst().stream.asSlice(rowBytes() * rows.first(), rowBytes() * rows.count());
-        roomyStream = rows.end() == config.tokens() ? all.getFirst().stream.asSlice(rowBytes() * rows.first()) : stream;
-        patchRows =
-                all.getFirst().stream.asSlice(rowBytes() * (prefix + patches.first()), rowBytes() * patches.count());
+        TokenStream shared = all.getFirst().stream;
+        stream = shared.tokens(rows.first(), rows.count());
+        roomyStream = rows.end() == config.tokens() ? shared.from(rows.first()) : stream;
+        patchRows = shared.tokens(prefix + patches.first(), patches.count()).memory();
         for (BlockOperators block : own.executor.blocks) {
-            VitSession shared = all.get(blocks.size() % 2);
+            VitSession session = all.get(blocks.size() % 2);
             AttentionBuffers buffers =
-                    block.roomy().isPresent() ? shared.pieces.orElseThrow().buffers() : shared.attention;
+                    block.roomy().isPresent() ? session.pieces.orElseThrow().buffers() : session.attention;
             blocks.add(block(block.withRoom(), buffers));
         }
         lastBlock = own.executor.lastBlock.map(BlockOperators::withRoom).map(block -> {
@@ -81,7 +81,8 @@ final class VitPart implements ModelPart {
                 own.workspace,
                 team,
                 member,
-                roomyStream,
+                roomyStream.memory(),
+                roomyStream.gap(),
                 own.operand,
                 own.raw,
                 tokens,
@@ -97,17 +98,13 @@ final class VitPart implements ModelPart {
         return keys.asSlice((long) rows.first() * config.headWidth() * bytes);
     }
 
-    private long rowBytes() {
-        return 4L * config.width();
-    }
-
     @Override
     public void run(int firstUnit, int endUnit, MemorySegment in, MemorySegment out) {
         own.workspace.enter();
         if (firstUnit == 0) {
             embed(in);
         } else {
-            MemorySegment.copy(in, rowBytes() * rows.first(), stream, 0, stream.byteSize());
+            stream.load(in, rows.first(), rows.count());
         }
         int head = config.depth() + 1;
         for (int unit = Math.max(1, firstUnit); unit < Math.min(endUnit, head); unit++) {
@@ -117,7 +114,7 @@ final class VitPart implements ModelPart {
             block.run.mlp(block.operators, block.wanted.rows(), null);
         }
         if (endUnit <= head) {
-            MemorySegment.copy(stream, 0, out, rowBytes() * rows.first(), stream.byteSize());
+            stream.store(out, rows.first(), rows.count());
             return;
         }
         team.meet(member);
@@ -128,7 +125,7 @@ final class VitPart implements ModelPart {
 
     private void embed(MemorySegment image) {
         LinearOperator embedding = own.embedPatches(image, patches.first(), patches.end(), null);
-        MemorySegment.copy(own.executor.start, rowBytes() * rows.first(), stream, 0, stream.byteSize());
-        own.workspace.pointwise().addTo(own.raw, patches.count(), embedding.product(), patchRows);
+        stream.load(own.executor.start, rows.first(), rows.count());
+        own.workspace.pointwise().addTo(own.raw, patches.count(), embedding.product(), patchRows, stream.stride());
     }
 }

@@ -35,8 +35,8 @@ public final class VitSession implements ModelSession {
 
     /** Float32 {@code [group * patches, patchLength]}. */
     private final MemorySegment patches;
-    /** Float32 {@code [group * tokens, width]}: the residual stream, and behind it room for a tile's rows. */
-    final MemorySegment stream;
+    /** The residual stream of a group, and behind it room for a tile's rows. */
+    final TokenStream stream;
     /** The operand of the next product. */
     final MemorySegment operand;
     /** Raw sums of the last product. */
@@ -55,7 +55,11 @@ public final class VitSession implements ModelSession {
     private final List<AttentionLayout.Extent> lastExtents;
 
     private final BlockRun blocks;
+    /** From each image's first token on. */
+    private final TokenStream[] imageRows;
+    /** And from its first patch on. */
     private final MemorySegment[] patchRows;
+
     private final MemorySegment[] patchRaw;
     private final MemorySegment[] pooledRows;
 
@@ -88,7 +92,9 @@ public final class VitSession implements ModelSession {
         long whole = rows + Linear.ROW_TILE - 1;
         long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
-        stream = floats(shared + (Linear.ROW_TILE - 1) * width);
+        int stride = TokenStream.stride(executor.kernels, config.width());
+        long streamRows = (long) group * config.tokens() + Linear.ROW_TILE - 1;
+        stream = new TokenStream(floats(streamRows * stride), config.width(), stride);
         int headRows = Math.max(2, group); // OperatorCompiler.headRows
         long head = (long) headRows * config.preLogits();
         Optional<AttentionPieces.Sizes> sizes = AttentionPieces.Sizes.of(config, group, executor.blocks);
@@ -115,7 +121,8 @@ public final class VitSession implements ModelSession {
                 workspace,
                 ThreadTeam.ALONE,
                 0,
-                stream,
+                stream.memory(),
+                stream.gap(),
                 operand,
                 raw,
                 attention,
@@ -126,12 +133,13 @@ public final class VitSession implements ModelSession {
                 .flatMap(block -> IntStream.rangeClosed(0, group)
                         .mapToObj(images -> block.layout().queries(images, executor.lastTokens)))
                 .toList();
+        imageRows = new TokenStream[group];
         patchRows = new MemorySegment[group];
         patchRaw = new MemorySegment[group];
         pooledRows = new MemorySegment[group];
         for (int i = 0; i < group; i++) {
-            long skipped = (long) i * config.tokens() + config.prefixTokens();
-            patchRows[i] = stream.asSlice(4 * skipped * width, 4L * config.patches() * width);
+            imageRows[i] = stream.from((long) i * config.tokens());
+            patchRows[i] = imageRows[i].from(config.prefixTokens()).memory();
             patchRaw[i] = raw.asSlice(4L * i * config.patches() * width, 4L * config.patches() * width);
             pooledRows[i] = pooled.asSlice(4L * i * width, 4L * width);
         }
@@ -202,20 +210,16 @@ public final class VitSession implements ModelSession {
     /** Brings the tokens of a group into the stream; returns how many images it has. */
     private int load(MemorySegment tokens, int first, int images) {
         int count = Math.min(group, images - first);
-        MemorySegment.copy(tokens, streamBytes(first), stream, 0, streamBytes(count));
+        stream.load(tokens, (long) first * config.tokens(), (long) count * config.tokens());
         return count;
     }
 
     private void store(int first, int count, MemorySegment tokens) {
-        MemorySegment.copy(stream, 0, tokens, streamBytes(first), streamBytes(count));
+        stream.store(tokens, (long) first * config.tokens(), (long) count * config.tokens());
     }
 
     private BlockOperators compiledBlock(int unit) {
         return executor.blocks.get(executor.blockIndex(unit));
-    }
-
-    private long streamBytes(int images) {
-        return 4L * images * config.tokens() * config.width();
     }
 
     @Override
@@ -260,8 +264,14 @@ public final class VitSession implements ModelSession {
         blocks.attention(block, block.layout().extent(images), observer);
         blocks.mlp(block, images * config.tokens(), observer);
         if (observer != null) {
-            observer.activation(block.name(), stream, images, config.tokens(), config.width());
+            observer.activation(block.name(), streamTokens(images), images, config.tokens(), config.width());
         }
+    }
+
+    /** The stream's tokens where they follow each other: in the operand buffer, which is free between blocks. */
+    private MemorySegment streamTokens(int images) {
+        stream.store(operand, 0, (long) images * config.tokens());
+        return operand;
     }
 
     /**
@@ -301,8 +311,8 @@ public final class VitSession implements ModelSession {
         int firstRow = first * config.patches();
         LinearOperator embedding = embedPatches(input, firstRow, firstRow + rows, observer);
         for (int i = 0; i < images; i++) {
-            MemorySegment.copy(executor.start, 0, stream, i * executor.start.byteSize(), executor.start.byteSize());
-            pointwise.addTo(patchRaw[i], config.patches(), embedding.product(), patchRows[i]);
+            imageRows[i].load(executor.start, 0, config.tokens());
+            pointwise.addTo(patchRaw[i], config.patches(), embedding.product(), patchRows[i], stream.stride());
         }
         if (observer != null) {
             // The operand buffer is free here and large enough.
@@ -360,7 +370,7 @@ public final class VitSession implements ModelSession {
     private void pool(int token, int images, int tokens, Operand form) {
         long rowBytes = 4L * config.width();
         if (config.pooling() == Pooling.NORMALIZED_AVERAGE) {
-            normalize(stream, images * config.tokens(), executor.finalNorm, Operand.FLOAT, operand);
+            normalizeStream(images);
             for (int i = 0; i < images; i++) {
                 long patches = (long) i * config.tokens() + config.prefixTokens();
                 MemorySegment rows = operand.asSlice(patches * rowBytes, config.patches() * rowBytes);
@@ -371,13 +381,13 @@ public final class VitSession implements ModelSession {
         }
         for (int i = 0; i < images; i++) {
             if (config.pooling() == Pooling.TOKEN) {
-                long from = ((long) i * tokens + token) * rowBytes;
-                MemorySegment.copy(stream, from, pooledRows[i], 0, rowBytes);
+                long from = stream.bytesTo((long) i * tokens + token);
+                MemorySegment.copy(stream.memory(), from, pooledRows[i], 0, rowBytes);
             } else {
-                pointwise.meanRows(patchRows[i], config.patches(), config.width(), pooledRows[i]);
+                pointwise.meanRows(patchRows[i], stream.stride(), config.patches(), config.width(), pooledRows[i]);
             }
         }
-        normalize(pooled, images, executor.finalNorm, form, operand);
+        normalize(pooled, config.width(), images, form);
     }
 
     /** Brings floats into the operand in the form that a product reads. */
@@ -390,17 +400,24 @@ public final class VitSession implements ModelSession {
     }
 
     private void observeFinalNorm(int images, LayerObserver observer) {
-        int rows = images * config.tokens();
         if (config.pooling() != Pooling.AVERAGE) {
-            normalize(stream, rows, executor.finalNorm, Operand.FLOAT, operand);
+            normalizeStream(images);
             observer.activation("norm", operand, images, config.tokens(), config.width());
         } else {
-            observer.activation("norm", stream, images, config.tokens(), config.width());
+            observer.activation("norm", streamTokens(images), images, config.tokens(), config.width());
         }
     }
 
-    private void normalize(MemorySegment x, int rows, NormParameters norm, Operand form, MemorySegment out) {
-        pointwise.layerNorm(x, rows, config.width(), norm.gamma(), norm.beta(), config.layerNormEpsilon(), form, out);
+    /** Writes floats into the operand. */
+    private void normalizeStream(int images) {
+        normalize(stream.memory(), stream.stride(), images * config.tokens(), Operand.FLOAT);
+    }
+
+    /** Writes what the final norm makes of some rows into the operand. */
+    private void normalize(MemorySegment x, int stride, int rows, Operand form) {
+        NormParameters norm = executor.finalNorm;
+        pointwise.layerNorm(
+                x, stride, rows, config.width(), norm.gamma(), norm.beta(), config.layerNormEpsilon(), form, operand);
     }
 
     private void product(LinearOperator operator, MemorySegment in, int rows, @Nullable LayerObserver observer) {

@@ -99,15 +99,15 @@ class ProductEndingTest {
             // Room for rows apart, or just enough.
             MemorySegment raw =
                     arena.allocate(4 * (count + more + (long) Math.min(gap, Linear.STRIDE_ROOM) * (rows + room)), 64);
-            MemorySegment residual = arena.allocate(4 * (count + more), 64);
+            MemorySegment residual = arena.allocate(4 * ((long) rows * outStride + more), 64);
             for (int i = 0; i < count; i++) {
-                residual.setAtIndex(JAVA_FLOAT, i, i % 13 - 6.3f);
+                residual.setAtIndex(JAVA_FLOAT, i / outputs * outStride + i % outputs, i % 13 - 6.3f);
             }
             MemorySegment in = arena.allocate((long) rows * Math.max(inStride, outStride) + more, 64);
             for (int r = 0; r < rows; r++) {
                 MemorySegment.copy(input, r * inputs, in, JAVA_BYTE, (long) r * inStride, inputs);
             }
-            linear.addTo(workspace, in, rows, product, raw, residual);
+            linear.addTo(workspace, in, rows, product, raw, residual, outStride);
             MemorySegment hidden = arena.allocate((long) rows * outStride, 64);
             MemorySegment fine = arena.allocate((long) rows * outStride, 64);
             linear.gelu(workspace, in, rows, product, HIDDEN.withStride(outStride), raw, hidden);
@@ -124,7 +124,7 @@ class ProductEndingTest {
                         outStride);
             }
             return List.of(
-                    residual.asSlice(0, 4L * count).toArray(JAVA_BYTE),
+                    rows(residual, rows, 4 * outputs, 4 * outStride),
                     rows(hidden, rows, outputs, outStride),
                     rows(fine, rows, outputs, outStride),
                     split);

@@ -57,6 +57,32 @@ class StridedRowsTest {
                 same(arena, rows, width, operand, form -> (p, out) -> p.gelu(sums, rows, integer, form, out));
                 same(arena, rows, width, operand, form -> (p, out) -> p.gelu(x, rows, floats, form, out));
             }
+            // Read, and added to, in rows apart.
+            MemorySegment apart = arena.allocate(4L * ((rows - 1) * (width + GAP) + width), 64);
+            for (int r = 0; r < rows; r++) {
+                MemorySegment.copy(x, 4L * r * width, apart, 4L * r * (width + GAP), 4L * width);
+            }
+            Operand bytes = OPERANDS.get(1);
+            same(
+                    arena,
+                    rows,
+                    width,
+                    bytes,
+                    form -> (p, out) -> p.layerNorm(
+                            form == bytes ? x : apart, form.stride(width), rows, width, gamma, beta, 1e-6f, form, out));
+            same(arena, rows, width, Operand.FLOAT, form -> (p, out) -> {
+                for (int r = 0; r < rows; r++) {
+                    MemorySegment.copy(x, 4L * r * width, out, 4L * r * form.stride(width), 4L * width);
+                }
+                p.addTo(sums, rows, integer, out, form.stride(width));
+            });
+            same(
+                    arena,
+                    1,
+                    width,
+                    Operand.FLOAT,
+                    form -> (p, out) ->
+                            p.meanRows(form.stride(width) == width ? x : apart, form.stride(width), rows, width, out));
             Requantization codes = new Requantization(width, scale, gamma);
             Operand signed = OPERANDS.get(2);
             same(
