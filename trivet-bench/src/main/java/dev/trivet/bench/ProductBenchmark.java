@@ -2,7 +2,9 @@ package dev.trivet.bench;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Linear;
+import dev.trivet.kernel.Product;
 import dev.trivet.kernel.ReferenceKernels;
+import dev.trivet.kernel.Requantization;
 import dev.trivet.kernel.Workspace;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -25,8 +27,9 @@ import org.openjdk.jmh.annotations.Warmup;
 
 /**
  * A linear layer in int8 and in float32 on each provider, one thread. Shapes are {@code outputs x inputs} with 197 rows (one 224-pixel
- * image of a ViT), or {@code outputs x inputs x rows}; those below are DeiT-Tiny's qkv, fc1 and fc2, and DeiT-Small's fc1. The setup
- * checks that the int8 result equals the reference's.
+ * image of a ViT), or {@code outputs x inputs x rows}; those below are DeiT-Tiny's qkv, fc1 and fc2, and DeiT-Small's fc1. {@code int8} gives sums of
+ * rows that follow each other; {@code int8Added} and {@code int8Codes} are the product with what follows it, of rows as far apart as the provider wants
+ * them, as models run it. The setup checks that the sums equal the reference's; what the others give is tested ({@code ProductEndingTest}).
  */
 @State(Scope.Thread)
 @BenchmarkMode(Mode.AverageTime)
@@ -54,6 +57,11 @@ public class ProductBenchmark {
     private MemorySegment out = MemorySegment.NULL;
     private @Nullable Linear integer;
     private @Nullable Linear floating;
+    private Product product = Product.ofFloats(0, MemorySegment.NULL);
+    private Requantization requantization = new Requantization(0, MemorySegment.NULL, MemorySegment.NULL);
+    private MemorySegment apart = MemorySegment.NULL;
+    private MemorySegment stream = MemorySegment.NULL;
+    private int streamStride;
 
     @Setup(Level.Trial)
     public void prepare() {
@@ -71,6 +79,13 @@ public class ProductBenchmark {
         MemorySegment weightCodes = memory.bytes((long) outputs * inputs);
         integer = kernels.integerLinear(weightCodes, outputs, inputs, rows);
         floating = kernels.floatLinear(memory.floats((long) outputs * inputs, 1), outputs, inputs, rows);
+        MemorySegment scale = memory.floats(outputs, 1e-5);
+        MemorySegment offset = memory.floats(outputs, 1);
+        product = new Product(true, outputs, scale, offset, offset);
+        requantization = new Requantization(outputs, scale, offset).withStride(kernels.rowBytes(outputs));
+        streamStride = kernels.rowBytes(Float.BYTES * outputs) / Float.BYTES;
+        apart = memory.bytes((long) rows * Math.max(Math.max(inputs, integer.inputStride()), requantization.stride()));
+        stream = memory.floats((long) rows * streamStride, 1);
         if (!provider.equals(Providers.REFERENCE)) {
             check(weightCodes, outputs, inputs, memory.empty((long) rows * outputs));
         }
@@ -92,6 +107,17 @@ public class ProductBenchmark {
     public MemorySegment int8() {
         Objects.requireNonNull(integer).run(workspace, codes, rows, out);
         return out;
+    }
+
+    @Benchmark
+    public MemorySegment int8Added() {
+        Objects.requireNonNull(integer).addTo(workspace, apart, rows, product, out, stream, streamStride);
+        return stream;
+    }
+
+    @Benchmark
+    public MemorySegment int8Codes() {
+        return Objects.requireNonNull(integer).requantize(workspace, apart, rows, requantization, out);
     }
 
     @Benchmark

@@ -77,7 +77,7 @@ final class OnednnLinear implements Linear {
             return typicalMatmul;
         }
         CompiledSizes sizes = Objects.requireNonNull(others.get(ending));
-        OnednnMatmul matmul = sizes.find(rows, ending == OnednnMatmul.Ending.SUM ? 0 : outStride);
+        OnednnMatmul matmul = sizes.find(rows, outStride);
         if (matmul == null) {
             OnednnKernels.LinearKey key = typical.withRows(rows);
             matmul = kernels.matmul(

@@ -9,10 +9,10 @@ final class OnednnMatmul implements AutoCloseable {
     /** Rows of a constant product, batch of a batched one: what callers tell compiled matmuls apart by. */
     final int size;
 
-    /** Of the destination; 0 where sums are stored as they are. */
+    /** Of the destination of a constant product; else 0. */
     final int columns;
 
-    /** Elements from one row of the destination to the next; 0 where sums are stored as they are. */
+    /** Elements from one row of the destination of a constant product to the next; else 0. */
     final int stride;
 
     final Ending ending;
@@ -61,7 +61,8 @@ final class OnednnMatmul implements AutoCloseable {
     /**
      * A constant product.
      *
-     * @param columns of the destination, and how many elements its rows are apart; needed for endings other than sums
+     * @param columns of the destination
+     * @param stride elements from one of its rows to the next
      */
     OnednnMatmul(
             OnednnLibrary library, int size, int columns, int stride, long left, long right, long out, Ending ending) {

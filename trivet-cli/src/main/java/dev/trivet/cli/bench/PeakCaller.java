@@ -2,13 +2,15 @@ package dev.trivet.cli.bench;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.kernel.Linear;
+import dev.trivet.kernel.Requantization;
 import dev.trivet.kernel.Workspace;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
  * The roof under which a model runs: one product of a shape that suits the kernels, all of it in the second-level cache, over and over.
- * It is measured with the kernels that run the models, in the same rounds, so it is a rate that this machine does reach.
+ * It is measured with the kernels that run the models, in the same rounds, so it is a rate that this machine does reach. Where the kernels want
+ * rows apart, the product makes codes of rows apart, as those of a model do; else sums, after which nothing is done.
  */
 public final class PeakCaller implements Contender.Caller {
     private static final int ROWS = 192;
@@ -23,6 +25,7 @@ public final class PeakCaller implements Contender.Caller {
     private final Linear linear;
     private final MemorySegment in;
     private final MemorySegment out;
+    private final Requantization codes;
 
     /** @param integer bytes with int32 sums, or float32 */
     public PeakCaller(Kernels kernels, boolean integer) {
@@ -33,7 +36,9 @@ public final class PeakCaller implements Contender.Caller {
         linear = integer
                 ? kernels.integerLinear(weight, OUTPUTS, inputs, ROWS)
                 : kernels.floatLinear(weight, OUTPUTS, inputs, ROWS);
-        in = arena.allocate(size * ROWS * inputs, 64);
+        in = arena.allocate(size * ROWS * Math.max(inputs, linear.inputStride()), 64);
+        MemorySegment zeros = arena.allocate(4L * OUTPUTS, 64);
+        codes = new Requantization(OUTPUTS, zeros, zeros).withStride(kernels.rowBytes(OUTPUTS));
         out = arena.allocate(4L * ROWS * OUTPUTS, 64);
     }
 
@@ -50,7 +55,11 @@ public final class PeakCaller implements Contender.Caller {
     public void run() {
         workspace.enter();
         for (int i = 0; i < REPEATS; i++) {
-            linear.run(workspace, in, ROWS, out);
+            if (linear.inputStride() > 0) {
+                linear.requantize(workspace, in, ROWS, codes, out);
+            } else {
+                linear.run(workspace, in, ROWS, out);
+            }
         }
     }
 
