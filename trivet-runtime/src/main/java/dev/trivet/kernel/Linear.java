@@ -18,7 +18,7 @@ public interface Linear extends AutoCloseable {
     /** Rows of a tile of AMX; buffers with room for so many rows less one behind the last are used best. */
     int ROW_TILE = 16;
 
-    /** Elements that a row of raw sums may have more than outputs, so that rows stand as far apart as is best. */
+    /** Elements between rows of values that {@link #gelu} puts into {@code raw}, if it has room for them: rows stand as far apart as is best then. */
     int STRIDE_ROOM = 16;
 
     /**
@@ -41,6 +41,7 @@ public interface Linear extends AutoCloseable {
      * @param in {@code [rows, inputs]}, {@link #inputStride} apart
      * @param raw room for {@code [rows, outputs]} sums
      * @param residual float32 {@code [rows, stride]}, of which {@code outputs} are added to
+     * @param stride elements from one row of {@code residual} to the next
      */
     default void addTo(
             Workspace workspace,
@@ -58,8 +59,8 @@ public interface Linear extends AutoCloseable {
      * {@code out = GELU(value)}.
      *
      * @param in {@code [rows, inputs]}, {@link #inputStride} apart
-     * @param raw room for {@code [rows, outputs]} sums
-     * @param out {@code [rows, outputs]} in the operand's form; may be {@code in}, which costs a copy where outputs come in turns
+     * @param raw room for {@code [rows, outputs]} sums, best with {@link #STRIDE_ROOM} more a row
+     * @param out {@code [rows, outputs]} in the operand's form and as far apart as it says; may be {@code in}, which costs a copy where outputs come in turns
      */
     default void gelu(
             Workspace workspace,

@@ -91,11 +91,13 @@ final class OnednnLinear implements Linear {
 
     @Override
     public int inputStride() {
-        return ends() ? kernels.rowBytes(typical.inputs()) : 0;
+        int stride = inStride(OnednnMatmul.Ending.VALUE);
+        return stride == typical.inputs() ? 0 : stride;
     }
 
+    /** Sums are of rows that follow each other, as {@link #run} reads them. */
     private int inStride(OnednnMatmul.Ending ending) {
-        return ending == OnednnMatmul.Ending.SUM || !ends() ? typical.inputs() : inputStride();
+        return ending == OnednnMatmul.Ending.SUM || !ends() ? typical.inputs() : kernels.rowBytes(typical.inputs());
     }
 
     String implementation(int rows) {
@@ -210,7 +212,7 @@ final class OnednnLinear implements Linear {
         int tiled = tiled(rows, OnednnMatmul.Ending.VALUE, outputs, in, raw);
         OnednnMatmul slice = slice(tiled, raw.byteSize());
         MemorySegment read = in;
-        long readBytes = (tiled - 1L) * inputStride() + inputs;
+        long readBytes = (tiled - 1L) * inStride(OnednnMatmul.Ending.VALUE) + inputs;
         long written = out.address() + (long) rows * stride * operand.bytes();
         boolean apart = written <= in.address() || in.address() + readBytes <= out.address();
         if (slice.columns < outputs && !apart) {
@@ -255,7 +257,7 @@ final class OnednnLinear implements Linear {
         return kernels.matmul(typical.withOutputs(columns)
                 .withRows(rows)
                 .with(OnednnMatmul.Ending.VALUE)
-                .withStrides(inputStride(), stride));
+                .withStrides(inStride(OnednnMatmul.Ending.VALUE), stride));
     }
 
     private int sliceColumns(int rows) {

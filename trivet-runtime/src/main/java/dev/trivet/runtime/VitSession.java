@@ -268,8 +268,11 @@ public final class VitSession implements ModelSession {
         }
     }
 
-    /** The stream's tokens where they follow each other: in the operand buffer, which is free between blocks. */
+    /** The stream's tokens where they follow each other: as they are, or in the operand buffer, which is free between blocks. */
     private MemorySegment streamTokens(int images) {
+        if (stream.gap() == 0) {
+            return stream.memory();
+        }
         stream.store(operand, 0, (long) images * config.tokens());
         return operand;
     }

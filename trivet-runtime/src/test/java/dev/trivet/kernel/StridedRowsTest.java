@@ -157,6 +157,20 @@ class StridedRowsTest {
         }
     }
 
+    /** A layer says 0 where it reads rows that follow each other, and else how far apart the kernels want them. */
+    @Test
+    void layersSayHowFarApartTheyReadRows() {
+        for (Kernels kernels : KernelParityTest.providers().toList()) {
+            for (int inputs : new int[] {24, 64, 128, 192, 256, 768}) {
+                try (Arena arena = Arena.ofConfined();
+                        Linear linear = kernels.integerLinear(arena.allocate(16L * inputs, 64), 16, inputs, 32)) {
+                    int apart = kernels.rowBytes(inputs);
+                    assertThat(linear.inputStride()).as(kernels.description()).isEqualTo(apart == inputs ? 0 : apart);
+                }
+            }
+        }
+    }
+
     private static MemorySegment sums(Arena arena, SplittableRandom random, int count) {
         MemorySegment sums = arena.allocate(4L * count, 64);
         for (int i = 0; i < count; i++) {
