@@ -130,6 +130,13 @@ final class BenchCommand implements Callable<Integer> {
     double turn = 0.3;
 
     @Option(
+            names = "--patience",
+            paramLabel = "SECONDS",
+            description = "How long a turn waits at most for a moment in which the machine is as fast as it has been,"
+                    + " where others use it, too (default: ${DEFAULT-VALUE}).")
+    double patience;
+
+    @Option(
             names = "--image",
             paramLabel = "FILE",
             description = "The first image to be classified (default: a made-up one, without decoding).")
@@ -180,6 +187,9 @@ final class BenchCommand implements Callable<Integer> {
         if (rounds < 1 || rounds > 10_000 || !(turn > 0 && turn <= 600)) {
             throw new BadInputException("--rounds must be in 1..10000 and --turn in (0, 600]; correct them");
         }
+        if (!(patience >= 0 && patience <= 3600)) {
+            throw new BadInputException("--patience must be in [0, 3600] seconds; correct it");
+        }
         threads().forEach(n -> check(n, "--threads"));
         batches().forEach(n -> check(n, "--batch"));
         if (against != null && !against.equals(ONNX_RUNTIME)) {
@@ -211,7 +221,7 @@ final class BenchCommand implements Callable<Integer> {
         if (random && image != null) {
             throw new BadInputException("--image needs a MODEL; add one or leave --image out");
         }
-        return new Rounds(rounds, turn);
+        return new Rounds(rounds, turn, patience);
     }
 
     private static void check(int n, String option) {
@@ -335,7 +345,7 @@ final class BenchCommand implements Callable<Integer> {
                                 output.err().println(SpeedListing.text(model, a));
                             }
                         });
-                        Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders());
+                        Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders(), lineup.pulse());
                         SpeedReport report = SpeedReport.of(subjects, rates, threadCount, batch, trim);
                         report.ratios().forEach(r -> output.err().println(SpeedListing.text(r)));
                         reports.add(report);

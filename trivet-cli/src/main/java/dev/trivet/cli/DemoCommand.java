@@ -135,7 +135,7 @@ final class DemoCommand implements Callable<Integer> {
                 contenders.put(executor, new Contender(callers, BATCH));
             }
             return List.copyOf(
-                    new Rounds(ROUNDS, TURN_SECONDS).measure(contenders).values());
+                    new Rounds(ROUNDS, TURN_SECONDS, 0).measure(contenders).values());
         } finally {
             contenders.values().forEach(Contender::close);
         }

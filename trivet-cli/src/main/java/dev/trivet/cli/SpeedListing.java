@@ -23,13 +23,27 @@ final class SpeedListing {
     static String text(SpeedReport.Ratio r) {
         return harmless(String.format(
                 Locale.ROOT,
-                "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f)",
+                "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f%s)",
                 r.model(),
                 r.threads(),
                 r.batch(),
                 r.ratio(),
                 r.over(),
-                r.processorRatio()));
+                r.processorRatio(),
+                quiet(r)));
+    }
+
+    /** Nothing where all turns were quiet: it would say the same again. */
+    private static String quiet(SpeedReport.Ratio r) {
+        if (r.quietTurns() == r.turns() && r.othersQuietTurns() == r.turns()) {
+            return "";
+        }
+        String of =
+                String.format(Locale.ROOT, "%d and %d of %d turns", r.quietTurns(), r.othersQuietTurns(), r.turns());
+        return r.quietRatio().isPresent()
+                ? String.format(
+                        Locale.ROOT, "; %.2f in quiet turns, %s", r.quietRatio().getAsDouble(), of)
+                : "; " + of + " were quiet, too few for a ratio";
     }
 
     static String text(FirstImage first) {
@@ -78,6 +92,8 @@ final class SpeedListing {
                 "ms a call",
                 "images/s",
                 "best",
+                "quiet",
+                "of them",
                 "images/CPU s",
                 "of peak");
         reports.stream().flatMap(r -> r.measurements().stream()).forEach(m -> table.row(cells(m)));
@@ -97,6 +113,11 @@ final class SpeedListing {
             String.format(Locale.ROOT, "%.2f", m.millisecondsPerCall()),
             roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerSecond()),
             roof ? "" : String.format(Locale.ROOT, "%.1f", m.bestImagesPerSecond()),
+            roof || m.quietImagesPerSecond().isEmpty()
+                    ? ""
+                    : String.format(
+                            Locale.ROOT, "%.1f", m.quietImagesPerSecond().getAsDouble()),
+            Integer.toString(m.quietTurns()),
             roof ? "" : String.format(Locale.ROOT, "%.1f", m.imagesPerProcessorSecond()),
             roof
                     ? String.format(Locale.ROOT, "%.0f G/s", m.multiplyAddsPerSecond() / 1e9)

@@ -97,6 +97,7 @@ class BenchTest {
         bench(Fixtures.golden("vit_micro"), "--against", "torch").refused("torch", "onnxruntime");
         bench(Fixtures.golden("vit_micro"), "--trim").refused("--trim", "--against");
         bench(Fixtures.golden("vit_micro"), "--batch", "0").refused("--batch 0");
+        bench(Fixtures.golden("vit_micro"), "--patience", "-1").refused("--patience");
         bench(Fixtures.golden("vit_micro"), "--soak", "0").refused("--soak 0");
         bench(Fixtures.golden("vit_micro"), "--soak", "1", "--threads", "1,2").refused("--soak", "--threads");
         bench(Fixtures.golden("vit_micro"), "-o", "m.safetensors").refused("--output", "--random");

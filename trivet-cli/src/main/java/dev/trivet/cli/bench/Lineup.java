@@ -43,6 +43,7 @@ public final class Lineup implements AutoCloseable {
     public static final String INTEGER_PEAK = "peak, int8";
 
     private final Map<Entry, Contender> contenders = new LinkedHashMap<>();
+    private final Contender pulse;
     private final Map<String, Agreement> agreements = new LinkedHashMap<>();
     private final List<ModelExecutor> executors = new ArrayList<>();
 
@@ -62,9 +63,11 @@ public final class Lineup implements AutoCloseable {
                 }
             }
             addPeak(FLOAT_PEAK, kernels, false, threads);
-            if (subjects.stream().anyMatch(s -> s.model().isQuantized())) {
+            boolean integer = subjects.stream().anyMatch(s -> s.model().isQuantized());
+            if (integer) {
                 addPeak(INTEGER_PEAK, kernels, true, threads);
             }
+            pulse = peak(kernels, integer, threads);
         } catch (RuntimeException e) {
             close();
             throw e;
@@ -104,10 +107,14 @@ public final class Lineup implements AutoCloseable {
     }
 
     private void addPeak(String name, Kernels kernels, boolean integer, int threads) {
+        add(new Entry(name, TRIVET, threads, 1), peak(kernels, integer, threads));
+    }
+
+    private static Contender peak(Kernels kernels, boolean integer, int threads) {
         List<PeakCaller> callers = IntStream.range(0, threads)
                 .mapToObj(_ -> new PeakCaller(kernels, integer))
                 .toList();
-        add(new Entry(name, TRIVET, threads, 1), new Contender(callers, 1));
+        return new Contender(callers, 1);
     }
 
     private void add(Entry entry, Contender contender) {
@@ -121,6 +128,11 @@ public final class Lineup implements AutoCloseable {
         return contenders;
     }
 
+    /** What tells quiet turns from others: products of the kind that suffers most from neighbours, int8 where a model has them. */
+    public Contender pulse() {
+        return pulse;
+    }
+
     /** By model; empty without a peer. */
     public Map<String, Agreement> agreements() {
         return agreements;
@@ -129,6 +141,7 @@ public final class Lineup implements AutoCloseable {
     @Override
     public void close() {
         contenders.values().forEach(Contender::close);
+        pulse.close();
         executors.forEach(ModelExecutor::close);
     }
 }

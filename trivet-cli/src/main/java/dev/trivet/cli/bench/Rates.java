@@ -1,24 +1,43 @@
 package dev.trivet.cli.bench;
 
 import java.util.Arrays;
+import java.util.OptionalDouble;
+import java.util.stream.IntStream;
 
 /**
  * Images per second as measured, one figure per round.
  *
  * @param perRound in the order of rounds, so that figures of the same index were measured next to each other
+ * @param quiet in which rounds this turn was quiet ({@link Pulses}); all false where nobody looked
  * @param perProcessorSecond images of all rounds over the processor time of all threads: what others do on the machine meanwhile hardly
  *     shows in it, and neither does a thread that waits; one that waits busily does
  */
 @SuppressWarnings("ArrayRecordComponent") // figures, never compared
-public record Rates(double[] perRound, double perProcessorSecond) {
+public record Rates(double[] perRound, boolean[] quiet, double perProcessorSecond) {
+    /** Of fewer turns a median says little. */
+    private static final int LEAST_QUIET = 3;
+
     public Rates {
-        if (perRound.length == 0) {
-            throw new IllegalArgumentException("no rounds");
+        if (perRound.length == 0 || perRound.length != quiet.length) {
+            throw new IllegalArgumentException(perRound.length + " rounds, " + quiet.length + " flags");
         }
     }
 
     public double median() {
         return median(perRound);
+    }
+
+    public int quietTurns() {
+        return (int) IntStream.range(0, quiet.length).filter(i -> quiet[i]).count();
+    }
+
+    /** The median of the quiet turns; empty if there were fewer than three. */
+    public OptionalDouble quietMedian() {
+        double[] rates = IntStream.range(0, quiet.length)
+                .filter(i -> quiet[i])
+                .mapToDouble(i -> perRound[i])
+                .toArray();
+        return rates.length < LEAST_QUIET ? OptionalDouble.empty() : OptionalDouble.of(median(rates));
     }
 
     public double best() {

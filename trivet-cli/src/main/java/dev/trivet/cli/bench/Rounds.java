@@ -13,17 +13,24 @@ import java.util.Map;
  *
  * @param count of rounds that are measured
  * @param seconds length of a turn; a turn is at least one run
+ * @param patience seconds that a turn waits at most for a moment in which the machine is as fast as it has been ({@link Pulses}); 0 to begin at once
  */
-public record Rounds(int count, double seconds) {
+public record Rounds(int count, double seconds, double patience) {
     /** Turns before the measurement: the JVM compiles its hot loops and the libraries choose their kernels in them. */
     private static final int WARM_UP_TURNS = 5;
 
     /** ONNX Runtime's threads wait busily for a while after a run; nobody else's turn begins before they sleep. */
     private static final long PAUSE_MILLIS = 30;
 
+    /** Long enough for threads to start within a small part of it, short beside a turn. */
+    private static final double PULSE_SECONDS = 0.01;
+
+    /** Between two looks while a turn waits: neighbours come and go by the second. */
+    private static final long LOOK_MILLIS = 70;
+
     public Rounds {
-        if (count < 1 || !(seconds > 0)) {
-            throw new IllegalArgumentException(count + " rounds of " + seconds + " s");
+        if (count < 1 || !(seconds > 0) || !(patience >= 0)) {
+            throw new IllegalArgumentException(count + " rounds of " + seconds + " s, " + patience + " s of patience");
         }
     }
 
@@ -39,23 +46,24 @@ public record Rounds(int count, double seconds) {
             this.runs = runs;
         }
 
-        void turn() {
+        /** The rate of the turn. */
+        double turn() {
             double before = processorSeconds();
             double time = contender.seconds(runs);
             processorSeconds += processorSeconds() - before;
             rates.add((double) runs * contender.images() / time);
+            return rates.getLast();
         }
 
-        Rates rates() {
+        Rates rates(boolean[] quiet) {
             double images = (double) rates.size() * runs * contender.images();
-            return new Rates(rates.stream().mapToDouble(r -> r).toArray(), images / processorSeconds);
+            return new Rates(rates.stream().mapToDouble(r -> r).toArray(), quiet, images / processorSeconds);
         }
     }
 
-    /** Rates of each contender, in the order given. */
+    /** Rates of each contender, in the order given; no turn counts as quiet. */
     public <K> Map<K, Rates> measure(Map<K, Contender> contenders) throws InterruptedException {
-        Map<K, Score> scores = new LinkedHashMap<>();
-        contenders.forEach((key, contender) -> scores.put(key, new Score(contender, warm(contender))));
+        Map<K, Score> scores = warm(contenders);
         for (int round = 0; round < count; round++) {
             for (Score score : scores.values()) {
                 Thread.sleep(PAUSE_MILLIS);
@@ -63,12 +71,60 @@ public record Rounds(int count, double seconds) {
             }
         }
         Map<K, Rates> rates = new LinkedHashMap<>();
-        scores.forEach((key, score) -> rates.put(key, score.rates()));
+        scores.forEach((key, score) -> rates.put(key, score.rates(new boolean[count])));
         return rates;
     }
 
+    /**
+     * Rates of each contender, in the order given.
+     *
+     * @param pulse what runs before and behind each turn, to tell quiet ones from others ({@link Pulses}): something short on as many threads as the
+     *     contenders use
+     */
+    public <K> Map<K, Rates> measure(Map<K, Contender> contenders, Contender pulse) throws InterruptedException {
+        Map<K, Score> scores = warm(contenders);
+        Score beat = new Score(pulse, warm(pulse, PULSE_SECONDS));
+        Pulses pulses = new Pulses();
+        Thread.sleep(PAUSE_MILLIS);
+        for (int round = 0; round < count; round++) {
+            for (Score score : scores.values()) {
+                double before = await(beat, pulses);
+                score.turn();
+                Thread.sleep(PAUSE_MILLIS);
+                pulses.add(before, beat.turn());
+            }
+        }
+        List<Boolean> quiet = pulses.quiet();
+        Map<K, Rates> rates = new LinkedHashMap<>();
+        scores.forEach((key, score) -> {
+            boolean[] flags = new boolean[count];
+            for (int round = 0; round < count; round++) {
+                flags[round] = quiet.get(round * scores.size() + rates.size());
+            }
+            rates.put(key, score.rates(flags));
+        });
+        return rates;
+    }
+
+    /** The last of the pulses that it took. */
+    private double await(Score beat, Pulses pulses) throws InterruptedException {
+        long end = System.nanoTime() + (long) (1e9 * patience);
+        double rate = beat.turn();
+        while (!pulses.near(rate) && System.nanoTime() < end) {
+            Thread.sleep(LOOK_MILLIS);
+            rate = beat.turn();
+        }
+        return rate;
+    }
+
+    private <K> Map<K, Score> warm(Map<K, Contender> contenders) {
+        Map<K, Score> scores = new LinkedHashMap<>();
+        contenders.forEach((key, contender) -> scores.put(key, new Score(contender, warm(contender, seconds))));
+        return scores;
+    }
+
     /** How many runs make a turn, judged by the last run before the measurement. */
-    private int warm(Contender contender) {
+    private static int warm(Contender contender, double seconds) {
         double spent = 0;
         double last = 0;
         for (int i = 0; i < 3 || spent < WARM_UP_TURNS * seconds; i++) {

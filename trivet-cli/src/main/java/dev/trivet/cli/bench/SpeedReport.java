@@ -6,6 +6,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalDouble;
 
 /**
  * What the rounds of one number of threads and one batch size say.
@@ -18,6 +19,8 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
      * One contender.
      *
      * @param callers calls at the same time
+     * @param quietTurns turns that had the machine to themselves ({@link Pulses})
+     * @param quietImagesPerSecond {@link Rates#quietMedian}
      * @param imagesPerProcessorSecond {@link Rates#perProcessorSecond}
      * @param millisecondsPerCall time of one call, from the median
      * @param rooflineShare multiply-adds of the products over those of {@link PeakCaller} in the same rounds and on as many threads; 0 for the peaks
@@ -33,6 +36,8 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
             int threadsPerCall,
             double imagesPerSecond,
             double bestImagesPerSecond,
+            int quietTurns,
+            OptionalDouble quietImagesPerSecond,
             double imagesPerProcessorSecond,
             double millisecondsPerCall,
             double rooflineShare,
@@ -43,8 +48,22 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
      *
      * @param ratio by the clock, the median over rounds
      * @param processorRatio by the processor time of all rounds
+     * @param quietRatio median of the quiet turns over the other's; empty if one of them had fewer than three
+     * @param quietTurns how many turns that is of
+     * @param othersQuietTurns and the other
+     * @param turns of each
      */
-    public record Ratio(String model, int threads, int batch, String over, double ratio, double processorRatio) {}
+    public record Ratio(
+            String model,
+            int threads,
+            int batch,
+            String over,
+            double ratio,
+            double processorRatio,
+            OptionalDouble quietRatio,
+            int quietTurns,
+            int othersQuietTurns,
+            int turns) {}
 
     public SpeedReport {
         measurements = List.copyOf(measurements);
@@ -90,7 +109,17 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
                 batch,
                 over,
                 ours.over(theirs),
-                ours.perProcessorSecond() / theirs.perProcessorSecond());
+                ours.perProcessorSecond() / theirs.perProcessorSecond(),
+                quietRatio(ours.quietMedian(), theirs.quietMedian()),
+                ours.quietTurns(),
+                theirs.quietTurns(),
+                ours.perRound().length);
+    }
+
+    private static OptionalDouble quietRatio(OptionalDouble ours, OptionalDouble theirs) {
+        return ours.isPresent() && theirs.isPresent()
+                ? OptionalDouble.of(ours.getAsDouble() / theirs.getAsDouble())
+                : OptionalDouble.empty();
     }
 
     /** Of how the engine's threads can be used, the way with the highest median. */
@@ -130,6 +159,8 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
                 entry.threadsPerCall(),
                 r.median(),
                 r.best(),
+                r.quietTurns(),
+                r.quietMedian(),
                 r.perProcessorSecond(),
                 1000.0 * entry.callers() * images / r.median(),
                 model.isPresent() ? r.over(peak) * each / PeakCaller.multiplyAdds(integer) : 0,

@@ -8,7 +8,23 @@ import org.junit.jupiter.api.Test;
 
 class RatesTest {
     private static Rates rates(double... perRound) {
-        return new Rates(perRound, 1);
+        return new Rates(perRound, new boolean[perRound.length], 1);
+    }
+
+    @Test
+    void takesTheMiddleOfQuietTurns() {
+        boolean[] quiet = {true, false, true, true, false};
+        Rates rates = new Rates(new double[] {90, 1, 100, 95, 2}, quiet, 1);
+        assertThat(rates.quietTurns()).isEqualTo(3);
+        assertThat(rates.quietMedian()).hasValue(95);
+        assertThat(rates.median()).isEqualTo(90);
+    }
+
+    @Test
+    void hasNoMedianOfTwoQuietTurns() {
+        Rates rates = new Rates(new double[] {90, 91, 1}, new boolean[] {true, true, false}, 1);
+        assertThat(rates.quietTurns()).isEqualTo(2);
+        assertThat(rates.quietMedian()).isEmpty();
     }
 
     @Test
@@ -31,5 +47,7 @@ class RatesTest {
     void refusesOtherRounds() {
         assertThatThrownBy(() -> rates(1, 2).over(rates(1))).isInstanceOf(IllegalArgumentException.class);
         assertThatThrownBy(RatesTest::rates).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> new Rates(new double[] {1}, new boolean[2], 1))
+                .isInstanceOf(IllegalArgumentException.class);
     }
 }
