@@ -336,15 +336,18 @@ final class BenchCommand implements Callable<Integer> {
             List<Lineup.Subject> exported = peer.isPresent() ? exported(subjects, folder) : subjects;
             for (int threadCount : threads()) {
                 for (int batch : batches()) {
-                    output.err()
-                            .println("measuring " + threadCount + (threadCount == 1 ? " thread" : " threads")
-                                    + ", batch " + batch + " ...");
+                    output.err().println(SpeedListing.announcement(threadCount, batch));
                     try (Lineup lineup = new Lineup(exported, kernels, peer, threadCount, batch)) {
                         lineup.agreements().forEach((model, a) -> {
                             if (agreements.put(model, a) == null) {
                                 output.err().println(SpeedListing.text(model, a));
                             }
                         });
+                        if (patience > 0) {
+                            double most =
+                                    measuring.mostSeconds(lineup.contenders().size());
+                            output.err().println(SpeedListing.waiting(most));
+                        }
                         Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders(), lineup.pulse());
                         SpeedReport report = SpeedReport.of(subjects, rates, threadCount, batch, trim);
                         report.ratios().forEach(r -> output.err().println(SpeedListing.text(r)));

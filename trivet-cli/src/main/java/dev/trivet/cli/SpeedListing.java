@@ -16,6 +16,15 @@ final class SpeedListing {
 
     private SpeedListing() {}
 
+    static String announcement(int threads, int batch) {
+        return "measuring " + threads + (threads == 1 ? " thread" : " threads") + ", batch " + batch + " ...";
+    }
+
+    /** @param most seconds, if every turn waits as long as it may */
+    static String waiting(double most) {
+        return String.format(Locale.ROOT, "turns wait for quiet moments: %.0f minutes at most", Math.ceil(most / 60));
+    }
+
     static String text(String model, Agreement agreement) {
         return harmless(model + ": " + agreement.text());
     }

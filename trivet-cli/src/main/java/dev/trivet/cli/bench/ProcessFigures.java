@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Optional;
 import java.util.OptionalLong;
 
 /** What the system says about this process. */
@@ -16,19 +17,32 @@ public final class ProcessFigures {
 
     private ProcessFigures() {}
 
-    /** Seconds since the process was started, good to 10 ms; where there is no /proc, since the JVM took its first note of the time. */
+    /** Where the launcher says when it had built itself, as /proc/uptime: the JVM takes its process over. */
+    private static final String BUILT_AT = "TRIVET_BUILT_AT";
+
+    /**
+     * Seconds since the process was started, or since the launcher had built itself in it, good to 10 ms; where there is no /proc, since the JVM
+     * took its first note of the time.
+     */
     public static double age() {
         try {
             String stat = Files.readString(Path.of("/proc/self/stat"));
-            String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
             String up = Files.readString(Path.of("/proc/uptime"));
-            double age =
-                    Double.parseDouble(up.substring(0, up.indexOf(' '))) - Long.parseLong(fields[START_FIELD]) / TICKS;
+            double age = age(stat, up, Optional.ofNullable(System.getenv(BUILT_AT)));
             // Some containers have an uptime of their own.
             return age > 0 ? age : uptime();
         } catch (IOException | RuntimeException _) {
             return uptime();
         }
+    }
+
+    /** @throws RuntimeException if a figure is not one */
+    static double age(String stat, String up, Optional<String> builtAt) {
+        String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
+        double started = Long.parseLong(fields[START_FIELD]) / TICKS;
+        // Whoever was started by such a process sees its value, too, and has a later start of its own.
+        double since = Math.max(started, builtAt.map(Double::parseDouble).orElse(0.0));
+        return Double.parseDouble(up.substring(0, up.indexOf(' '))) - since;
     }
 
     private static double uptime() {

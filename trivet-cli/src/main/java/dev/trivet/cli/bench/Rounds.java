@@ -13,7 +13,8 @@ import java.util.Map;
  *
  * @param count of rounds that are measured
  * @param seconds length of a turn; a turn is at least one run
- * @param patience seconds that a turn waits at most for a moment in which the machine is as fast as it has been ({@link Pulses}); 0 to begin at once
+ * @param patience seconds that a turn waits at most for a moment in which the machine is as fast as it has been ({@link Pulses}), and that it is
+ *     watched before the first turn; 0 to begin at once
  */
 public record Rounds(int count, double seconds, double patience) {
     /** Turns before the measurement: the JVM compiles its hot loops and the libraries choose their kernels in them. */
@@ -61,6 +62,11 @@ public record Rounds(int count, double seconds, double patience) {
         }
     }
 
+    /** What so many contenders take at most, the warming up aside, if a run is short beside a turn. */
+    public double mostSeconds(int contenders) {
+        return patience + count * contenders * (patience + seconds);
+    }
+
     /** Rates of each contender, in the order given; no turn counts as quiet. */
     public <K> Map<K, Rates> measure(Map<K, Contender> contenders) throws InterruptedException {
         Map<K, Score> scores = warm(contenders);
@@ -86,6 +92,7 @@ public record Rounds(int count, double seconds, double patience) {
         Score beat = new Score(pulse, warm(pulse, PULSE_SECONDS));
         Pulses pulses = new Pulses();
         Thread.sleep(PAUSE_MILLIS);
+        watch(beat, pulses);
         for (int round = 0; round < count; round++) {
             for (Score score : scores.values()) {
                 double before = await(beat, pulses);
@@ -104,6 +111,15 @@ public record Rounds(int count, double seconds, double patience) {
             rates.put(key, score.rates(flags));
         });
         return rates;
+    }
+
+    /** Or else the first turns would take the state the machine happens to be in for its best. */
+    private void watch(Score beat, Pulses pulses) throws InterruptedException {
+        long end = System.nanoTime() + (long) (1e9 * patience);
+        while (System.nanoTime() < end) {
+            pulses.near(beat.turn());
+            Thread.sleep(LOOK_MILLIS);
+        }
     }
 
     /** The last of the pulses that it took. */

@@ -2,7 +2,6 @@ package dev.trivet.cli.bench;
 
 import dev.trivet.model.VitModel;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -48,10 +47,10 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
      *
      * @param ratio by the clock, the median over rounds
      * @param processorRatio by the processor time of all rounds
-     * @param quietRatio median of the quiet turns over the other's; empty if one of them had fewer than three
-     * @param quietTurns how many turns that is of
-     * @param othersQuietTurns and the other
-     * @param turns of each
+     * @param quietRatio median of the quiet turns over the other's ({@link Ways#quietOver}); empty if some way had fewer than three
+     * @param quietTurns how many each way of Trivet has at least
+     * @param othersQuietTurns and of the other
+     * @param turns of each way
      */
     public record Ratio(
             String model,
@@ -83,18 +82,18 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
             String name = subject.name();
             boolean less = trimmed && !subject.model().geometry().headReadsAll();
             String peer = less ? "the other engine with a trimmed graph" : "the other engine";
-            Rates ours = best(rates, name, true, false).orElseThrow();
-            best(rates, name, false, false)
+            Ways ours = ways(rates, name, true, false).orElseThrow();
+            ways(rates, name, false, false)
                     .ifPresent(theirs -> ratios.add(ratio(name, threads, batch, peer, ours, theirs)));
             if (batch == 1 && threads > 1) {
-                Rates alone = best(rates, name, true, true).orElseThrow();
-                best(rates, name, false, true)
+                Ways alone = ways(rates, name, true, true).orElseThrow();
+                ways(rates, name, false, true)
                         .ifPresent(theirs ->
                                 ratios.add(ratio(name, threads, batch, peer + ", one call at a time", alone, theirs)));
             }
             for (Lineup.Subject other : subjects) {
                 if (subject.model().isQuantized() && !other.model().isQuantized()) {
-                    Rates theirs = best(rates, other.name(), true, false).orElseThrow();
+                    Ways theirs = ways(rates, other.name(), true, false).orElseThrow();
                     ratios.add(ratio(name, threads, batch, other.name() + " on trivet", ours, theirs));
                 }
             }
@@ -102,34 +101,31 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
         return new SpeedReport(measurements, ratios);
     }
 
-    private static Ratio ratio(String model, int threads, int batch, String over, Rates ours, Rates theirs) {
+    private static Ratio ratio(String model, int threads, int batch, String over, Ways ours, Ways theirs) {
+        Rates best = ours.best();
+        Rates othersBest = theirs.best();
         return new Ratio(
                 model,
                 threads,
                 batch,
                 over,
-                ours.over(theirs),
-                ours.perProcessorSecond() / theirs.perProcessorSecond(),
-                quietRatio(ours.quietMedian(), theirs.quietMedian()),
+                best.over(othersBest),
+                best.perProcessorSecond() / othersBest.perProcessorSecond(),
+                ours.quietOver(theirs),
                 ours.quietTurns(),
                 theirs.quietTurns(),
-                ours.perRound().length);
+                best.perRound().length);
     }
 
-    private static OptionalDouble quietRatio(OptionalDouble ours, OptionalDouble theirs) {
-        return ours.isPresent() && theirs.isPresent()
-                ? OptionalDouble.of(ours.getAsDouble() / theirs.getAsDouble())
-                : OptionalDouble.empty();
-    }
-
-    /** Of how the engine's threads can be used, the way with the highest median. */
-    private static Optional<Rates> best(Map<Lineup.Entry, Rates> rates, String model, boolean trivet, boolean alone) {
-        return rates.entrySet().stream()
+    /** Of an engine and a model; empty if the engine has no such model. */
+    private static Optional<Ways> ways(Map<Lineup.Entry, Rates> rates, String model, boolean trivet, boolean alone) {
+        List<Rates> each = rates.entrySet().stream()
                 .filter(e -> e.getKey().model().equals(model)
                         && e.getKey().engine().equals(Lineup.TRIVET) == trivet
                         && (!alone || e.getKey().callers() == 1))
                 .map(Map.Entry::getValue)
-                .max(Comparator.comparingDouble(Rates::median));
+                .toList();
+        return each.isEmpty() ? Optional.empty() : Optional.of(new Ways(each));
     }
 
     private static Measurement measurement(
@@ -148,7 +144,7 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
         String peakName = integer ? Lineup.INTEGER_PEAK : Lineup.FLOAT_PEAK;
         long each = model.map(m -> trimmed ? MultiplyAdds.needed(m.geometry()) : MultiplyAdds.of(m.geometry()))
                 .orElseGet(() -> PeakCaller.multiplyAdds(integer));
-        Rates peak = best(rates, peakName, true, false).orElseThrow();
+        Rates peak = ways(rates, peakName, true, false).orElseThrow().best();
         int images = model.isPresent() ? batch : 1;
         return new Measurement(
                 entry.model(),

@@ -57,4 +57,10 @@ class RoundsTest {
                     .satisfies(r -> assertThat(r.quietTurns()).isZero());
         }
     }
+
+    /** Ten seconds of watching, then three rounds of four turns that each wait ten seconds and take half a one. */
+    @Test
+    void saysHowLongItTakesAtMost() {
+        assertThat(new Rounds(3, 0.5, 10).mostSeconds(4)).isEqualTo(10 + 3 * 4 * 10.5);
+    }
 }
