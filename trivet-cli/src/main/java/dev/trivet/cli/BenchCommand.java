@@ -345,7 +345,7 @@ final class BenchCommand implements Callable<Integer> {
                         });
                         if (patience > 0) {
                             double most =
-                                    measuring.mostSeconds(lineup.contenders().size());
+                                    measuring.mostWaiting(lineup.contenders().size());
                             output.err().println(SpeedListing.waiting(most));
                         }
                         Map<Lineup.Entry, Rates> rates = measuring.measure(lineup.contenders(), lineup.pulse());

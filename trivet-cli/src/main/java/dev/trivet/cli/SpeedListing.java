@@ -22,7 +22,8 @@ final class SpeedListing {
 
     /** @param most seconds, if every turn waits as long as it may */
     static String waiting(double most) {
-        return String.format(Locale.ROOT, "turns wait for quiet moments: %.0f minutes at most", Math.ceil(most / 60));
+        return String.format(
+                Locale.ROOT, "turns wait for quiet moments, %.0f minutes altogether at most", Math.ceil(most / 60));
     }
 
     static String text(String model, Agreement agreement) {

@@ -11,8 +11,11 @@ import java.util.Map;
  * Measures contenders turn by turn in one process: every round gives each a turn of about equal length, so that a machine that others use
  * too, or that changes its clock, treats all alike. Ratios are taken within a round.
  *
+ * <p>Turns are as long as a run of the slowest contender takes, if that is longer than asked for. Were its turns longer than the others', theirs would fit
+ * between what else the machine does and its would not, most of all behind a moment that was waited for.
+ *
  * @param count of rounds that are measured
- * @param seconds length of a turn; a turn is at least one run
+ * @param seconds length of a turn, at least
  * @param patience seconds that a turn waits at most for a moment in which the machine is as fast as it has been ({@link Pulses}), and that it is
  *     watched before the first turn; 0 to begin at once
  */
@@ -38,42 +41,50 @@ public record Rounds(int count, double seconds, double patience) {
     /** One contender's turns so far. */
     private static final class Score {
         final Contender contender;
-        final int runs;
         final List<Double> rates = new ArrayList<>();
+
+        /** Seconds of a run, the mean of the fastest turn. */
+        double fastest;
+
+        long runs;
         double processorSeconds;
 
-        Score(Contender contender, int runs) {
+        Score(Contender contender, double fastest) {
             this.contender = contender;
-            this.runs = runs;
+            this.fastest = fastest;
         }
 
-        /** The rate of the turn. */
-        double turn() {
+        /** The rate of a turn of so many seconds, by the fastest one; longer where the machine is slower. */
+        double turn(double length) {
+            int count = (int) Math.clamp(Math.round(length / fastest), 1, 1_000_000);
             double before = processorSeconds();
-            double time = contender.seconds(runs);
+            double time = contender.seconds(count);
             processorSeconds += processorSeconds() - before;
-            rates.add((double) runs * contender.images() / time);
+            runs += count;
+            fastest = Math.min(fastest, time / count);
+            rates.add((double) count * contender.images() / time);
             return rates.getLast();
         }
 
         Rates rates(boolean[] quiet) {
-            double images = (double) rates.size() * runs * contender.images();
+            double images = (double) runs * contender.images();
             return new Rates(rates.stream().mapToDouble(r -> r).toArray(), quiet, images / processorSeconds);
         }
     }
 
-    /** What so many contenders take at most, the warming up aside, if a run is short beside a turn. */
-    public double mostSeconds(int contenders) {
-        return patience + count * contenders * (patience + seconds);
+    /** Seconds that the turns of so many contenders wait at most. */
+    public double mostWaiting(int contenders) {
+        return patience * (1 + count * contenders);
     }
 
     /** Rates of each contender, in the order given; no turn counts as quiet. */
     public <K> Map<K, Rates> measure(Map<K, Contender> contenders) throws InterruptedException {
         Map<K, Score> scores = warm(contenders);
         for (int round = 0; round < count; round++) {
+            double length = length(scores);
             for (Score score : scores.values()) {
                 Thread.sleep(PAUSE_MILLIS);
-                score.turn();
+                score.turn(length);
             }
         }
         Map<K, Rates> rates = new LinkedHashMap<>();
@@ -94,11 +105,12 @@ public record Rounds(int count, double seconds, double patience) {
         Thread.sleep(PAUSE_MILLIS);
         watch(beat, pulses);
         for (int round = 0; round < count; round++) {
+            double length = length(scores);
             for (Score score : scores.values()) {
                 double before = await(beat, pulses);
-                score.turn();
+                score.turn(length);
                 Thread.sleep(PAUSE_MILLIS);
-                pulses.add(before, beat.turn());
+                pulses.add(before, beat.turn(PULSE_SECONDS));
             }
         }
         List<Boolean> quiet = pulses.quiet();
@@ -117,7 +129,7 @@ public record Rounds(int count, double seconds, double patience) {
     private void watch(Score beat, Pulses pulses) throws InterruptedException {
         long end = System.nanoTime() + (long) (1e9 * patience);
         while (System.nanoTime() < end) {
-            pulses.near(beat.turn());
+            pulses.near(beat.turn(PULSE_SECONDS));
             Thread.sleep(LOOK_MILLIS);
         }
     }
@@ -125,10 +137,10 @@ public record Rounds(int count, double seconds, double patience) {
     /** The last of the pulses that it took. */
     private double await(Score beat, Pulses pulses) throws InterruptedException {
         long end = System.nanoTime() + (long) (1e9 * patience);
-        double rate = beat.turn();
+        double rate = beat.turn(PULSE_SECONDS);
         while (!pulses.near(rate) && System.nanoTime() < end) {
             Thread.sleep(LOOK_MILLIS);
-            rate = beat.turn();
+            rate = beat.turn(PULSE_SECONDS);
         }
         return rate;
     }
@@ -139,15 +151,20 @@ public record Rounds(int count, double seconds, double patience) {
         return scores;
     }
 
-    /** How many runs make a turn, judged by the last run before the measurement. */
-    private static int warm(Contender contender, double seconds) {
+    /** Seconds of the fastest run. */
+    private static double warm(Contender contender, double seconds) {
         double spent = 0;
-        double last = 0;
+        double fastest = Double.POSITIVE_INFINITY;
         for (int i = 0; i < 3 || spent < WARM_UP_TURNS * seconds; i++) {
-            last = contender.seconds(1);
-            spent += last;
+            double time = contender.seconds(1);
+            spent += time;
+            fastest = Math.min(fastest, time);
         }
-        return (int) Math.clamp(Math.round(seconds / last), 1, 1_000_000);
+        return fastest;
+    }
+
+    private double length(Map<?, Score> scores) {
+        return scores.values().stream().mapToDouble(s -> s.fastest).reduce(seconds, Math::max);
     }
 
     /** Processor time of this process, in steps of about 10 ms. */

@@ -6,6 +6,8 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 
 class RoundsTest {
@@ -58,9 +60,40 @@ class RoundsTest {
         }
     }
 
-    /** Ten seconds of watching, then three rounds of four turns that each wait ten seconds and take half a one. */
+    /** A slow contender's turn is one run of 40 ms, so a fast one's must be as long, though a millisecond was asked for. */
     @Test
-    void saysHowLongItTakesAtMost() {
-        assertThat(new Rounds(3, 0.5, 10).mostSeconds(4)).isEqualTo(10 + 3 * 4 * 10.5);
+    void turnsAreAsLongAsTheSlowestRun() throws InterruptedException {
+        AtomicInteger fastRuns = new AtomicInteger();
+        AtomicInteger slowRuns = new AtomicInteger();
+        Map<String, Contender> contenders = new LinkedHashMap<>();
+        contenders.put("fast", sleeping(2, fastRuns));
+        contenders.put("slow", sleeping(40, slowRuns));
+        // The warming up is three runs of each, but as many of the fast one as fit five turns of a millisecond.
+        new Rounds(4, 0.001, 0).measure(contenders);
+        contenders.values().forEach(Contender::close);
+        assertThat(slowRuns.get()).isEqualTo(3 + 4);
+        // A sleep may take longer than it should, never less: some more than the half of twenty runs a turn.
+        assertThat(fastRuns.get()).isGreaterThan(4 * 10);
+    }
+
+    private static Contender sleeping(int millis, AtomicInteger runs) {
+        return new Contender(
+                List.of(new Contender.Caller() {
+                    @Override
+                    public void run() {
+                        runs.incrementAndGet();
+                        LockSupport.parkNanos(millis * 1_000_000L);
+                    }
+
+                    @Override
+                    public void close() {}
+                }),
+                1);
+    }
+
+    /** Ten seconds of watching, then three rounds of four turns that each wait ten seconds. */
+    @Test
+    void saysHowLongItWaitsAtMost() {
+        assertThat(new Rounds(3, 0.5, 10).mostWaiting(4)).isEqualTo(10 + 3 * 4 * 10);
     }
 }
