@@ -53,6 +53,8 @@ public final class Lineup implements AutoCloseable {
      * @throws IllegalArgumentException if two subjects bear the same name
      */
     public Lineup(List<Subject> subjects, Kernels kernels, Optional<OnnxRuntime> peer, int threads, int batch) {
+        boolean integer = subjects.stream().anyMatch(s -> s.model().isQuantized());
+        pulse = peak(kernels, integer, threads); // first, so that there is one to close
         try {
             for (Subject subject : subjects) {
                 float[] pixels = TestImages.of(subject.model().geometry(), batch, 1);
@@ -63,11 +65,9 @@ public final class Lineup implements AutoCloseable {
                 }
             }
             addPeak(FLOAT_PEAK, kernels, false, threads);
-            boolean integer = subjects.stream().anyMatch(s -> s.model().isQuantized());
             if (integer) {
                 addPeak(INTEGER_PEAK, kernels, true, threads);
             }
-            pulse = peak(kernels, integer, threads);
         } catch (RuntimeException e) {
             close();
             throw e;

@@ -23,8 +23,8 @@ public record Rounds(int count, double seconds, double patience) {
     /** Turns before the measurement: the JVM compiles its hot loops and the libraries choose their kernels in them. */
     private static final int WARM_UP_TURNS = 5;
 
-    /** ONNX Runtime's threads wait busily for a while after a run; nobody else's turn begins before they sleep. */
-    private static final long PAUSE_MILLIS = 30;
+    /** ONNX Runtime's threads wait busily for 40 to 50 ms after a call that was split; nobody else's turn or pulse begins before they sleep. */
+    private static final long PAUSE_MILLIS = 100;
 
     /** Long enough for threads to start within a small part of it, short beside a turn. */
     private static final double PULSE_SECONDS = 0.01;
