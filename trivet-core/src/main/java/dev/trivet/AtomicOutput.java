@@ -2,6 +2,7 @@ package dev.trivet;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.AtomicMoveNotSupportedException;
@@ -63,6 +64,20 @@ public final class AtomicOutput {
         } catch (UncheckedIOException e) {
             throw unwritable(file, Objects.requireNonNull(e.getCause()));
         }
+    }
+
+    /**
+     * Writes all the bytes, as {@link #write(Path, Body)} does.
+     *
+     * @throws BadInputException if the file cannot be written
+     */
+    public static void write(Path file, byte[] content) {
+        ByteBuffer bytes = ByteBuffer.wrap(content);
+        write(file, channel -> {
+            while (bytes.hasRemaining()) {
+                channel.write(bytes); // on a disk that is nearly full it may take a part
+            }
+        });
     }
 
     private static BadInputException unwritable(Path file, IOException e) {

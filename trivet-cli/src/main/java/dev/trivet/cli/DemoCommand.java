@@ -200,8 +200,11 @@ final class DemoCommand implements Callable<Integer> {
             common.out().println();
             common.out()
                     .printf(
+                            Locale.ROOT,
                             "both rows from files on disk; images/s in batches of %d, %d threads, %s%n",
-                            BATCH, common.threads(), kernels.description());
+                            BATCH,
+                            common.threads(),
+                            kernels.description());
         });
     }
 

@@ -45,7 +45,7 @@ final class DemoFiles {
                         throw new BadInputException(target, "is there and is not the demo's", "name an empty folder");
                     }
                 } else {
-                    AtomicOutput.write(target, channel -> channel.write(ByteBuffer.wrap(content)));
+                    AtomicOutput.write(target, content);
                 }
             } catch (IOException e) {
                 throw new BadInputException(
@@ -77,12 +77,7 @@ final class DemoFiles {
             try (GZIPOutputStream gzip = new GZIPOutputStream(packed)) {
                 gzip.write(bytes);
             }
-            AtomicOutput.write(to.resolve(name), channel -> {
-                ByteBuffer buffer = ByteBuffer.wrap(packed.toByteArray());
-                while (buffer.hasRemaining()) {
-                    channel.write(buffer);
-                }
-            });
+            AtomicOutput.write(to.resolve(name), packed.toByteArray());
         } catch (IOException e) {
             throw new BadInputException(
                     source, "cannot be read (" + BadInputException.reason(e) + ")", "give the whole set", e);

@@ -19,6 +19,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.stream.IntStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -61,11 +62,7 @@ final class ExportCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException {
         ModelFile file = ModelArgument.read(output, model, source);
-        for (Path own : file.files()) {
-            if (Files.exists(onnx) && Files.isSameFile(onnx, own)) {
-                throw new BadInputException(onnx, "is the model itself", "give another name");
-            }
-        }
+        OutputPath.check(onnx, file.files());
         boolean trimmable = !file.model().geometry().headReadsAll();
         if (trim && !trimmable) {
             output.err().println("--trim: the head reads all tokens, so nothing is left out");
@@ -114,13 +111,20 @@ final class ExportCommand implements Callable<Integer> {
         }
     }
 
-    /** Codes of few bits are so far apart that one moved by a rounding is the noise of the quantization itself; no bound is known. */
-    private static double expectedDb(VitModel model) {
+    /**
+     * By the narrowest activations, for weights are constants that no rounding moves. Activation codes of few bits are so far apart that one which a
+     * rounding moved is the noise of the quantization itself; no bound is known.
+     */
+    static double expectedDb(VitModel model) {
         if (!model.isQuantized()) {
             return FLOAT_DB;
         }
-        boolean bytes = model.linears().values().stream()
-                .allMatch(layer -> !(layer instanceof LinearLayer.Quantized q) || q.bits() >= 8);
+        IntStream inputs = model.linears().values().stream()
+                .mapToInt(layer ->
+                        layer instanceof LinearLayer.Quantized q ? q.input().bits() : Float.SIZE);
+        IntStream operands = model.matmuls().values().stream()
+                .mapToInt(q -> Math.min(q.left().bits(), q.right().bits()));
+        boolean bytes = IntStream.concat(inputs, operands).allMatch(bits -> bits >= Byte.SIZE);
         return bytes ? INTEGER_DB : Double.NEGATIVE_INFINITY;
     }
 

@@ -11,7 +11,10 @@ import dev.trivet.ptq.TrivetSettings;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParseResult;
@@ -232,6 +235,35 @@ final class MethodOptions {
                             + " --edge-bits",
                     e);
         }
+    }
+
+    /**
+     * The options that a quantized file was made with, as far as {@code --method} and {@code --bits} say them; empty if there was more, or the file
+     * does not tell.
+     *
+     * @param facts of its provenance
+     */
+    static Optional<MethodOptions> of(Map<String, String> facts, Geometry geometry) {
+        if (!facts.containsKey("calibration_images") || !facts.containsKey("seed")) {
+            return Optional.empty();
+        }
+        List<WeightWidth> widths = Stream.concat(
+                        IntStream.rangeClosed(2, 10).mapToObj(WeightWidth::of), Stream.of(WeightWidth.TERNARY))
+                .toList();
+        for (Method method : Method.values()) {
+            for (WeightWidth width : widths) {
+                MethodOptions options = new MethodOptions();
+                options.method = method;
+                options.bits = width;
+                String plan = PlanFile.json(method.toString(), options.plan(geometry));
+                if (options.description(geometry).equals(facts.get("settings"))
+                        && new MixedOptions().description(method).equals(facts.get("mixed"))
+                        && Sha256.of(plan).equals(facts.get("plan_sha256"))) {
+                    return Optional.of(options);
+                }
+            }
+        }
+        return Optional.empty();
     }
 
     /** What a run's result depends on beside widths, seed and images. */

@@ -56,9 +56,9 @@ final class MixedOptions {
         if (mixed && (targetSize == null) == (averageBits == null)) {
             throw new BadInputException("--mixed needs a target; give --target-size MB or --average-bits N, not both");
         }
-        if (!mixed && (targets || candidateBits != null)) {
+        if (!mixed && (targets || candidateBits != null || perturbation != null)) {
             throw new BadInputException(
-                    "--target-size, --average-bits and --candidate-bits choose widths per module; add --mixed");
+                    "--target-size, --average-bits, --candidate-bits and --sensitivity choose widths per module; add --mixed");
         }
         if (averageBits != null && !(averageBits >= 2 && averageBits <= 10)) {
             throw new BadInputException("--average-bits " + averageBits + " is not between 2 and 10; correct it");

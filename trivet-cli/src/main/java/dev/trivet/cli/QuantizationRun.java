@@ -13,6 +13,7 @@ import dev.trivet.ptq.MixedPrecision;
 import dev.trivet.ptq.ModuleSensitivity;
 import dev.trivet.ptq.Quantization;
 import dev.trivet.ptq.QuantizationPlan;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -70,9 +71,13 @@ final class QuantizationRun {
         return new Quantization(model, kernels, sample, plan, method.settings(sample.seed(), common.threads()));
     }
 
-    /** Does it, from the start or from where an earlier run was cut off, and gives the plan that was followed. */
-    QuantizationPlan run(boolean resume, Progress progress) {
+    /** Does it, from the start or from where an earlier run was cut off; nothing if that had finished. */
+    void run(boolean resume, Progress progress) {
         PartialModel partial = new PartialModel(output, facts);
+        if (resume && !partial.exists() && isFinished()) {
+            common.err().println(output + " is finished");
+            return;
+        }
         Optional<PartialModel.Found> found = resume ? partial.find() : Optional.empty();
         if (!resume && partial.exists()) {
             common.err()
@@ -112,7 +117,21 @@ final class QuantizationRun {
         QuantizedModelFile.write(output, quantized, provenance);
         mixed.checkSize(output);
         partial.delete();
-        return plan;
+    }
+
+    /** Whether an earlier run with the same facts, which give the same bytes, has got to its end: one of several seeds, say. */
+    private boolean isFinished() {
+        if (!Files.isRegularFile(output)) {
+            return false;
+        }
+        try {
+            return ModelFile.read(output, Optional.empty())
+                    .provenance()
+                    .map(p -> p.facts().equals(facts))
+                    .orElse(false);
+        } catch (BadInputException _) {
+            return false; // something else, which is replaced
+        }
     }
 
     private static void forget(Thread advice) {

@@ -8,8 +8,6 @@ import dev.trivet.format.ModelFile;
 import dev.trivet.kernel.Kernels;
 import dev.trivet.ptq.Quantization;
 import dev.trivet.ptq.QuantizationPlan;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -87,6 +85,10 @@ final class QuantizeCommand implements Callable<Integer> {
     @Nullable
     Path data;
 
+    @Option(names = "--classes", paramLabel = "FILE", description = "Class order of --data, one folder name per line.")
+    @Nullable
+    Path classes;
+
     @Option(names = "--plan", paramLabel = "FILE", description = "Take the widths of all operators from there (JSON).")
     @Nullable
     Path planFile;
@@ -131,12 +133,9 @@ final class QuantizeCommand implements Callable<Integer> {
         }
         Path target = required(output, "the quantized file goes", "-o FILE");
         Path folder = required(calibration, "the calibration images are", "--calibration DIR");
-        checkWritable(target, file.file());
-        if (report != null) {
-            checkWritable(report, file.file());
-        }
+        checkOutputs(file, target);
         Optional<LabelledImages> labelled = Optional.ofNullable(data)
-                .map(root -> Dataset.open(root, file.model().config(), null));
+                .map(root -> Dataset.open(root, file.model().config(), classes));
         Kernels kernels = common.kernels();
         if (seeds == null) {
             long start = System.nanoTime();
@@ -150,6 +149,22 @@ final class QuantizeCommand implements Callable<Integer> {
             runSeeds(file, folder, kernels, plan, target, labelled);
         }
         return 0;
+    }
+
+    private void checkOutputs(ModelFile file, Path target) {
+        int count = seeds == null ? 1 : seeds;
+        for (int s = 0; s < count; s++) {
+            OutputPath.check(ofSeed(target, s), file.files());
+        }
+        if (report != null) {
+            OutputPath.check(report, file.files());
+            if (report.toAbsolutePath()
+                            .normalize()
+                            .equals(target.toAbsolutePath().normalize())
+                    || OutputPath.isSame(report, target)) {
+                throw new BadInputException(report, "is where the quantized file goes", "give the page another name");
+            }
+        }
     }
 
     private static Path required(@Nullable Path path, String what, String option) {
@@ -175,6 +190,9 @@ final class QuantizeCommand implements Callable<Integer> {
         }
         if (data != null && seeds == null && report == null) {
             throw new BadInputException("--data is for --seeds and --report; use trivet eval for a file");
+        }
+        if (classes != null && data == null) {
+            throw new BadInputException("--classes is the class order of --data; add that, or leave it out");
         }
         if (report != null && seeds != null) {
             throw new BadInputException("--report is about one file; leave --seeds out");
@@ -237,7 +255,7 @@ final class QuantizeCommand implements Callable<Integer> {
                         folder, "has no images left to judge by", "lower --images or give labelled ones with --data");
             }
             judged = judges.size();
-            Path one = s == 0 ? target : ofSeed(target, seed + s);
+            Path one = ofSeed(target, s);
             common.err().println("seed " + (seed + s) + " to " + one);
             quantize(file, kernels, plan, sample, one);
             runs.add(seed + s, file, ModelFile.read(one, Optional.empty()), judges, kernels, common.threads());
@@ -249,40 +267,15 @@ final class QuantizeCommand implements Callable<Integer> {
         common.print(fields, () -> runs.print(common, measured));
     }
 
-    private static Path ofSeed(Path target, long seed) {
+    /** @param s which of the seeds; the first has the name that was given */
+    private Path ofSeed(Path target, int s) {
+        if (s == 0) {
+            return target;
+        }
         String name = target.getFileName().toString();
         int dot = name.lastIndexOf('.');
         String stem = dot > 0 ? name.substring(0, dot) : name;
-        return target.resolveSibling(stem + "-seed" + seed + (dot > 0 ? name.substring(dot) : ""));
-    }
-
-    /** Finds out before the work, not after it. */
-    private static void checkWritable(Path output, Path source) {
-        String otherName = "give the name of a file to write";
-        if (Files.isDirectory(output)) {
-            throw new BadInputException(output, "is a folder", otherName);
-        }
-        if (Files.exists(output) && !Files.isRegularFile(output)) {
-            throw new BadInputException(output, "is not a regular file", otherName);
-        }
-        try {
-            if (Files.exists(output) && Files.isSameFile(output, source)) {
-                throw new BadInputException(output, "is the model itself", "give another name");
-            }
-        } catch (IOException _) {
-            // Then they are not the same; writing tells what is wrong.
-        }
-        @Nullable Path folder = output.toAbsolutePath().getParent();
-        while (folder != null && !Files.exists(folder)) {
-            folder = folder.getParent(); // missing folders will be made
-        }
-        if (folder != null && !Files.isDirectory(folder)) {
-            throw new BadInputException(folder, "is not a folder", "choose another place for " + output);
-        }
-        if (folder != null && !Files.isWritable(folder)) {
-            throw new BadInputException(
-                    output, "cannot be written (no permission in " + folder + ")", "choose another place");
-        }
+        return target.resolveSibling(stem + "-seed" + (seed + s) + (dot > 0 ? name.substring(dot) : ""));
     }
 
     private void print(ModelFile file, ModelFile quantized, CalibrationSample sample, Kernels kernels, double seconds) {

@@ -6,6 +6,7 @@ import dev.trivet.cli.report.ReportInput;
 import dev.trivet.data.LabelledImages;
 import dev.trivet.format.ModelFile;
 import dev.trivet.format.Provenance;
+import dev.trivet.model.Geometry;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -17,6 +18,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -106,6 +108,10 @@ final class ReportCommand implements Callable<Integer> {
             throw new BadInputException(
                     original, "is not what " + model + " was made from", "give the float model of the same geometry");
         }
+        OutputPath.check(
+                output,
+                Stream.concat(quantized.files().stream(), floating.files().stream())
+                        .toList());
         if (images != null && images < 1) {
             throw new BadInputException("--images " + images + ": give at least 1");
         }
@@ -119,7 +125,12 @@ final class ReportCommand implements Callable<Integer> {
         Optional<LabelledImages> labelled = data == null
                 ? Optional.empty()
                 : Optional.of(Dataset.open(data, quantized.model().config(), classes));
-        ReportInput input = new ReportInput(floating, quantized, sample, labelled, commands(facts, sample));
+        ReportInput input = new ReportInput(
+                floating,
+                quantized,
+                sample,
+                labelled,
+                commands(quantized.model().geometry(), facts, sample));
         try (Progress progress = new Progress(common.err())) {
             HtmlReport.write(output, input, common.kernels(), common.threads(), progress::update);
         }
@@ -135,22 +146,20 @@ final class ReportCommand implements Callable<Integer> {
         }
     }
 
-    /** How to make the file, as far as it says, and the page. */
-    private List<String> commands(Map<String, String> facts, CalibrationSample sample) {
+    /** How to make the file, if it says so much that the line is known to be the right one, and the page. */
+    private List<String> commands(Geometry geometry, Map<String, String> facts, CalibrationSample sample) {
         List<String> commands = new ArrayList<>();
-        if (facts.containsKey("calibration_images") && facts.containsKey("seed")) {
-            commands.add(line(
-                    "quantize",
-                    original,
-                    "--calibration",
-                    calibration,
-                    "--images",
-                    facts.get("calibration_images"),
-                    "--seed",
-                    facts.get("seed"),
-                    "-o",
-                    model));
-        }
+        MethodOptions.of(facts, geometry).ifPresent(method -> {
+            List<Object> words =
+                    new ArrayList<>(List.of("quantize", original, "--method", method.method, "--bits", method.bits));
+            if (architecture != null) {
+                words.addAll(List.of("--architecture", architecture));
+            }
+            words.addAll(List.of("--image-size", geometry.imageSize(), "--calibration", calibration));
+            words.addAll(List.of("--images", facts.get("calibration_images"), "--seed", facts.get("seed")));
+            words.addAll(List.of("-o", model));
+            commands.add(line(words.toArray()));
+        });
         List<Object> words = new ArrayList<>(List.of(
                 "report",
                 model,

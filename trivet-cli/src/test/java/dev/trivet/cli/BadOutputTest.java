@@ -103,6 +103,41 @@ class BadOutputTest {
         assertThat(weights).hasBinaryContent(before);
     }
 
+    /** Each output of a command is checked against all that it reads and against its other outputs. */
+    @Test
+    void wouldReplaceWhatIsReadOrJustMade() throws IOException {
+        Path quantized = temp.resolve("q.safetensors");
+        List<Object> words = new ArrayList<>(List.of("quantize", MODEL, "--calibration", images, "--images", 2));
+        words.addAll(List.of("--method", "liu2021", "--rounds", 0, "-o", quantized));
+        CommandRun.of(words.toArray()).good();
+        byte[] before = Files.readAllBytes(quantized);
+        words.addAll(List.of("--report", temp.resolve("folder/../q.safetensors")));
+        CommandRun.of(words.toArray()).refused("is where the quantized file goes", "give the page another name");
+        CommandRun.of("report", quantized, "--against", MODEL, "--calibration", images, "-o", quantized)
+                .refused(quantized, "is the model itself", "give another name");
+        assertThat(quantized).hasBinaryContent(before);
+
+        Path model = Fixtures.model(temp, Fixtures.VIT);
+        Path weights = model.resolve("model.safetensors");
+        byte[] ofModel = Files.readAllBytes(weights);
+        CommandRun.of("report", quantized, "--against", model, "--calibration", images, "-o", weights)
+                .refused(weights, "is the model itself");
+        Path second = Files.move(weights, model.resolve("model-seed1.safetensors"));
+        CommandRun.of(
+                        "quantize",
+                        second,
+                        "--calibration",
+                        images,
+                        "--seeds",
+                        2,
+                        "-o",
+                        model.resolve("model.safetensors"))
+                .refused(second, "is the model itself");
+        assertThat(second).hasBinaryContent(ofModel);
+        CommandRun.of("train", second, "--data", temp, "--recipe", "finetune", "-o", model)
+                .refused(model, "is the folder of the model itself", "give another one");
+    }
+
     /** A device that is full, for what goes to standard output. */
     @Test
     @EnabledOnOs(OS.LINUX)

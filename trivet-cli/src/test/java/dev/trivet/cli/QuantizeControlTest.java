@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.FileTime;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -175,6 +176,27 @@ class QuantizeControlTest {
                         .err())
                 .doesNotContain("resume")
                 .contains("few calibration images");
+    }
+
+    /** Of several seeds the finished ones stay as they are; the next is made. */
+    @Test
+    void resumingLeavesFinishedSeedsAlone() throws IOException {
+        Path output = temp.resolve("q.safetensors");
+        Path second = temp.resolve("q-seed1.safetensors");
+        Object[] words = quantize(output, "--method", "liu2021", "--rounds", 0, "--seeds", 2);
+        assertThat(CommandRun.of(words).exit()).isZero();
+        byte[] before = Files.readAllBytes(second);
+        FileTime first = Files.getLastModifiedTime(output);
+        Files.delete(second);
+        CommandRun run =
+                CommandRun.of(quantize(output, "--method", "liu2021", "--rounds", 0, "--seeds", 2, "--resume"));
+        assertThat(run.exit()).as(run.err()).isZero();
+        assertThat(run.err()).contains(output + " is finished").doesNotContain(second + " is finished");
+        assertThat(Files.getLastModifiedTime(output)).isEqualTo(first);
+        assertThat(second).hasBinaryContent(before);
+        // Another method's file is not what was asked for.
+        run = CommandRun.of(quantize(output, "--method", "liu2021", "--rounds", 1, "--resume"));
+        assertThat(run.err()).doesNotContain("is finished").contains("nothing to resume");
     }
 
     /** A Swin goes through everything that a ViT does: plan, mixed precision, inspect, compare, report. */

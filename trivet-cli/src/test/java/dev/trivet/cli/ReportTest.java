@@ -158,6 +158,24 @@ class ReportTest {
         assertThat(texts(page, "pre")).anySatisfy(text -> assertThat(text).contains("</pre>"));
     }
 
+    /** A line that would make another file is worse than none. */
+    @Test
+    void saysHowToMakeTheFileOnlyIfItKnows() throws Exception {
+        Path calibration = Fixtures.imageFolder(temp.resolve("calibration"), 3, 2);
+        Path output = temp.resolve("q.safetensors");
+        List<Object> words =
+                new ArrayList<>(List.of("quantize", FLOAT, "--calibration", calibration, "--images", 4, "-o", output));
+        words.addAll(List.of("--method", "liu2021", "--bits", 6));
+        CommandRun.of(words.toArray()).good();
+        assertThat(texts(parsed(page(output)), "pre").getFirst())
+                .contains("trivet quantize ", " --method liu2021 --bits 6 ");
+        words.addAll(List.of("--rounds", 0));
+        CommandRun.of(words.toArray()).good();
+        assertThat(texts(parsed(page(output)), "pre").getFirst())
+                .doesNotContain("trivet quantize ")
+                .contains("trivet report ");
+    }
+
     /** The same figures as {@code compare} gives, and commands that can be copied. */
     @Test
     void figuresAreMeasured() throws Exception {
@@ -179,7 +197,12 @@ class ReportTest {
                                 "%.2f %%",
                                 100 * json.path("agreement").asDouble()));
         assertThat(texts(parsed(page), "pre").getFirst())
-                .contains("trivet quantize ", " --images 4 --seed 0 ", "trivet report ", "--data '" + data + "'");
+                .contains(
+                        "trivet quantize ",
+                        " --method trivet --bits 8 ",
+                        " --images 4 --seed 0 ",
+                        "trivet report ",
+                        "--data '" + data + "'");
         assertThat(page).doesNotContain("this is not accuracy");
         assertThat(page(quantized)).contains("no labels were given, so this is not accuracy");
     }

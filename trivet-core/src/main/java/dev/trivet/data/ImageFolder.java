@@ -229,7 +229,7 @@ public final class ImageFolder implements LabelledImages {
                     if (e instanceof FileSystemLoopException) {
                         return FileVisitResult.CONTINUE;
                     }
-                    throw e;
+                    throw unreadable(file, e); // not the folder that it is somewhere below
                 }
             });
         } catch (IOException e) {

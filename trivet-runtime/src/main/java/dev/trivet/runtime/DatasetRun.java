@@ -46,14 +46,15 @@ public final class DatasetRun {
 
     /**
      * @param models share the images; their class counts may differ
-     * @param threads worker threads; each takes whole batches
+     * @param threads worker threads at most; each takes whole batches
      */
     public static Timing run(List<TrivetModel> models, LabelledImages images, int threads, Sink sink) {
         int batch = models.stream().mapToInt(m -> m.executor().batch()).min().orElseThrow();
+        int workerCount = workers(images.size(), batch, threads);
         AtomicInteger next = new AtomicInteger();
         AtomicLongArray nanos = new AtomicLongArray(models.size());
         long start = System.nanoTime();
-        try (ExecutorService pool = Executors.newFixedThreadPool(threads)) {
+        try (ExecutorService pool = Executors.newFixedThreadPool(workerCount)) {
             List<Future<Void>> workers = new ArrayList<>();
             Callable<Void> task = () -> {
                 try (Worker worker = new Worker(models, images, sink, batch, nanos)) {
@@ -66,7 +67,7 @@ public final class DatasetRun {
                 }
                 return null;
             };
-            for (int t = 0; t < threads; t++) {
+            for (int t = 0; t < workerCount; t++) {
                 workers.add(pool.submit(task));
             }
             await(workers);
@@ -74,9 +75,14 @@ public final class DatasetRun {
         double seconds = (System.nanoTime() - start) / 1e9;
         List<Double> inference = new ArrayList<>();
         for (int m = 0; m < models.size(); m++) {
-            inference.add(nanos.get(m) / 1e9 / threads);
+            inference.add(nanos.get(m) / 1e9 / workerCount);
         }
         return new Timing(seconds, inference);
+    }
+
+    /** As many as there are batches, for the mean over threads that had nothing to do would say less time than anything took. */
+    static int workers(int images, int batch, int threads) {
+        return Math.clamp(Math.ceilDiv(images, batch), 1, threads);
     }
 
     /** Waits for all; throws the first failure. */

@@ -2,7 +2,6 @@ package dev.trivet.cli.report;
 
 import dev.trivet.AtomicOutput;
 import dev.trivet.kernel.Kernels;
-import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 
@@ -24,11 +23,6 @@ public final class HtmlReport {
         byte[] page = new ReportPage(input, Findings.measure(input, kernels, threads, listener))
                 .html()
                 .getBytes(StandardCharsets.UTF_8);
-        AtomicOutput.write(file, channel -> {
-            ByteBuffer buffer = ByteBuffer.wrap(page);
-            while (buffer.hasRemaining()) {
-                channel.write(buffer);
-            }
-        });
+        AtomicOutput.write(file, page);
     }
 }
