@@ -17,7 +17,11 @@ final class SpeedListing {
     private SpeedListing() {}
 
     static String announcement(int threads, int batch) {
-        return "measuring " + threads + (threads == 1 ? " thread" : " threads") + ", batch " + batch + " ...";
+        return "measuring " + state(threads, batch) + " ...";
+    }
+
+    private static String state(int threads, int batch) {
+        return threads + (threads == 1 ? " thread" : " threads") + ", batch " + batch;
     }
 
     /** @param most seconds, if every turn waits as long as it may */
@@ -33,10 +37,9 @@ final class SpeedListing {
     static String text(SpeedReport.Ratio r) {
         return harmless(String.format(
                 Locale.ROOT,
-                "%s, %d threads, batch %d: %.2f times %s (by processor time %.2f%s)",
+                "%s, %s: %.2f times %s (by processor time %.2f%s)",
                 r.model(),
-                r.threads(),
-                r.batch(),
+                state(r.threads(), r.batch()),
                 r.ratio(),
                 r.over(),
                 r.processorRatio(),
