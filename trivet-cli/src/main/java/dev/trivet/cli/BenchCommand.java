@@ -126,7 +126,7 @@ final class BenchCommand implements Callable<Integer> {
     @Option(
             names = "--turn",
             paramLabel = "SECONDS",
-            description = "Length of one engine's turn in a round (default: ${DEFAULT-VALUE}).")
+            description = "Length of one engine's turn in a round, at least (default: ${DEFAULT-VALUE}).")
     double turn = 0.3;
 
     @Option(

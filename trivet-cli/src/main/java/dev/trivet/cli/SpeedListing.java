@@ -26,8 +26,7 @@ final class SpeedListing {
 
     /** @param most seconds, if every turn waits as long as it may */
     static String waiting(double most) {
-        return String.format(
-                Locale.ROOT, "turns wait for quiet moments, %.0f minutes altogether at most", Math.ceil(most / 60));
+        return String.format(Locale.ROOT, "turns wait for quiet moments, %.0f s altogether at most", most);
     }
 
     static String text(String model, Agreement agreement) {
@@ -46,7 +45,7 @@ final class SpeedListing {
                 quiet(r)));
     }
 
-    /** Nothing where all turns were quiet: it would say the same again. */
+    /** Nothing where all turns were quiet. */
     private static String quiet(SpeedReport.Ratio r) {
         if (r.quietTurns() == r.turns() && r.othersQuietTurns() == r.turns()) {
             return "";

@@ -96,6 +96,10 @@ public final class Lineup implements AutoCloseable {
     private float[] addPeer(Subject subject, OnnxRuntime peer, Path file, float[] pixels, int threads, int batch) {
         OnnxCaller split = new OnnxCaller(peer.open(file, batch, threads), pixels);
         add(new Entry(subject.name(), peer.description(), 1, threads), new Contender(List.of(split), batch));
+        if (threads > 1 && batch == 1) {
+            OnnxCaller alone = new OnnxCaller(peer.open(file, batch, 1), pixels);
+            add(new Entry(subject.name(), peer.description(), 1, 1), new Contender(List.of(alone), batch));
+        }
         if (threads > 1) {
             List<OnnxCaller> callers = peer.open(file, batch, 1, threads).stream()
                     .map(session -> new OnnxCaller(session, pixels))

@@ -1,39 +1,52 @@
 package dev.trivet.cli.bench;
 
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 
 /**
  * Which turns had the machine to themselves. A processor of a rented machine is often one of two threads of a core, and what the other thread
  * does, somebody else's, shows in no counter: everything just takes longer, and not everything alike. So the same small piece of work, a
- * <em>pulse</em>, runs on all threads before and behind each turn, and a turn is quiet if both of its pulses were nearly as fast as the best pair:
- * {@code min(before, behind) >= 0.8 max over turns of min(before, behind)}. The best pair and not the best pulse, because one pulse may hit a moment
- * that no turn had.
+ * <em>pulse</em>, runs on all threads before and behind each turn, and a turn is quiet if both of its pulses were nearly as fast as the machine
+ * can be: {@code min(before, behind) >= 0.8 third}, where {@code third} is the third fastest of all pulses, those taken while nothing ran
+ * among them. Not the fastest, because one alone may be an accident.
  *
- * <p>Not seen are a disturbance that comes and goes within a turn, so turns should be shorter than what disturbs, and one that stays through all of them.
- * Not thread-safe.
+ * <p>Not seen are a disturbance that comes and goes within a turn, so turns should be shorter than what disturbs, and one that stays from the first
+ * pulse to the last. Not thread-safe.
  */
 final class Pulses {
-    /** Neighbours slow a pulse by a third and more (docs/decisions.md), changes of the clock by a few percent. */
+    /** The lightest neighbour slows a pulse to two fifths, changes of the clock by less than a tenth (docs/decisions.md, "Quiet turns"). */
     private static final double NEAR = 0.8;
 
-    private final List<Double> slower = new ArrayList<>();
-    private double best;
+    private static final int YARDSTICK = 3;
 
-    /** Whether a pulse is nearly as fast as the fastest so far, itself among them: whether a turn should begin now. */
-    boolean near(double rate) {
-        best = Math.max(best, rate);
-        return rate >= NEAR * best;
+    /** At most so many as the yardstick needs, the slowest first. */
+    private final List<Double> fastest = new ArrayList<>();
+
+    private final List<Double> slower = new ArrayList<>();
+
+    /** Notes a pulse, and says whether it is nearly as fast as the machine has been: whether a turn should begin now. */
+    boolean look(double rate) {
+        fastest.add(rate);
+        Collections.sort(fastest);
+        if (fastest.size() > YARDSTICK) {
+            fastest.removeFirst();
+        }
+        return rate >= NEAR * fastest.getFirst();
     }
 
-    /** Notes the pulses of the next turn. */
+    /**
+     * Notes the pulses of the next turn.
+     *
+     * @param before what {@link #look} saw last
+     */
     void add(double before, double behind) {
+        look(behind);
         slower.add(Math.min(before, behind));
     }
 
     /** One flag for each turn, in the order they were added. */
     List<Boolean> quiet() {
-        double limit = NEAR * slower.stream().mapToDouble(r -> r).max().orElse(0);
-        return slower.stream().map(r -> r >= limit).toList();
+        return slower.stream().map(r -> r >= NEAR * fastest.getFirst()).toList();
     }
 }

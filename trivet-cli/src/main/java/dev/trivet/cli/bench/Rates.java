@@ -9,8 +9,8 @@ import java.util.stream.IntStream;
  *
  * @param perRound in the order of rounds, so that figures of the same index were measured next to each other
  * @param quiet in which rounds this turn was quiet ({@link Pulses}); all false where nobody looked
- * @param perProcessorSecond images of all rounds over the processor time of all threads: what others do on the machine meanwhile hardly
- *     shows in it, and neither does a thread that waits; one that waits busily does
+ * @param perProcessorSecond images of all rounds over the processor time of all threads: time for which others have the processors does not
+ *     show in it, what they do on the other thread of a core does; a thread that waits does not, one that waits busily does
  */
 @SuppressWarnings("ArrayRecordComponent") // figures, never compared
 public record Rates(double[] perRound, boolean[] quiet, double perProcessorSecond) {

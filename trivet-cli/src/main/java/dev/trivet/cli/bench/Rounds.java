@@ -9,9 +9,9 @@ import java.util.Map;
 
 /**
  * Measures contenders turn by turn in one process: every round gives each a turn of about equal length, so that a machine that others use
- * too, or that changes its clock, treats all alike. Ratios are taken within a round.
+ * too, or that changes its clock, treats all alike. Ratios are taken within a round; the longer turns wait, the further they are from each other.
  *
- * <p>Turns are as long as a run of the slowest contender takes, if that is longer than asked for. Were its turns longer than the others', theirs would fit
+ * <p>Turns are as long as a run of the slowest contender takes, or several, so many as what was asked for needs; others run as often as comes nearest. Were its turns longer than the others', theirs would fit
  * between what else the machine does and its would not, most of all behind a moment that was waited for.
  *
  * @param count of rounds that are measured
@@ -43,7 +43,7 @@ public record Rounds(int count, double seconds, double patience) {
         final Contender contender;
         final List<Double> rates = new ArrayList<>();
 
-        /** Seconds of a run, the mean of the fastest turn. */
+        /** Seconds of a run: the fastest of the warming up, or the mean of the fastest turn. */
         double fastest;
 
         long runs;
@@ -56,7 +56,7 @@ public record Rounds(int count, double seconds, double patience) {
 
         /** The rate of a turn of so many seconds, by the fastest one; longer where the machine is slower. */
         double turn(double length) {
-            int count = (int) Math.clamp(Math.round(length / fastest), 1, 1_000_000);
+            int count = Math.clamp(Math.round(length / fastest), 1, 1_000_000);
             double before = processorSeconds();
             double time = contender.seconds(count);
             processorSeconds += processorSeconds() - before;
@@ -129,7 +129,7 @@ public record Rounds(int count, double seconds, double patience) {
     private void watch(Score beat, Pulses pulses) throws InterruptedException {
         long end = System.nanoTime() + (long) (1e9 * patience);
         while (System.nanoTime() < end) {
-            pulses.near(beat.turn(PULSE_SECONDS));
+            pulses.look(beat.turn(PULSE_SECONDS));
             Thread.sleep(LOOK_MILLIS);
         }
     }
@@ -138,7 +138,7 @@ public record Rounds(int count, double seconds, double patience) {
     private double await(Score beat, Pulses pulses) throws InterruptedException {
         long end = System.nanoTime() + (long) (1e9 * patience);
         double rate = beat.turn(PULSE_SECONDS);
-        while (!pulses.near(rate) && System.nanoTime() < end) {
+        while (!pulses.look(rate) && System.nanoTime() < end) {
             Thread.sleep(LOOK_MILLIS);
             rate = beat.turn(PULSE_SECONDS);
         }
@@ -164,7 +164,9 @@ public record Rounds(int count, double seconds, double patience) {
     }
 
     private double length(Map<?, Score> scores) {
-        return scores.values().stream().mapToDouble(s -> s.fastest).reduce(seconds, Math::max);
+        double slowest =
+                scores.values().stream().mapToDouble(s -> s.fastest).max().orElse(seconds);
+        return slowest * Math.max(1, Math.ceil(seconds / slowest));
     }
 
     /** Processor time of this process, in steps of about 10 ms. */

@@ -47,7 +47,8 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
      *
      * @param ratio by the clock, the median over rounds
      * @param processorRatio by the processor time of all rounds
-     * @param quietRatio median of the quiet turns over the other's ({@link Ways#quietOver}); empty if some way had fewer than three
+     * @param quietRatio median of the quiet turns over the median of the other's, not of ratios within rounds as {@code ratio} is, for few
+     *     rounds have both ({@link Ways#quietOver}); empty if some way had fewer than three
      * @param quietTurns how many each way of Trivet has at least
      * @param othersQuietTurns and of the other
      * @param turns of each way

@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.OptionalDouble;
 
 /**
- * The ways in which one engine may use its threads for a model, measured in the same rounds: one call on all of them, or one on each. The engine is
- * judged by its better way.
+ * The ways in which one engine may use its threads for a model, measured in the same rounds: one call on all of them, or one on each, or at batch 1 one call on
+ * one of them. The engine is judged by its best way.
  *
  * @param rates of each way, at least one
  */

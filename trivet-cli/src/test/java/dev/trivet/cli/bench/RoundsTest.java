@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
@@ -13,23 +14,12 @@ import org.junit.jupiter.api.Test;
 class RoundsTest {
     /** Notes that it ran; takes a little time, because a turn's rate is runs over time. */
     private static Contender noting(String name, List<String> log) {
-        return new Contender(
-                List.of(new Contender.Caller() {
-                    @Override
-                    public void run() {
-                        long end = System.nanoTime() + 1_000_000;
-                        while (System.nanoTime() < end) {
-                            Thread.onSpinWait();
-                        }
-                        if (log.isEmpty() || !log.getLast().equals(name)) {
-                            log.add(name);
-                        }
-                    }
-
-                    @Override
-                    public void close() {}
-                }),
-                1);
+        return calling(() -> {
+            spin(1);
+            if (log.isEmpty() || !log.getLast().equals(name)) {
+                log.add(name);
+            }
+        });
     }
 
     /** Behind the warming up each turn has a pulse before and one behind it. */
@@ -77,12 +67,54 @@ class RoundsTest {
     }
 
     private static Contender sleeping(int millis, AtomicInteger runs) {
+        return calling(() -> {
+            runs.incrementAndGet();
+            long end = System.nanoTime() + millis * 1_000_000L;
+            for (long left = end - System.nanoTime(); left > 0; left = end - System.nanoTime()) {
+                LockSupport.parkNanos(left);
+            }
+        });
+    }
+
+    /** A neighbour comes behind the first turn and slows 25 runs of the pulse, ten of which make one; the next turn waits for its end. */
+    @Test
+    void patientTurnsWaitForQuiet() throws InterruptedException {
+        AtomicInteger slowRuns = new AtomicInteger();
+        AtomicBoolean measuring = new AtomicBoolean();
+        List<Integer> leftAtTurns = new ArrayList<>();
+        Map<String, Contender> contenders = new LinkedHashMap<>();
+        contenders.put("first", calling(() -> {
+            spin(1);
+            slowRuns.set(measuring.get() ? 25 : 0);
+        }));
+        contenders.put("second", calling(() -> {
+            spin(1);
+            leftAtTurns.add(slowRuns.get());
+        }));
+        try (Contender pulse = calling(() -> {
+            measuring.set(true);
+            spin(slowRuns.getAndUpdate(left -> Math.max(0, left - 1)) > 0 ? 5 : 1);
+        })) {
+            new Rounds(1, 0.001, 2).measure(contenders, pulse);
+        } finally {
+            contenders.values().forEach(Contender::close);
+        }
+        assertThat(leftAtTurns.getLast()).isZero();
+    }
+
+    private static void spin(int millis) {
+        long end = System.nanoTime() + millis * 1_000_000L;
+        while (System.nanoTime() < end) {
+            Thread.onSpinWait();
+        }
+    }
+
+    private static Contender calling(Runnable run) {
         return new Contender(
                 List.of(new Contender.Caller() {
                     @Override
                     public void run() {
-                        runs.incrementAndGet();
-                        LockSupport.parkNanos(millis * 1_000_000L);
+                        run.run();
                     }
 
                     @Override
