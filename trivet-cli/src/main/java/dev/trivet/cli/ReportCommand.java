@@ -146,7 +146,7 @@ final class ReportCommand implements Callable<Integer> {
         }
     }
 
-    /** How to make the file, if it says so much that the line is known to be the right one, and the page. */
+    /** How to make the file from the images it was made from, where method and bits say all of it, and the page. */
     private List<String> commands(Geometry geometry, Map<String, String> facts, CalibrationSample sample) {
         List<String> commands = new ArrayList<>();
         MethodOptions.of(facts, geometry).ifPresent(method -> {

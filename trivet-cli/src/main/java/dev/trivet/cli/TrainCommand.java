@@ -239,7 +239,7 @@ final class TrainCommand implements Callable<Integer> {
         }
         for (Path own : file.files()) {
             Path folder = own.toAbsolutePath().getParent();
-            if (folder != null && OutputPath.isSame(output, folder)) {
+            if (compareSteps == null && folder != null && OutputPath.isSame(output, folder)) {
                 throw new BadInputException(output, "is the folder of the model itself", "give another one");
             }
         }

@@ -14,7 +14,7 @@ import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 class LineupTest {
-    /** What was opened before is closed, and what is said is why. */
+    /** What is said is why, not what closing the rest ran into. */
     @Test
     void saysWhyThePeerRefuses() {
         VitModel model = RandomModel.of("deit_tiny_patch16_32", 1);
