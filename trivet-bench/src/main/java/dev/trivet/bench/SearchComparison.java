@@ -30,7 +30,11 @@ import java.util.Random;
 public final class SearchComparison {
     private SearchComparison() {}
 
-    /** @param args MODEL CALIBRATION IMAGES ROUNDS */
+    /**
+     * Measures and prints.
+     *
+     * @param args MODEL CALIBRATION IMAGES ROUNDS
+     */
     public static void main(String[] args) {
         if (args.length != 4) {
             System.err.println("usage: SearchComparison MODEL CALIBRATION IMAGES ROUNDS");

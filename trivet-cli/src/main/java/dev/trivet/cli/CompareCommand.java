@@ -136,7 +136,7 @@ final class CompareCommand implements Callable<Integer> {
             }
             print(noise);
         });
-        data.reportUnreadable(common, result);
+        DataOptions.reportUnreadable(common, result);
     }
 
     private void print(Noise noise) {

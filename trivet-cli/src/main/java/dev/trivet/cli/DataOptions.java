@@ -46,7 +46,7 @@ final class DataOptions {
         }
     }
 
-    void reportUnreadable(CommonOptions common, Evaluation result) {
+    static void reportUnreadable(CommonOptions common, Evaluation result) {
         int count = result.unreadable().size();
         if (count == 0) {
             return;

@@ -97,6 +97,6 @@ final class EvalCommand implements Callable<Integer> {
                             common.threads(),
                             result.timing().seconds());
         });
-        data.reportUnreadable(common, result);
+        DataOptions.reportUnreadable(common, result);
     }
 }

@@ -160,6 +160,9 @@ final class MethodOptions {
     private static final List<String> OF_TRIVET =
             List.of("--no-rotation", "--no-head-bases", "--no-levels", "--no-compensation");
 
+    private static final List<String> OF_WIDTHS =
+            List.of("--bits", "--weight-bits", "--activation-bits", "--edge-bits");
+
     private static final List<String> OF_LIU2021 = List.of(
             "--no-ranking",
             "--no-bias-correction",
@@ -176,6 +179,15 @@ final class MethodOptions {
         for (String option : other == Method.TRIVET ? OF_TRIVET : OF_LIU2021) {
             if (given.hasMatchedOption(option)) {
                 throw new BadInputException(option + " is for --method " + other + "; leave it out");
+            }
+        }
+    }
+
+    /** @throws BadInputException if a width was given beside a plan, which says them all */
+    void checkNoWidths(ParseResult given) {
+        for (String option : OF_WIDTHS) {
+            if (given.hasMatchedOption(option)) {
+                throw new BadInputException("--plan says the bits of every operator; leave " + option + " out");
             }
         }
     }

@@ -19,7 +19,7 @@ final class PackedWeights {
             return best;
         }
         Kernels packing = best.packingWeights();
-        if (packing == best) {
+        if (packing.equals(best)) {
             common.err().println("--packed-weights changes nothing: these kernels have no packed form");
         }
         return packing;

@@ -21,7 +21,7 @@ final class Progress implements AutoCloseable {
     private int width;
 
     Progress(PrintWriter err) {
-        this(err, System.console() != null && System.console().isTerminal(), System::nanoTime);
+        this(err, onTerminal(), System::nanoTime);
     }
 
     /** @param nanos the clock */
@@ -31,6 +31,11 @@ final class Progress implements AutoCloseable {
         this.nanos = nanos;
         start = nanos.getAsLong();
         last = start;
+    }
+
+    @SuppressWarnings("SystemConsoleNull") // null again since JDK 25, where no terminal is at hand
+    private static boolean onTerminal() {
+        return System.console() != null && System.console().isTerminal();
     }
 
     /** Estimates the time left from the time gone. */

@@ -26,7 +26,6 @@ import java.util.TreeMap;
  */
 final class QuantizationRun {
     private final CommonOptions common;
-    private final ModelFile source;
     private final VitModel model;
     private final Kernels kernels;
     private final MethodOptions method;
@@ -47,7 +46,6 @@ final class QuantizationRun {
             CalibrationSample sample,
             Path output) {
         this.common = common;
-        this.source = source;
         this.kernels = kernels;
         this.method = method;
         this.mixed = mixed;

@@ -15,7 +15,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -121,6 +120,9 @@ final class QuantizeCommand implements Callable<Integer> {
         mixed.check();
         checkNumbers();
         method.check(common.spec.commandLine().getParseResult());
+        if (planFile != null) {
+            method.checkNoWidths(common.spec.commandLine().getParseResult());
+        }
         method.settings(seed, common.threads());
         ModelFile file = ModelArgument.read(common, model, source);
         if (file.model().isQuantized()) {
@@ -244,9 +246,8 @@ final class QuantizeCommand implements Callable<Integer> {
             QuantizationPlan plan,
             Path target,
             Optional<LabelledImages> labelled) {
-        SeedRuns runs = new SeedRuns(labelled.isPresent());
+        SeedRuns runs = new SeedRuns(common, kernels, labelled.isPresent(), strict);
         int count = seeds == null ? 1 : seeds;
-        int judged = 0;
         for (int s = 0; s < count; s++) {
             CalibrationSample sample = sample(file, folder, seed + s);
             LabelledImages judges = labelled.orElseGet(() -> sample.others(OTHERS));
@@ -254,17 +255,14 @@ final class QuantizeCommand implements Callable<Integer> {
                 throw new BadInputException(
                         folder, "has no images left to judge by", "lower --images or give labelled ones with --data");
             }
-            judged = judges.size();
             Path one = ofSeed(target, s);
             common.err().println("seed " + (seed + s) + " to " + one);
             quantize(file, kernels, plan, sample, one);
-            runs.add(seed + s, file, ModelFile.read(one, Optional.empty()), judges, kernels, common.threads());
+            runs.add(seed + s, file, ModelFile.read(one, Optional.empty()), judges);
         }
-        int measured = judged;
         Map<String, Object> fields = new LinkedHashMap<>(runs.fields());
-        fields.put("images", measured);
         fields.put("kernels", kernels.description());
-        common.print(fields, () -> runs.print(common, measured));
+        common.print(fields, runs::print);
     }
 
     /** @param s which of the seeds; the first has the name that was given */
@@ -315,10 +313,8 @@ final class QuantizeCommand implements Callable<Integer> {
         if (report == null) {
             return;
         }
-        String command = ReportCommand.line(Stream.concat(
-                        Stream.of("trivet", "quantize"),
-                        common.spec.commandLine().getParseResult().originalArgs().stream())
-                .toArray(String[]::new));
+        String command =
+                ReportCommand.line(common.spec.commandLine().getParseResult().originalArgs());
         try (Progress progress = new Progress(common.err())) {
             HtmlReport.write(
                     report,

@@ -112,13 +112,16 @@ final class ReportCommand implements Callable<Integer> {
                 output,
                 Stream.concat(quantized.files().stream(), floating.files().stream())
                         .toList());
+        if (classes != null && data == null) {
+            throw new BadInputException("--classes is the class order of --data; add that, or leave it out");
+        }
         if (images != null && images < 1) {
             throw new BadInputException("--images " + images + ": give at least 1");
         }
         Map<String, String> facts =
                 quantized.provenance().map(Provenance::facts).orElse(Map.of());
         long drawnWith = seed != null ? seed : number(facts, "seed", 0);
-        int count = images != null ? images : (int) Math.clamp(number(facts, "calibration_images", 16), 1, 100);
+        int count = images != null ? images : Math.clamp(number(facts, "calibration_images", 16), 1, 100);
         CalibrationSample sample = CalibrationSample.draw(
                 calibration, count, drawnWith, quantized.model().config().preprocessing(), false);
         sample.unreadable().forEach(line -> common.err().println("left out: " + line));
@@ -158,7 +161,7 @@ final class ReportCommand implements Callable<Integer> {
             words.addAll(List.of("--image-size", geometry.imageSize(), "--calibration", calibration));
             words.addAll(List.of("--images", facts.get("calibration_images"), "--seed", facts.get("seed")));
             words.addAll(List.of("-o", model));
-            commands.add(line(words.toArray()));
+            commands.add(line(words));
         });
         List<Object> words = new ArrayList<>(List.of(
                 "report",
@@ -181,14 +184,18 @@ final class ReportCommand implements Callable<Integer> {
             words.addAll(List.of("--classes", classes));
         }
         words.addAll(List.of("-o", output));
-        commands.add(line(words.toArray()));
+        commands.add(line(words));
         return commands;
     }
 
-    /** A line for a shell. */
-    static String line(@Nullable Object... words) {
+    /**
+     * A line for a shell.
+     *
+     * @param words what follows the program's name
+     */
+    static String line(List<?> words) {
         return "trivet "
-                + java.util.Arrays.stream(words)
+                + words.stream()
                         .map(String::valueOf)
                         .map(word ->
                                 word.matches("[A-Za-z0-9_./:=@%+,-]+") ? word : "'" + word.replace("'", "'\\''") + "'")

@@ -15,27 +15,55 @@ import java.util.Optional;
 
 /** What several seeds gave: how far a figure depends on which images were drawn. */
 final class SeedRuns {
-    /** One seed's file against the float model; accuracy is absent without labelled images. */
-    record Result(long seed, Path file, long bytes, Optional<Double> top1, double agreement, double logitSqnrDb) {}
+    /**
+     * One seed's file against the float model; accuracy is absent without labelled images.
+     *
+     * @param images on how many; without labelled ones each seed is judged on images of its own
+     */
+    record Result(
+            long seed,
+            Path file,
+            long bytes,
+            int images,
+            Optional<Double> top1,
+            double agreement,
+            double logitSqnrDb) {}
 
     private final List<Result> results = new ArrayList<>();
+    private final CommonOptions common;
+    private final Kernels kernels;
     private final boolean labelled;
+    private final boolean strict;
     private double floatTop1;
 
-    /** @param labelled whether the images have labels, so that accuracy means something */
-    SeedRuns(boolean labelled) {
+    /**
+     * @param labelled whether the images have labels, so that accuracy means something
+     * @param strict stop at the first unreadable image
+     */
+    SeedRuns(CommonOptions common, Kernels kernels, boolean labelled, boolean strict) {
+        this.common = common;
+        this.kernels = kernels;
         this.labelled = labelled;
+        this.strict = strict;
     }
 
-    void add(long seed, ModelFile source, ModelFile quantized, LabelledImages images, Kernels kernels, int threads) {
+    void add(long seed, ModelFile source, ModelFile quantized, LabelledImages images) {
         try (TrivetModel a = new TrivetModel(source.model(), kernels, EvalCommand.BATCH);
-                TrivetModel b = new TrivetModel(quantized.model(), kernels, EvalCommand.BATCH)) {
-            Evaluation e = Evaluation.run(List.of(a, b), images, threads, false, (done, total) -> {});
+                TrivetModel b = new TrivetModel(quantized.model(), kernels, EvalCommand.BATCH);
+                Progress progress = new Progress(common.err())) {
+            Evaluation e = Evaluation.run(
+                    List.of(a, b),
+                    images,
+                    common.threads(),
+                    strict,
+                    (done, total) -> progress.update("judging seed " + seed, done, total));
+            DataOptions.reportUnreadable(common, e);
             floatTop1 = (double) e.scores().get(0).top1() / e.images();
             results.add(new Result(
                     seed,
                     quantized.file(),
                     quantized.bytes(),
+                    e.images(),
                     labelled ? Optional.of((double) e.scores().get(1).top1() / e.images()) : Optional.empty(),
                     e.agreement(),
                     e.logitSqnrDb()));
@@ -60,11 +88,13 @@ final class SeedRuns {
             row.put("seed", r.seed());
             row.put("file", r.file().toString());
             row.put("bytes", r.bytes());
+            row.put("images", r.images());
             r.top1().ifPresent(top1 -> row.put("top1", top1));
             row.put("agreement", r.agreement());
             row.put("logit_sqnr_db", r.logitSqnrDb());
             rows.add(row);
         }
+        fields.put("images", fewestImages());
         fields.put("seeds", rows);
         return fields;
     }
@@ -87,7 +117,11 @@ final class SeedRuns {
         return new Spread(mean, values.size() < 2 ? 0 : Math.sqrt(squares / (values.size() - 1)));
     }
 
-    void print(CommonOptions common, int images) {
+    private int fewestImages() {
+        return results.stream().mapToInt(Result::images).min().orElse(0);
+    }
+
+    void print() {
         Table table = labelled
                 ? new Table("seed", "top-1", "agreement", "logit SQNR", "bytes")
                 : new Table("seed", "agreement", "logit SQNR", "bytes");
@@ -103,11 +137,13 @@ final class SeedRuns {
         table.row(cells("mean", top1.map(Spread::mean), agreement.mean, sqnr.mean, ""));
         table.row(cells("deviation", top1.map(Spread::deviation), agreement.deviation, sqnr.deviation, ""));
         table.print(common.out());
+        int fewest = fewestImages();
+        int most = results.stream().mapToInt(Result::images).max().orElse(0);
         common.out()
                 .printf(
                         Locale.ROOT,
-                        "on %d %s images%s%n",
-                        images,
+                        "on %s %s images%s%n",
+                        fewest == most ? fewest : fewest + " to " + most,
                         labelled ? "labelled" : "other calibration",
                         labelled ? String.format(Locale.ROOT, "; float %.2f %%", 100 * floatTop1) : "");
     }

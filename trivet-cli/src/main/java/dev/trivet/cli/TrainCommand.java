@@ -101,6 +101,7 @@ final class TrainCommand implements Callable<Integer> {
         boolean scratch = options.recipe == Recipe.FLOAT;
         checkCompareSteps();
         checkStart();
+        options.check(common.spec.commandLine().getParseResult());
         TrainingSettings settings = settings();
         boolean quantizes = options.recipe.quantizes();
         Optional<VitModel> start = scratch
@@ -177,6 +178,9 @@ final class TrainCommand implements Callable<Integer> {
         }
         if (begin != null && options.recipe != Recipe.TERNARY) {
             throw new BadInputException("--start is for --recipe ternary; leave it out");
+        }
+        if (begin != null && compareSteps == null && OutputPath.isSame(output.resolve(Training.QUANTIZED), begin)) {
+            throw new BadInputException(begin, "is the file that this training would write", "give -o another folder");
         }
     }
 

@@ -9,11 +9,16 @@ import dev.trivet.train.TrainingSettings;
 import dev.trivet.train.TrainingSettings.Distillation;
 import dev.trivet.train.TrainingSettings.Distillation.Targets;
 import dev.trivet.train.UpdateRule;
+import java.util.List;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParseResult;
 
 /** How {@code train} trains. */
 @SuppressWarnings("NullAway.Init") // picocli sets the fields
 final class TrainingOptions {
+    private static final List<String> OF_TERNARY_WEIGHTS =
+            List.of("--ternary-granularity", "--ternary-scale", "--ternary-clip", "--ternary-edges");
+
     /** What shares a threshold and a scale. */
     enum Granularity {
         CHANNEL,
@@ -170,6 +175,27 @@ final class TrainingOptions {
             names = "--device",
             description = "cpu, cuda, or auto: a GPU where PyTorch has CUDA and finds one. Default: ${DEFAULT-VALUE}.")
     Device device = DEFAULTS.device();
+
+    /** @throws BadInputException if an option was given that the recipe would not look at */
+    void check(ParseResult given) {
+        if (distill == Targets.NONE) {
+            refuse(given, List.of("--distill-weight", "--temperature"), "is for --distill hard or soft");
+        }
+        if (recipe != Recipe.TERVIT) {
+            refuse(given, List.of("--eight-bit-epochs"), "is for --recipe tervit");
+        }
+        if (recipe != Recipe.TERVIT && recipe != Recipe.TERNARY) {
+            refuse(given, OF_TERNARY_WEIGHTS, "is for --recipe tervit or ternary");
+        }
+    }
+
+    private static void refuse(ParseResult given, List<String> options, String why) {
+        for (String option : options) {
+            if (given.hasMatchedOption(option)) {
+                throw new BadInputException(option + " " + why + "; leave it out");
+            }
+        }
+    }
 
     /** @throws IllegalArgumentException if an option is out of range */
     TrainingSettings settings(int threads) {

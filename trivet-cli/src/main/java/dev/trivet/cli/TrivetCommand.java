@@ -84,7 +84,7 @@ public final class TrivetCommand {
         }
         StandardOutput target = new StandardOutput();
         PrintWriter out = new PrintWriter(new OutputStreamWriter(target, System.out.charset()), true);
-        PrintWriter err = new PrintWriter(System.err, true);
+        PrintWriter err = new PrintWriter(System.err, true, System.err.charset());
         int exit = run(arguments, out, err);
         // A full disk must not look like success; a reader that went away (head) needs no words.
         if (exit == 0 && out.checkError()) {
@@ -136,11 +136,31 @@ public final class TrivetCommand {
         try {
             return line.execute(arguments);
         } catch (OutOfMemoryError e) {
-            err.println("trivet: out of memory; give Java more, such as TRIVET_JAVA_OPTS=-Xmx8g");
+            err.println("trivet: " + exhausted(String.valueOf(e.getMessage())));
             return 1;
         } catch (Error e) { // such as a model file cut short while it is mapped
             return internal(e, err);
         }
+    }
+
+    /**
+     * What has run out and what to do about it: the JVM has one error for its heap, for memory outside of it and for threads.
+     *
+     * @param message the error's
+     */
+    static String exhausted(String message) {
+        if (message.contains("thread")) {
+            return "the system gives no more threads; use fewer, or raise the limit on processes (ulimit -u)";
+        }
+        if (message.contains("heap") || message.contains("GC overhead") || message.contains("array size")) {
+            return "out of memory; give Java more, such as TRIVET_JAVA_OPTS=-Xmx8g";
+        }
+        if (message.contains("direct buffer")) {
+            return "out of memory for direct buffers (" + message
+                    + "); allow more, such as TRIVET_JAVA_OPTS=-XX:MaxDirectMemorySize=8g";
+        }
+        return "out of memory outside of Java's heap (" + message
+                + "); work on fewer images at once, or take a machine with more";
     }
 
     private static int usage(CommandLine.ParameterException e, String[] arguments) {

@@ -127,6 +127,43 @@ class BadOptionTest {
         assertThat(output).doesNotExist();
     }
 
+    @ParameterizedTest
+    @CsvSource({
+        "w8a8,--distill-weight,0.9,is for --distill hard or soft",
+        "ternary,--temperature,2,is for --distill hard or soft",
+        "ternary,--eight-bit-epochs,1,is for --recipe tervit",
+        "w8a8,--ternary-clip,2,is for --recipe tervit or ternary",
+        "finetune,--ternary-granularity,layer,is for --recipe tervit or ternary",
+    })
+    void trainRefusesWhatItsRecipeWouldNotLookAt(String recipe, String option, String value, String why) {
+        Path absent = temp.resolve("absent");
+        Path output = temp.resolve("out");
+        CommandRun.of("train", absent, "--data", absent, "-o", output, "--recipe", recipe, option, value)
+                .refused(option, why, "leave it out");
+        assertThat(output).doesNotExist();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"--bits", "--weight-bits", "--activation-bits", "--edge-bits"})
+    void widthsBesideAPlanAreRefused(String option) {
+        Path plan = temp.resolve("plan.json");
+        CommandRun.of("quantize", MODEL, "--plan", plan, "--plan-only", option, 4)
+                .refused("--plan says the bits of every operator", option);
+    }
+
+    /** The JVM has one error for three things. */
+    @ParameterizedTest
+    @CsvSource({
+        "Java heap space,-Xmx",
+        "Requested array size exceeds VM limit,-Xmx",
+        "unable to create native thread: possibly out of memory or process/resource limits reached,ulimit",
+        "Cannot reserve 96 bytes of direct buffer memory (allocated: 1; limit: 2),MaxDirectMemorySize",
+        "Unable to allocate 8589934592 bytes,outside of Java's heap (Unable to allocate 8589934592 bytes)",
+    })
+    void saysWhatRanOut(String message, String advice) {
+        assertThat(TrivetCommand.exhausted(message)).contains(advice).doesNotContain("\n");
+    }
+
     @Test
     void namesAnUnknownCommand() {
         CommandRun.of("evall").refused("no command evall", "did you mean eval?", "'trivet --help'");

@@ -136,6 +136,13 @@ class BadOutputTest {
         assertThat(second).hasBinaryContent(ofModel);
         CommandRun.of("train", second, "--data", temp, "--recipe", "finetune", "-o", model)
                 .refused(model, "is the folder of the model itself", "give another one");
+
+        Path training = Files.createDirectories(temp.resolve("training"));
+        Path made = training.resolve("quantized.safetensors");
+        Files.copy(quantized, made);
+        CommandRun.of("train", second, "--data", temp, "--recipe", "ternary", "--start", made, "-o", training)
+                .refused(made, "is the file that this training would write");
+        assertThat(made).hasBinaryContent(before);
     }
 
     /** A device that is full, for what goes to standard output. */
@@ -176,7 +183,8 @@ class BadOutputTest {
         String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         String err = new String(process.getErrorStream().readAllBytes(), StandardCharsets.UTF_8);
         String own = err.lines()
-                .filter(line -> !line.startsWith("WARNING:")) // the JVM's, on the incubator module
+                // The JVM's, on the incubator module and on native access.
+                .filter(line -> !line.startsWith("WARNING:") && !line.isEmpty())
                 .collect(java.util.stream.Collectors.joining("\n"));
         new CommandRun(process.waitFor(), out, own).refused(output, "cannot be written", "free some space");
         assertThat(output).hasContent("the old file");

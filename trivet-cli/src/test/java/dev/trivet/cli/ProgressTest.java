@@ -40,7 +40,7 @@ class ProgressTest {
         try (Progress progress = progress(true)) {
             for (int i = 1; i < 20; i++) {
                 now.addAndGet(100 * MILLIS);
-                progress.update("evaluating", 10 * i, 1000);
+                progress.update("evaluating", 10L * i, 1000);
             }
         }
         assertThat(text.toString()).isEmpty();
@@ -69,7 +69,7 @@ class ProgressTest {
             progress.update("searching the long way", 500, 1000);
             now.addAndGet(1_000 * MILLIS);
             progress.update("done", 600, 1000);
-            String[] lines = text.toString().split("\r");
+            String[] lines = text.toString().split("\r", -1);
             assertThat(lines[2]).hasSameSizeAs(lines[1]).startsWith("done: 600 of 1000 (60 %), 4 s left ");
         }
         assertThat(text.toString())
@@ -93,7 +93,7 @@ class ProgressTest {
         try (Progress progress = progress(false)) {
             for (int i = 1; i <= 50; i++) {
                 now.addAndGet(500 * MILLIS);
-                progress.update("evaluating", 10 * i, 1000);
+                progress.update("evaluating", 10L * i, 1000);
             }
         }
         assertThat(text.toString().lines())

@@ -245,6 +245,7 @@ class QuantizeControlTest {
         assertThat(CommandRun.of("compare", swin, output, "--data", five).good().out())
                 .contains("worst modules", "layers.");
         assertThat(Files.readString(report))
+                .contains(">trivet quantize " + swin + " --calibration ")
                 .contains("layers.0.blocks.1.attn", "layers.1.downsample.reduction: weights 9 bits, input 10 bits");
         Path mixed = temp.resolve("mixed.safetensors");
         CommandRun choice = CommandRun.of(
@@ -280,6 +281,7 @@ class QuantizeControlTest {
         JsonNode json = run.json();
         assertThat(json.path("seeds")).hasSize(2);
         assertThat(json.path("images").asInt()).isEqualTo(4);
+        assertThat(json.path("seeds").get(1).path("images").asInt()).isEqualTo(4);
         double first = json.path("seeds").get(0).path("logit_sqnr_db").asDouble();
         double second = json.path("seeds").get(1).path("logit_sqnr_db").asDouble();
         double mean = (first + second) / 2;

@@ -64,7 +64,7 @@ public final class FloatCheckpoint implements AutoCloseable {
             ModelConfig stored = config(configFile, architecture, OptionalInt.empty(), hints);
             ModelConfig wanted = imageSize.isEmpty() ? stored : config(configFile, architecture, imageSize, hints);
             return new FloatCheckpoint(wanted, tensors, parameters(stored, wanted, named, weights));
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             tensors.close();
             throw e;
         }

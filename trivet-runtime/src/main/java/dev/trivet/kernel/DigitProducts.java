@@ -59,8 +59,13 @@ public final class DigitProducts {
             MemorySegment high = arena.allocate(count, 64);
             split(codes, count, true, low, high);
             Linear lowLinear = kernels.integerLinear(low, outputs, inputs, typicalRows);
-            Linear highLinear = kernels.integerLinear(high, outputs, inputs, typicalRows);
-            return new DigitLinear(new Linear[] {lowLinear, highLinear}, outputs, inputs, wideInput);
+            try {
+                Linear highLinear = kernels.integerLinear(high, outputs, inputs, typicalRows);
+                return new DigitLinear(new Linear[] {lowLinear, highLinear}, outputs, inputs, wideInput);
+            } catch (RuntimeException | Error e) {
+                lowLinear.close();
+                throw e;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 package dev.trivet.kernel;
 
 import dev.trivet.BadInputException;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -90,10 +91,12 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
         return switch (name) {
             case "onednn" -> {
                 requireVectorModule();
+                requireNativeAccess();
                 yield new OnednnKernels();
             }
             case "vector" -> {
                 requireVectorModule();
+                requireNativeAccess();
                 yield new VectorKernels();
             }
             case "reference" -> new ReferenceKernels();
@@ -101,6 +104,17 @@ public record KernelSelection(Kernels kernels, List<String> refused) {
                 throw new BadInputException(
                         "-D" + PROPERTY + "=" + name + ": no such kernels; choose reference, vector or onednn");
         };
+    }
+
+    /** Both go over memory by address ({@link NativeMemory}). */
+    @SuppressWarnings("restricted")
+    private static void requireNativeAccess() {
+        try {
+            var _ = MemorySegment.NULL.reinterpret(1);
+        } catch (IllegalCallerException e) {
+            throw new UnsupportedOperationException(
+                    "the JVM denies native access and was started without --enable-native-access=ALL-UNNAMED", e);
+        }
     }
 
     /** Neither the Vector API nor what is built on it can load otherwise, and the first class to fail hides the reason. */

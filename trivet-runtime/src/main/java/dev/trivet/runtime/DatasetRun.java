@@ -70,7 +70,11 @@ public final class DatasetRun {
             for (int t = 0; t < workerCount; t++) {
                 workers.add(pool.submit(task));
             }
-            await(workers);
+            try {
+                await(workers);
+            } finally {
+                next.set(images.size()); // who is interrupted does not wait for the rest
+            }
         }
         double seconds = (System.nanoTime() - start) / 1e9;
         List<Double> inference = new ArrayList<>();
@@ -130,12 +134,17 @@ public final class DatasetRun {
             this.nanos = nanos;
             logits = new float[models.size()][];
             indices = new int[batch];
-            for (int m = 0; m < models.size(); m++) {
-                ModelSession session = models.get(m).executor().openSession();
-                sessions.add(session);
-                inputs.add(session.allocateInput());
-                outputs.add(session.allocateLogits());
-                logits[m] = new float[models.get(m).config().geometry().classes()];
+            try {
+                for (int m = 0; m < models.size(); m++) {
+                    ModelSession session = models.get(m).executor().openSession();
+                    sessions.add(session);
+                    inputs.add(session.allocateInput());
+                    outputs.add(session.allocateLogits());
+                    logits[m] = new float[models.get(m).config().geometry().classes()];
+                }
+            } catch (RuntimeException | Error e) {
+                sessions.forEach(ModelSession::close);
+                throw e;
             }
         }
 

@@ -14,7 +14,9 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
 
 /**
  * Makes a model's operators ready to run. Several threads may make operators at the same time. The operators keep nothing of the model, so
@@ -74,15 +76,31 @@ final class OperatorCompiler {
     }
 
     /**
-     * Blocks in their order, packed by all processors.
+     * Blocks in their order, packed by all processors. Where one cannot be made, that is thrown when the work on all has ended, so that the
+     * {@link OperatorArena} may be closed.
      *
      * @param batch most images that are run at once
      */
     List<BlockOperators> blocks(List<ModelUnit> units, int batch) {
-        return units.parallelStream()
+        Queue<Throwable> failures = new ConcurrentLinkedQueue<>();
+        List<Optional<BlockOperators>> blocks = units.parallelStream()
                 .filter(ModelUnit.Block.class::isInstance)
-                .map(unit -> block((ModelUnit.Block) unit, batch))
+                .map(unit -> {
+                    try {
+                        return Optional.of(block((ModelUnit.Block) unit, batch));
+                    } catch (RuntimeException | Error e) {
+                        failures.add(e);
+                        return Optional.<BlockOperators>empty();
+                    }
+                })
                 .toList();
+        switch (failures.peek()) {
+            case RuntimeException e -> throw e;
+            case Error e -> throw e;
+            case null, default -> {
+                return blocks.stream().flatMap(Optional::stream).toList();
+            }
+        }
     }
 
     private BlockOperators block(ModelUnit.Block unit, int batch) {

@@ -67,27 +67,35 @@ public final class SwinExecutor implements ModelExecutor {
         this.batch = batch;
         this.firstUnit = firstUnit;
         this.group = group;
-        OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
-        List<ModelUnit> wanted = config.units().subList(firstUnit, endUnit);
-        Iterator<BlockOperators> blocks = compiler.blocks(wanted, group).iterator();
-        List<Step> compiled = new ArrayList<>();
-        for (ModelUnit unit : wanted) {
-            compiled.add(
-                    switch (unit) {
-                        case ModelUnit.Embedding embedding -> embedding(model, compiler, embedding);
-                        case ModelUnit.Block _ -> new Block(blocks.next());
-                        case ModelUnit.Merging merging ->
-                            new Merging(
-                                    merging,
-                                    compiler.norm(merging.norm()),
-                                    compiler.linear(
-                                            merging.reduction(),
-                                            group * merging.output().tokens()));
-                        case ModelUnit.Head head ->
-                            new Head(head, compiler.norm(SwinNames.FINAL_NORM), compiler.linear(SwinNames.HEAD, group));
-                    });
+        try {
+            OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
+            List<ModelUnit> wanted = config.units().subList(firstUnit, endUnit);
+            Iterator<BlockOperators> blocks = compiler.blocks(wanted, group).iterator();
+            List<Step> compiled = new ArrayList<>();
+            for (ModelUnit unit : wanted) {
+                compiled.add(
+                        switch (unit) {
+                            case ModelUnit.Embedding embedding -> embedding(model, compiler, embedding);
+                            case ModelUnit.Block _ -> new Block(blocks.next());
+                            case ModelUnit.Merging merging ->
+                                new Merging(
+                                        merging,
+                                        compiler.norm(merging.norm()),
+                                        compiler.linear(
+                                                merging.reduction(),
+                                                group * merging.output().tokens()));
+                            case ModelUnit.Head head ->
+                                new Head(
+                                        head,
+                                        compiler.norm(SwinNames.FINAL_NORM),
+                                        compiler.linear(SwinNames.HEAD, group));
+                        });
+            }
+            steps = List.copyOf(compiled);
+        } catch (RuntimeException | Error e) { // such as memory that does not suffice for all of them
+            operators.close();
+            throw e;
         }
-        steps = List.copyOf(compiled);
     }
 
     private Embedding embedding(VitModel model, OperatorCompiler compiler, ModelUnit.Embedding unit) {
@@ -146,12 +154,12 @@ public final class SwinExecutor implements ModelExecutor {
 
     @Override
     public SwinSession openSession() {
-        return new SwinSession(this, kernels.openWorkspace());
+        return SessionMemory.open(kernels.openWorkspace(), memory -> new SwinSession(this, memory));
     }
 
     @Override
     public SwinSession openColdSession() {
-        return new SwinSession(this, kernels.openColdWorkspace());
+        return SessionMemory.open(kernels.openColdWorkspace(), memory -> new SwinSession(this, memory));
     }
 
     @Override

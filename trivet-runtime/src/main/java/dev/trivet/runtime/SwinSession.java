@@ -7,7 +7,6 @@ import dev.trivet.kernel.Workspace;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.SwinConfig;
 import dev.trivet.model.TokenShape;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
@@ -18,8 +17,6 @@ import org.jspecify.annotations.Nullable;
  * allocates nothing off-heap.
  */
 public final class SwinSession implements ModelSession {
-    private static final int ALIGNMENT = 64;
-
     final SwinExecutor executor;
     final Workspace workspace;
     private final SwinConfig config;
@@ -29,7 +26,7 @@ public final class SwinSession implements ModelSession {
     private final int group;
     private final List<ModelUnit> units;
     private final Pointwise pointwise;
-    private final Arena arena = Arena.ofShared();
+    private final SessionMemory memory;
     private final Sizes sizes;
 
     /** Float32 {@code [group * tokens, width]} of the stage that is running: the residual stream. */
@@ -105,9 +102,9 @@ public final class SwinSession implements ModelSession {
         }
     }
 
-    /** @param workspace closed with the session */
-    SwinSession(SwinExecutor executor, Workspace workspace) {
-        this(executor, workspace, executor.batch, 1);
+    /** @param memory closed with the session */
+    SwinSession(SwinExecutor executor, SessionMemory memory) {
+        this(executor, memory, executor.batch, 1);
     }
 
     /**
@@ -116,13 +113,10 @@ public final class SwinSession implements ModelSession {
      * @param batch images that it runs by itself; what it shares with the others has room for a group of them
      * @param members threads that share an image
      */
-    SwinSession(SwinExecutor executor, int batch, int members) {
-        this(executor, executor.kernels.openWorkspace(), batch, members);
-    }
-
-    private SwinSession(SwinExecutor executor, Workspace workspace, int batch, int members) {
+    SwinSession(SwinExecutor executor, SessionMemory memory, int batch, int members) {
         this.executor = executor;
-        this.workspace = workspace;
+        this.memory = memory;
+        workspace = memory.workspace();
         this.batch = batch;
         group = Math.min(batch, executor.group);
         config = executor.config;
@@ -162,7 +156,7 @@ public final class SwinSession implements ModelSession {
 
     /** @param least values, however few images there are */
     private MemorySegment floats(long perImage, long least) {
-        return arena.allocate(4 * Math.max(perImage * group, least), ALIGNMENT);
+        return memory.floats(Math.max(perImage * group, least));
     }
 
     /** With room for a tile's rows behind the last. */
@@ -195,7 +189,7 @@ public final class SwinSession implements ModelSession {
     }
 
     private MemorySegment batch(long perImage) {
-        return arena.allocate(4 * perImage * batch, ALIGNMENT);
+        return memory.floats(perImage * batch);
     }
 
     @Override
@@ -410,7 +404,6 @@ public final class SwinSession implements ModelSession {
 
     @Override
     public void close() {
-        workspace.close();
-        arena.close();
+        memory.close();
     }
 }

@@ -46,33 +46,55 @@ public final class TeamSession implements ModelSession {
                 // The first two have what all share of an image.
                 .mapToObj(member -> member < 2 ? Math.max(1, each) : each)
                 .toList();
-        switch (executor) {
-            case VitExecutor vit -> {
-                int rows = IntStream.range(0, threads)
-                        .map(member ->
-                                VitPart.share(vit.config, member, threads).count())
-                        .max()
-                        .orElseThrow();
-                List<VitSession> sessions = batches.stream()
-                        .map(batch -> new VitSession(vit, batch, rows))
-                        .toList();
-                members = sessions;
-                team = new ThreadTeam(threads, this::perform);
-                parts = IntStream.range(0, threads)
-                        .mapToObj(member -> new VitPart(sessions, team, member))
-                        .toList();
+        List<Runnable> opened = new ArrayList<>();
+        try {
+            switch (executor) {
+                case VitExecutor vit -> {
+                    int rows = IntStream.range(0, threads)
+                            .map(member ->
+                                    VitPart.share(vit.config, member, threads).count())
+                            .max()
+                            .orElseThrow();
+                    List<VitSession> sessions = batches.stream()
+                            .map(batch -> noted(
+                                    opened,
+                                    SessionMemory.open(
+                                            vit.kernels.openWorkspace(),
+                                            memory -> new VitSession(vit, memory, batch, rows))))
+                            .toList();
+                    members = sessions;
+                    team = new ThreadTeam(threads, this::perform);
+                    opened.addFirst(team::close);
+                    parts = IntStream.range(0, threads)
+                            .mapToObj(member -> new VitPart(sessions, team, member))
+                            .toList();
+                }
+                case SwinExecutor swin -> {
+                    List<SwinSession> sessions = batches.stream()
+                            .map(batch -> noted(
+                                    opened,
+                                    SessionMemory.open(
+                                            swin.kernels.openWorkspace(),
+                                            memory -> new SwinSession(swin, memory, batch, threads))))
+                            .toList();
+                    members = sessions;
+                    team = new ThreadTeam(threads, this::perform);
+                    opened.addFirst(team::close);
+                    parts = IntStream.range(0, threads)
+                            .mapToObj(member -> new SwinPart(sessions, team, member))
+                            .toList();
+                }
             }
-            case SwinExecutor swin -> {
-                List<SwinSession> sessions = batches.stream()
-                        .map(batch -> new SwinSession(swin, batch, threads))
-                        .toList();
-                members = sessions;
-                team = new ThreadTeam(threads, this::perform);
-                parts = IntStream.range(0, threads)
-                        .mapToObj(member -> new SwinPart(sessions, team, member))
-                        .toList();
-            }
+        } catch (RuntimeException | Error e) { // such as memory or threads that do not suffice for all members
+            opened.forEach(Runnable::run);
+            arena.close();
+            throw e;
         }
+    }
+
+    private static <S extends ModelSession> S noted(List<Runnable> opened, S session) {
+        opened.add(session::close);
+        return session;
     }
 
     private void perform(int member) {

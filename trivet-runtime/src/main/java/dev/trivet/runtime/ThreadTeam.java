@@ -1,9 +1,12 @@
 package dev.trivet.runtime;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -56,7 +59,7 @@ final class ThreadTeam implements AutoCloseable {
             }
             long start = 0;
             boolean watching = watches;
-            for (int looks = 0; opened == before; looks++) {
+            for (int looks = 0; opened == before && !closed; looks++) {
                 if (abandonable && failure.get() != null) {
                     throw ABANDONED;
                 }
@@ -74,7 +77,7 @@ final class ThreadTeam implements AutoCloseable {
 
         private void sleep(int member, int before, boolean abandonable) {
             asleep.set(member, Thread.currentThread());
-            if (opened == before && !(abandonable && failure.get() != null)) {
+            if (opened == before && !closed && !(abandonable && failure.get() != null)) {
                 LockSupport.park(this);
             }
             asleep.set(member, null);
@@ -100,7 +103,7 @@ final class ThreadTeam implements AutoCloseable {
     private final int size;
     private final boolean watches;
     private final Job job;
-    private final Thread[] threads;
+    private final List<Thread> threads = new ArrayList<>();
     private final Gate start;
     private final Gate middle;
     private final Gate end;
@@ -108,23 +111,35 @@ final class ThreadTeam implements AutoCloseable {
     private volatile boolean closed;
 
     /**
-     * Starts the threads.
+     * Starts the threads; if not all of them can be started, none is left.
      *
      * @param size members, the caller included
      * @param job what all of them do each time
      */
     ThreadTeam(int size, Job job) {
+        this(size, job, ThreadTeam::start);
+    }
+
+    private static Thread start(int member, Runnable work) {
+        return Thread.ofPlatform().daemon().name("trivet-", member).start(work);
+    }
+
+    /** @param starter starts the thread of a member */
+    ThreadTeam(int size, Job job, BiFunction<Integer, Runnable, Thread> starter) {
         this.size = size;
         this.job = job;
         watches = size <= Runtime.getRuntime().availableProcessors();
         start = new Gate();
         middle = new Gate();
         end = new Gate();
-        threads = new Thread[size - 1];
-        for (int member = 1; member < size; member++) {
-            int number = member;
-            threads[member - 1] =
-                    Thread.ofPlatform().daemon().name("trivet-", number).start(() -> work(number));
+        try {
+            for (int member = 1; member < size; member++) {
+                int number = member;
+                threads.add(starter.apply(number, () -> work(number)));
+            }
+        } catch (RuntimeException | Error e) { // such as the system's limit on threads
+            close();
+            throw e;
         }
     }
 
@@ -188,7 +203,8 @@ final class ThreadTeam implements AutoCloseable {
             return;
         }
         closed = true;
-        start.pass(0, false);
+        start.wake();
+        end.wake();
         boolean interrupted = false;
         for (Thread thread : threads) {
             while (thread.isAlive()) {

@@ -18,9 +18,10 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -33,8 +34,8 @@ import org.jspecify.annotations.Nullable;
  * }
  * }</pre>
  *
- * <p>Safe to share: any number of threads may classify at the same time; each call borrows a set of buffers, and sets are kept
- * for the next call. A call that is alone is spread over as many threads as the model was given, by default one per processor; calls at
+ * <p>Safe to share: any number of threads may classify at the same time; each call borrows a set of buffers, and as many sets as
+ * there are processors are kept for the next calls. A call that is alone is spread over as many threads as the model was given, by default one per processor; calls at
  * the same time take one thread each, which is what gives the most images a second. Logits are the same bits either way. The model's own
  * threads are daemons, start with the first calls and sleep between calls; one of them has the JVM compile what the model runs for a second or
  * two after the first call ({@link #warmUp}), and ends. Owns off-heap memory until closed; of the parameters it holds
@@ -46,13 +47,15 @@ public final class TrivetModel implements AutoCloseable {
     private final ModelExecutor executor;
     private final List<String> labels;
     /** Buffers of calls on one thread. */
-    private final ConcurrentLinkedQueue<Slot> idle = new ConcurrentLinkedQueue<>();
+    private final ArrayBlockingQueue<Slot> idle = new ArrayBlockingQueue<>(Math.max(2, defaultThreads()));
     /** Buffers of a call on all threads, of which there is one at a time; whoever sets {@link #spreading} may touch them. */
     private @Nullable Slot spread;
 
     private static final AtomicBoolean SLOW = new AtomicBoolean();
 
     private final AtomicBoolean spreading = new AtomicBoolean();
+    /** Whether threads or memory for {@link #spread} could not be had. */
+    private volatile boolean unspreadable;
     /** Until it is ready calls are not spread: the JVM's compiler needs the other processors. */
     private final WarmUp warmUp;
 
@@ -71,7 +74,12 @@ public final class TrivetModel implements AutoCloseable {
 
     private record Slot(ModelSession session, boolean cold, MemorySegment input, MemorySegment logits) {
         static Slot of(ModelSession session, boolean cold) {
-            return new Slot(session, cold, session.allocateInput(), session.allocateLogits());
+            try {
+                return new Slot(session, cold, session.allocateInput(), session.allocateLogits());
+            } catch (RuntimeException | Error e) {
+                session.close();
+                throw e;
+            }
         }
     }
 
@@ -175,12 +183,17 @@ public final class TrivetModel implements AutoCloseable {
      * The most probable class of an image file.
      *
      * @throws dev.trivet.BadInputException if the image cannot be read
+     * @throws IllegalStateException if the model is closed
      */
     public Prediction classify(Path image) {
         return classify(image, 1).getFirst();
     }
 
-    /** The most probable class of a decoded image. */
+    /**
+     * The most probable class of a decoded image.
+     *
+     * @throws IllegalStateException if the model is closed
+     */
     public Prediction classify(RgbImage image) {
         return classify(image, 1).getFirst();
     }
@@ -191,6 +204,7 @@ public final class TrivetModel implements AutoCloseable {
      * @param top how many, at least 1; all if there are fewer
      * @throws dev.trivet.BadInputException if the image cannot be read
      * @throws IllegalArgumentException if {@code top} is below 1
+     * @throws IllegalStateException if the model is closed
      */
     public List<Prediction> classify(Path image, int top) {
         return classify(ImageDecoder.decode(image), top);
@@ -201,6 +215,7 @@ public final class TrivetModel implements AutoCloseable {
      *
      * @param top how many, at least 1; all if there are fewer
      * @throws IllegalArgumentException if {@code top} is below 1
+     * @throws IllegalStateException if the model is closed
      */
     public List<Prediction> classify(RgbImage image, int top) {
         if (top < 1) {
@@ -224,6 +239,7 @@ public final class TrivetModel implements AutoCloseable {
      * them have been made already this does nothing.
      *
      * @throws InterruptedException if the thread is interrupted while it waits; warming up goes on
+     * @throws IllegalStateException if the model is closed
      */
     public void warmUp() throws InterruptedException {
         if (closed) {
@@ -232,21 +248,21 @@ public final class TrivetModel implements AutoCloseable {
         warmUp.await();
     }
 
-    /** The logits {@code [classes]} of an image, in a new array. */
+    /**
+     * The logits {@code [classes]} of an image, in a new array.
+     *
+     * @throws IllegalStateException if the model is closed
+     */
     public float[] logits(RgbImage image) {
-        if (closed) {
-            throw new IllegalStateException("the model is closed");
-        }
         boolean alone = calls.incrementAndGet() == 1;
         try {
-            return alone && warmUp.isReady() && threads > 1 && spreading.compareAndSet(false, true)
-                    ? spread(image)
-                    : single(image);
+            if (closed) {
+                throw new IllegalStateException("the model is closed");
+            }
+            boolean spreads = alone && warmUp.isReady() && threads > 1 && !unspreadable;
+            return spreads && spreading.compareAndSet(false, true) ? spread(image) : single(image);
         } finally {
             calls.decrementAndGet();
-            if (closed) {
-                drain();
-            }
         }
     }
 
@@ -257,9 +273,20 @@ public final class TrivetModel implements AutoCloseable {
                 spread = Slot.of(executor.openSession(threads), false);
             }
             return logits(image, spread);
+        } catch (OutOfMemoryError e) {
+            if (spread != null) {
+                throw e;
+            }
+            unspreadable = true; // calls of one thread each need less
+            System.getLogger(TrivetModel.class.getName())
+                    .log(
+                            System.Logger.Level.WARNING,
+                            "calls run on one thread each: no team of " + threads + " threads",
+                            e);
         } finally {
             spreading.set(false);
         }
+        return single(image);
     }
 
     private float[] single(RgbImage image) {
@@ -267,7 +294,9 @@ public final class TrivetModel implements AutoCloseable {
         try {
             return logits(image, slot);
         } finally {
-            idle.add(slot);
+            if (!idle.offer(slot)) {
+                slot.session.close();
+            }
         }
     }
 
@@ -318,22 +347,30 @@ public final class TrivetModel implements AutoCloseable {
         for (Slot slot = idle.poll(); slot != null; slot = idle.poll()) {
             slot.session.close();
         }
-        if (spreading.compareAndSet(false, true)) {
-            if (spread != null) {
-                spread.session.close();
-                spread = null;
-            }
-            spreading.set(false);
+        if (spread != null) {
+            spread.session.close();
+            spread = null;
         }
     }
 
-    /** Frees all memory; a second call does nothing. Calls still running on other threads must have ended. */
+    /**
+     * Waits for the calls that run on other threads, refuses new ones and frees all memory; a second call does nothing. Sessions of the
+     * {@link #executor} must have been closed.
+     */
     @Override
     public synchronized void close() {
         if (closed) {
             return;
         }
         closed = true;
+        boolean interrupted = false;
+        while (calls.get() > 0) {
+            LockSupport.parkNanos(100_000);
+            interrupted |= Thread.interrupted(); // or it would not wait any more
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
         drain();
         warmUp.close();
         executor.close();

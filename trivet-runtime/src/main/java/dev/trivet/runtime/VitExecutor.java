@@ -93,21 +93,27 @@ public final class VitExecutor implements ModelExecutor {
         this.batch = batch;
         this.part = part;
         this.group = group;
-        OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
-        patchEmbedding = part.embedding() ? compiler.linear(VitNames.PATCH_EMBEDDING, group * config.patches()) : null;
-        blocks = compiler.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), group);
-        boolean ends = part.head() && part.endBlock() == config.depth() && !blocks.isEmpty();
-        // Two where one would do: oneDNN adds up attention's float products of a single query in another order.
-        lastTokens = Math.min(Math.max(2, config.headTokens()), config.tokens());
-        lastBlock = ends && lastTokens < config.tokens()
-                ? Optional.of(blocks.getLast().withQueries(lastTokens, kernels))
-                : Optional.empty();
-        finalNorm = compiler.norm(VitNames.finalNorm(config));
-        head = part.head() ? compiler.linear(VitNames.HEAD, group) : null;
-        preLogits = part.head() && config.preLogits() > 0 ? compiler.linear(VitNames.PRE_LOGITS, group) : null;
-        distillationHead =
-                part.head() && config.distilled() ? compiler.linear(VitNames.DISTILLATION_HEAD, group) : null;
-        start = compiler.constant(startTokens(model));
+        try {
+            OperatorCompiler compiler = new OperatorCompiler(model, kernels, operators);
+            patchEmbedding =
+                    part.embedding() ? compiler.linear(VitNames.PATCH_EMBEDDING, group * config.patches()) : null;
+            blocks = compiler.blocks(config.units().subList(1 + part.firstBlock(), 1 + part.endBlock()), group);
+            boolean ends = part.head() && part.endBlock() == config.depth() && !blocks.isEmpty();
+            // Two where one would do: oneDNN adds up attention's float products of a single query in another order.
+            lastTokens = Math.min(Math.max(2, config.headTokens()), config.tokens());
+            lastBlock = ends && lastTokens < config.tokens()
+                    ? Optional.of(blocks.getLast().withQueries(lastTokens, kernels))
+                    : Optional.empty();
+            finalNorm = compiler.norm(VitNames.finalNorm(config));
+            head = part.head() ? compiler.linear(VitNames.HEAD, group) : null;
+            preLogits = part.head() && config.preLogits() > 0 ? compiler.linear(VitNames.PRE_LOGITS, group) : null;
+            distillationHead =
+                    part.head() && config.distilled() ? compiler.linear(VitNames.DISTILLATION_HEAD, group) : null;
+            start = compiler.constant(startTokens(model));
+        } catch (RuntimeException | Error e) { // such as memory that does not suffice for all of them
+            operators.close();
+            throw e;
+        }
     }
 
     /**
@@ -148,12 +154,12 @@ public final class VitExecutor implements ModelExecutor {
 
     @Override
     public VitSession openSession() {
-        return new VitSession(this, kernels.openWorkspace());
+        return SessionMemory.open(kernels.openWorkspace(), memory -> new VitSession(this, memory));
     }
 
     @Override
     public VitSession openColdSession() {
-        return new VitSession(this, kernels.openColdWorkspace());
+        return SessionMemory.open(kernels.openColdWorkspace(), memory -> new VitSession(this, memory));
     }
 
     @Override

@@ -8,7 +8,6 @@ import dev.trivet.kernel.Pointwise;
 import dev.trivet.kernel.Workspace;
 import dev.trivet.model.Pooling;
 import dev.trivet.model.VitConfig;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
@@ -21,8 +20,6 @@ import org.jspecify.annotations.Nullable;
  * Between two products every value passes memory once: the raw sums of one are read, and the operand of the next is written.
  */
 public final class VitSession implements ModelSession {
-    private static final int ALIGNMENT = 64;
-
     final VitExecutor executor;
     final Workspace workspace;
     private final VitConfig config;
@@ -31,7 +28,7 @@ public final class VitSession implements ModelSession {
 
     private final int group;
     private final Pointwise pointwise;
-    private final Arena arena = Arena.ofShared();
+    private final SessionMemory memory;
 
     /** Float32 {@code [group * patches, patchLength]}. */
     private final MemorySegment patches;
@@ -63,24 +60,21 @@ public final class VitSession implements ModelSession {
     private final MemorySegment[] patchRaw;
     private final MemorySegment[] pooledRows;
 
-    /** @param workspace closed with the session */
-    VitSession(VitExecutor executor, Workspace workspace) {
-        this(executor, workspace, executor.batch, 0);
+    /** @param memory closed with the session */
+    VitSession(VitExecutor executor, SessionMemory memory) {
+        this(executor, memory, executor.batch, 0);
     }
 
     /**
      * Opens a session that may be a member of a team.
      *
      * @param batch images that it runs by itself; what it shares with the others has room for a group of them
-     * @param rows token rows that it works on at once in a team; its buffers have room for whole tiles of them
+     * @param teamRows token rows that it works on at once in a team; its buffers have room for whole tiles of them
      */
-    VitSession(VitExecutor executor, int batch, int rows) {
-        this(executor, executor.kernels.openWorkspace(), batch, rows);
-    }
-
-    private VitSession(VitExecutor executor, Workspace workspace, int batch, int teamRows) {
+    VitSession(VitExecutor executor, SessionMemory memory, int batch, int teamRows) {
         this.executor = executor;
-        this.workspace = workspace;
+        this.memory = memory;
+        workspace = memory.workspace();
         this.batch = batch;
         group = Math.min(batch, executor.group);
         config = executor.config;
@@ -116,7 +110,7 @@ public final class VitSession implements ModelSession {
         attention = new AttentionBuffers(
                 floats(rows * width), floats(shared), floats(shared), raw, floats((long) rows * config.heads()));
         pieces = sizes.map(s -> new AttentionPieces(
-                config, group, s, executor.blocks.getFirst().layout(), workspace, raw, operand, arena));
+                config, group, s, executor.blocks.getFirst().layout(), workspace, raw, operand, memory.arena()));
         blocks = new BlockRun(
                 workspace,
                 ThreadTeam.ALONE,
@@ -146,7 +140,7 @@ public final class VitSession implements ModelSession {
     }
 
     private MemorySegment floats(long count) {
-        return arena.allocate(4 * count, ALIGNMENT);
+        return memory.floats(count);
     }
 
     @Override
@@ -432,7 +426,6 @@ public final class VitSession implements ModelSession {
 
     @Override
     public void close() {
-        workspace.close();
-        arena.close();
+        memory.close();
     }
 }

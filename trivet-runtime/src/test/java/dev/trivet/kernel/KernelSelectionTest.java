@@ -29,13 +29,17 @@ class KernelSelectionTest {
         }
     }
 
+    private static final String DENIED = "--illegal-native-access=deny";
+
     /** The lines that a JVM with these flags prints. */
     private static List<String> ask(String... flags) throws IOException, InterruptedException {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        command.add("--enable-native-access=ALL-UNNAMED");
         command.addAll(List.of("-Xlog:disable", "-Xlog:all=warning:stderr"));
         command.addAll(List.of(flags));
+        if (!command.contains(DENIED)) {
+            command.add("--enable-native-access=ALL-UNNAMED");
+        }
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), Ask.class.getName()));
         Process process = new ProcessBuilder(command)
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
@@ -77,6 +81,15 @@ class KernelSelectionTest {
                 .startsWith("chosen: reference (scalar Java); onednn refused: ")
                 .contains("vector refused: the JVM was started without --add-modules jdk.incubator.vector");
         assertThat(lines.getLast()).isEqualTo(lines.getFirst());
+    }
+
+    /** As later JDKs will by default. */
+    @Test
+    void withoutNativeAccessTheReferenceRunsAndSaysWhy() throws Exception {
+        assertThat(ask(DENIED, "--add-modules=jdk.incubator.vector", "-Dtrivet.kernels=auto")
+                        .getFirst())
+                .startsWith("chosen: reference (scalar Java); onednn refused: the JVM denies native access")
+                .contains("vector refused: the JVM denies native access", "--enable-native-access=ALL-UNNAMED");
     }
 
     @Test

@@ -3,7 +3,9 @@ package dev.trivet.runtime;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
@@ -40,6 +42,24 @@ class ThreadTeamTest {
                 assertThat(sums).containsOnly(run * once);
             }
         }
+    }
+
+    /** The system's limit on threads is reached: those that were started end. */
+    @Test
+    void startsAllThreadsOrNone() throws InterruptedException {
+        List<Thread> started = new ArrayList<>();
+        assertThatThrownBy(() -> new ThreadTeam(5, _ -> {}, (_, work) -> {
+                    if (started.size() == 3) {
+                        throw new OutOfMemoryError("unable to create native thread");
+                    }
+                    started.add(Thread.ofPlatform().daemon().start(work));
+                    return started.getLast();
+                }))
+                .isInstanceOf(OutOfMemoryError.class);
+        for (Thread thread : started) {
+            thread.join();
+        }
+        assertThat(started).hasSize(3);
     }
 
     @Test

@@ -145,6 +145,12 @@ class TrivetModelTest {
         }
         try (TrivetModel model = TrivetModel.load(file, 3);
                 ExecutorService callers = Executors.newFixedThreadPool(2)) {
+            model.logits(noise(0));
+            model.warmUp(); // calls are spread from here on
+            model.logits(noise(0));
+            assertThat(Thread.getAllStackTraces().keySet())
+                    .extracting(Thread::getName)
+                    .contains("trivet-2");
             for (int round = 0; round < 3; round++) {
                 for (int i = 0; i < 4; i++) {
                     assertThat(model.logits(noise(i))).isEqualTo(expected.get(i));
@@ -162,6 +168,39 @@ class TrivetModelTest {
         assertThatThrownBy(() -> TrivetModel.load(file, 0))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessage("0 threads");
+    }
+
+    /** A call that is under way has all it needs until it returns. */
+    @Test
+    void closingWaitsForCalls() throws Exception {
+        List<float[]> expected = new ArrayList<>();
+        try (TrivetModel one = TrivetModel.load(Fixtures.golden("vit_micro"), 1)) {
+            expected.add(one.logits(noise(1)));
+        }
+        for (int round = 0; round < 20; round++) {
+            TrivetModel model = TrivetModel.load(Fixtures.golden("vit_micro"), 1);
+            try (ExecutorService callers = Executors.newFixedThreadPool(3)) {
+                List<Future<Integer>> calls = new ArrayList<>();
+                for (int i = 0; i < 3; i++) {
+                    calls.add(callers.submit(() -> {
+                        for (int done = 0; ; done++) {
+                            try {
+                                assertThat(model.logits(noise(1))).isEqualTo(expected.getFirst());
+                            } catch (IllegalStateException e) {
+                                assertThat(e).hasMessage("the model is closed");
+                                return done;
+                            }
+                        }
+                    }));
+                }
+                model.logits(noise(2));
+                Thread.sleep(round);
+                model.close();
+                for (Future<Integer> call : calls) {
+                    assertThat(call.get()).isNotNegative();
+                }
+            }
+        }
     }
 
     @Test

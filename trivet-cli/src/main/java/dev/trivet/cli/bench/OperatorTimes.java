@@ -2,6 +2,7 @@ package dev.trivet.cli.bench;
 
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
@@ -25,10 +26,10 @@ public final class OperatorTimes {
         LINEAR_PRODUCTS("linear", "referencekernels$"), // the reference's linears are classes without a name
         OTHER();
 
-        private final String[] marks;
+        private final List<String> marks;
 
         Kind(String... marks) {
-            this.marks = marks;
+            this.marks = List.of(marks);
         }
 
         /** Such as {@code linear_products}. */

@@ -38,7 +38,7 @@ public final class ProcessFigures {
 
     /** @throws RuntimeException if a figure is not one */
     static double age(String stat, String up, Optional<String> builtAt) {
-        String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
+        String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
         double started = Long.parseLong(fields[START_FIELD]) / TICKS;
         // Whoever was started by such a process sees its value, too, and has a later start of its own.
         double since = Math.max(started, builtAt.map(Double::parseDouble).orElse(0.0));

@@ -70,7 +70,11 @@ public record SpeedReport(List<Measurement> measurements, List<Ratio> ratios) {
         ratios = List.copyOf(ratios);
     }
 
-    /** @param trimmed whether the other engine's models were exported without what the head does not read */
+    /**
+     * What the rounds of one number of threads and one batch size say.
+     *
+     * @param trimmed whether the other engine's models were exported without what the head does not read
+     */
     public static SpeedReport of(
             List<Lineup.Subject> subjects, Map<Lineup.Entry, Rates> rates, int threads, int batch, boolean trimmed) {
         List<Measurement> measurements = new ArrayList<>();

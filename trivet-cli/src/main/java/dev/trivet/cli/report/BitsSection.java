@@ -7,6 +7,7 @@ import dev.trivet.model.VitModel;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /** Bits of every operator over depth: a table whose cells are the darker, the fewer the bits. */
 final class BitsSection {
@@ -93,9 +94,10 @@ final class BitsSection {
     /** Different widths of the operator's operands, rising. */
     private List<Integer> bits(String operator, boolean weights) {
         TreeSet<Integer> bits = new TreeSet<>();
-        if (model.matmuls().get(operator) instanceof MatmulQuantizers q) {
-            bits.add(q.left().bits());
-            bits.add(q.right().bits());
+        @Nullable MatmulQuantizers product = model.matmuls().get(operator);
+        if (product != null) {
+            bits.add(product.left().bits());
+            bits.add(product.right().bits());
         } else if (model.linears().get(operator) instanceof LinearLayer.Quantized q) {
             bits.add(weights ? q.bits() : q.input().bits());
         } else {

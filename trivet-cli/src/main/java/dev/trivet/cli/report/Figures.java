@@ -10,7 +10,7 @@ final class Figures {
         return Double.isFinite(value) ? String.format(Locale.ROOT, "%." + digits + "f", value) : "not a number";
     }
 
-    static String megabytes(double bytes) {
+    static String megabytes(long bytes) {
         return fixed(bytes / 1e6, 2) + " MB";
     }
 

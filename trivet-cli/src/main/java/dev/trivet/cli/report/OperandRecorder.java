@@ -25,10 +25,23 @@ import java.util.stream.IntStream;
  * keeps the attention probabilities of the last image. For one thread.
  */
 final class OperandRecorder {
-    /** What the operands of a product are called. */
-    private static final List<String> SCORES = List.of("queries", "keys");
+    /** What an attention product multiplies. */
+    private enum Operands {
+        SCORES("queries", "keys"),
+        MIXING("probabilities", "values");
 
-    private static final List<String> MIXING = List.of("probabilities", "values");
+        private final String left;
+        private final String right;
+
+        Operands(String left, String right) {
+            this.left = left;
+            this.right = right;
+        }
+
+        static Operands of(String product) {
+            return product.endsWith(".qk") ? SCORES : MIXING;
+        }
+    }
 
     private final VitModel quantized;
     /** By the names of their products. */
@@ -77,10 +90,10 @@ final class OperandRecorder {
 
             @Override
             public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-                List<String> operands = operands(name);
-                floats.put(name + " " + operands.get(0), floats(left, size(name, 0, batch)));
-                floats.put(name + " " + operands.get(1), floats(right, size(name, 1, batch)));
-                if (operands == MIXING) {
+                Operands operands = Operands.of(name);
+                floats.put(name + " " + operands.left, floats(left, size(name, 0, batch)));
+                floats.put(name + " " + operands.right, floats(right, size(name, 1, batch)));
+                if (operands == Operands.MIXING) {
                     attentionBefore.put(name, attention(name, floats(left, size(name, 0, batch))));
                 }
             }
@@ -98,13 +111,13 @@ final class OperandRecorder {
 
             @Override
             public void matmul(String name, MemorySegment left, MemorySegment right, int batch, MemorySegment raw) {
-                List<String> operands = operands(name);
+                Operands operands = Operands.of(name);
                 var found = Optional.ofNullable(quantized.matmuls().get(name));
                 found.ifPresent(q -> {
-                    count(name, operands.get(0), q.left(), left, size(name, 0, batch));
-                    count(name, operands.get(1), q.right(), right, size(name, 1, batch));
+                    count(name, operands.left, q.left(), left, size(name, 0, batch));
+                    count(name, operands.right, q.right(), right, size(name, 1, batch));
                 });
-                if (operands == MIXING) {
+                if (operands == Operands.MIXING) {
                     int count = size(name, 0, batch);
                     float[] probabilities = found.map(q -> {
                                 float[] values = new float[count];
@@ -140,17 +153,13 @@ final class OperandRecorder {
         return quantized.linear(name).inputs();
     }
 
-    private static List<String> operands(String product) {
-        return product.endsWith(".qk") ? SCORES : MIXING;
-    }
-
     private ModelUnit.Block block(String product) {
         return Objects.requireNonNull(blocks.get(product), product);
     }
 
     /** Elements of an operand of so many products. */
     private int size(String product, int operand, int batch) {
-        boolean map = operands(product) == MIXING && operand == 0;
+        boolean map = Operands.of(product) == Operands.MIXING && operand == 0;
         ModelUnit.Block block = block(product);
         return batch * block.groupTokens() * (map ? block.groupTokens() : block.headWidth());
     }

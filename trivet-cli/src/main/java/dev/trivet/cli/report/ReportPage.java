@@ -180,7 +180,7 @@ final class ReportPage {
                             "class",
                             quantized ? "fill q" : "fill f",
                             "style",
-                            "width:" + Figures.at(100 * bytes / most) + "%");
+                            "width:" + Figures.at(100.0 * bytes / most) + "%");
             page.close().leaf("span", Figures.megabytes(bytes)).close();
         }
         page.close();

@@ -162,7 +162,7 @@ final class SensitivitySection {
                         "2.5",
                         "class",
                         "dot");
-                page.leaf("title", Figures.megabytes(p.bytes()) + ", omega " + Figures.number(p.omega()))
+                page.leaf("title", Figures.megabytes(Math.round(p.bytes())) + ", omega " + Figures.number(p.omega()))
                         .close();
             }
         }
