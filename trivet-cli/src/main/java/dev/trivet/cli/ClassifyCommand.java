@@ -110,6 +110,12 @@ final class ClassifyCommand implements Callable<Integer> {
         return files;
     }
 
+    /** Whether nobody reads any more ({@code | head}) or the disk is full, so that the rest would be in vain. */
+    private boolean isUnread() {
+        common.out().flush();
+        return common.spec.commandLine().getOut().checkError();
+    }
+
     /** Text comes out image by image; of one JSON object nothing can be printed before the end. */
     private void classify(TrivetModel loaded, List<Path> files, List<Result> results, List<String> unreadable) {
         // Closed before the model is, which waits for the images that are being classified.
@@ -127,6 +133,9 @@ final class ClassifyCommand implements Callable<Integer> {
                 Outcome outcome = first.resultNow();
                 outcome.result().ifPresent(common.json ? results::add : this::print);
                 outcome.failure().ifPresent(e -> leaveOut(e, unreadable));
+                if (!common.json && isUnread()) {
+                    return;
+                }
                 if (common.json) {
                     progress.update("classifying", done + 1, files.size());
                 }

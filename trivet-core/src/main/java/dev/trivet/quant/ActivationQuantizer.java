@@ -11,7 +11,7 @@ import java.util.List;
  * nearest, ties to even; the division is a multiplication by the float reciprocal, because that is what the kernels run.
  *
  * <p>A quantizer of {@code b} bits is either uniform over {@code 2^b} neighbouring codes, or picks {@code 2^b} {@code levels}
- * out of a byte: then {@code level} is the nearest of them, the higher one at a tie. Codes stay integers on one grid, so the
+ * out of a byte: then level(c) is the nearest of them, the higher one at a tie. Codes stay integers on one grid, so the
  * product runs on the same integer kernels; what is gained is that the levels can be dense where values are (after softmax and
  * GELU half of a uniform grid is wasted).
  *

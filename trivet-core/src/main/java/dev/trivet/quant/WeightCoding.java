@@ -6,6 +6,7 @@ import java.util.Optional;
  * The codes that a layer's weights are written in, narrowest first: the three values -1, 0 and 1, or two's complement of 2 to 10 bits.
  * To the kernels all of them are signed integers; they differ in what a weight can be and in the bytes that a file spends on it.
  */
+@SuppressWarnings("EnumOrdinal") // widths are constants in their order
 public enum WeightCoding {
     /** -1, 0 and 1; five codes to a byte in a file. */
     TERNARY,

@@ -80,6 +80,7 @@ class TorchPropertiesTest {
 
     /** Damage inside the pickle, past the checksum, which is made to fit. */
     @Property(tries = 4000)
+    @SuppressWarnings("EnumOrdinal") // any opcode will do
     void damagedPickleIsRefusedOrRead(
             @ForAll boolean one, @ForAll @IntRange(min = 1, max = 3) int changes, @ForAll long seed)
             throws IOException {

@@ -36,7 +36,6 @@ final class AttentionNodes {
      * @param wanted of how many tokens, the first ones, the result is wanted; all, where attention is within windows
      */
     String module(ModelUnit.Block block, String x, int wanted) {
-        Optional<WindowPartition> windows = block.windows();
         String operand = layers.codes(model.linear(block.qkv()), x)
                 .map(codes -> layers.decode(codes.moved(grouped(block, codes.codes(), codes.zeroPoint()))))
                 .orElseGet(() -> grouped(block, x, graph.constant("zero", 0f)));

@@ -46,6 +46,7 @@ final class ImagePass implements AutoCloseable {
      *
      * @param open makes what a thread works with
      */
+    @SuppressWarnings("try") // a worker's close may throw whatever it likes
     <W extends AutoCloseable> void run(Supplier<W> open, Task<W> task) {
         AtomicInteger next = new AtomicInteger();
         Turn turn = new Turn();

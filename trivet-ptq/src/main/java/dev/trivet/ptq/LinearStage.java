@@ -179,6 +179,7 @@ final class LinearStage {
         return bias;
     }
 
+    @SuppressWarnings("ReferenceEquality") // fits of one input stand together; comparing what it holds would cost more
     private double[] heldOutErrors(List<LinearFit> fits) {
         List<Linear> packed = new ArrayList<>();
         double[] errors = new double[fits.size()];

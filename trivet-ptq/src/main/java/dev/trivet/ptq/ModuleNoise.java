@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import dev.trivet.kernel.Kernels;
 import dev.trivet.model.LinearLayer;
+import dev.trivet.model.MatmulQuantizers;
 import dev.trivet.model.ModelUnit;
 import dev.trivet.model.TokenShape;
 import dev.trivet.model.VitModel;
@@ -17,6 +18,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Which modules of a quantized model do the damage: each gets the input that the float model's module gets, and what it makes
@@ -253,9 +255,11 @@ public record ModuleNoise(List<Module> modules, StreamBasis basis) {
             int weights = Float.SIZE;
             int activations = Float.SIZE;
             for (String operator : operators) {
-                if (b.matmuls().get(operator) instanceof dev.trivet.model.MatmulQuantizers q) {
+                @Nullable MatmulQuantizers product = b.matmuls().get(operator);
+                if (product != null) {
                     activations = Math.min(
-                            activations, Math.min(q.left().bits(), q.right().bits()));
+                            activations,
+                            Math.min(product.left().bits(), product.right().bits()));
                 } else if (b.linears().get(operator) instanceof LinearLayer.Quantized q) {
                     weights = Math.min(weights, q.bits());
                     activations = Math.min(activations, q.input().bits());

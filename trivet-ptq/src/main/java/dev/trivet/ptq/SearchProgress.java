@@ -25,7 +25,7 @@ final class SearchProgress {
         this.units = units;
         starts = new long[units.size() + 1];
         for (int u = 0; u < units.size(); u++) {
-            long passes = 1 + (u < finished ? 0 : method.passes(units.get(u)));
+            long passes = 1L + (u < finished ? 0 : method.passes(units.get(u)));
             starts[u + 1] = starts[u] + passes * images;
         }
     }

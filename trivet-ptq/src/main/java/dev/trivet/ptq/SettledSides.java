@@ -4,6 +4,7 @@ package dev.trivet.ptq;
  * Knows when a step need not be taken: a side's choice follows from the other side's choice and the bias, so as long as
  * neither has changed since the side was last searched, it stays. Once both sides are settled the search has converged.
  */
+@SuppressWarnings("EnumOrdinal") // the sides are two, and the other one is what the ordinal is good for
 final class SettledSides {
     private static final int SIDES = OperatorSearch.Side.values().length;
 

@@ -65,7 +65,7 @@ final class TrivetSearch implements UnitSearch {
             for (String name : unit.linears()) {
                 VitTensors.Linear layer = Objects.requireNonNull(layers.get(name));
                 long k = layer.inputs();
-                long candidates = (norm(unit, name).isEmpty() ? 1 : 3) * (settings.levels() ? 2 : 1);
+                long candidates = (norm(unit, name).isEmpty() ? 1L : 3L) * (settings.levels() ? 2 : 1);
                 long rows = SearchUnit.rows(unit, layer.inputs());
                 long moments = 2 * candidates * 8 * (k * k + k * layer.outputs());
                 long perThread = candidates * 4 * (k * k + k * layer.outputs() + k * rows);

@@ -12,8 +12,9 @@ class HeadBasisTest {
     /** Moments of channels whose sizes differ {@code spread}-fold. */
     private static double[] moments(long seed, int width, double spread) {
         Random random = new Random(seed);
-        double[] mix =
-                random.doubles(width * width).map(d -> random.nextGaussian()).toArray();
+        double[] mix = random.doubles((long) width * width)
+                .map(d -> random.nextGaussian())
+                .toArray();
         double[] moments = new double[width * width];
         for (int i = 0; i < width; i++) {
             for (int j = 0; j < width; j++) {

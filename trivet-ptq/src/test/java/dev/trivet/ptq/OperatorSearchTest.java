@@ -320,11 +320,11 @@ class OperatorSearchTest {
         try (Arena arena = Arena.ofConfined();
                 SearchScratch scratch = new SearchScratch(new ReferenceKernels())) {
             MemorySegment input = arena.allocateFrom(JAVA_FLOAT, x);
-            MemorySegment output = arena.allocate(JAVA_FLOAT, TOKENS * 3 * width);
+            MemorySegment output = arena.allocate(JAVA_FLOAT, TOKENS * 3L * width);
             for (int part = 0; part < 3; part++) {
                 double[] columns = columns(doubles(x), doubles(weight), new float[3 * width], part, width);
                 for (int i = 0; i < columns.length; i++) {
-                    long at = (long) (i / width) * 3 * width + part * width + i % width;
+                    long at = (long) (i / width) * 3 * width + (long) part * width + i % width;
                     output.setAtIndex(JAVA_FLOAT, at, (float) columns[i]);
                 }
             }
@@ -413,7 +413,7 @@ class OperatorSearchTest {
         LinearLayer.Float32 layer = new LinearLayer.Float32("five", outputs, inputs, weight, bias);
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment input = arena.allocateFrom(JAVA_FLOAT, x);
-            MemorySegment output = arena.allocate(JAVA_FLOAT, rows * outputs);
+            MemorySegment output = arena.allocate(JAVA_FLOAT, (long) rows * outputs);
             for (int i = 0; i < rows * outputs; i++) {
                 double sum = 0;
                 for (int k = 0; k < inputs; k++) {

@@ -269,7 +269,7 @@ class TrivetSearchTest {
 
     private static void excluded(VitModel model, VitModel quantized, Set<String> excluded) {
         for (String name : QuantizationPlan.names(model.vit())) {
-            boolean isFloat = name.endsWith(".qk") || name.endsWith(".av")
+            boolean isFloat = (name.endsWith(".qk") || name.endsWith(".av"))
                     ? !quantized.matmuls().containsKey(name)
                     : quantized.linear(name) instanceof LinearLayer.Float32;
             assertThat(isFloat).as(name).isEqualTo(excluded.contains(name));

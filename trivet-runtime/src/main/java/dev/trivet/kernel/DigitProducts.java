@@ -80,6 +80,7 @@ public final class DigitProducts {
         return new DigitMatmul(bytes, shape, left.isWide(), signed, right.isWide());
     }
 
+    @SuppressWarnings("ArrayRecordComponent") // never compared
     private record DigitLinear(Linear[] digits, int outputs, int inputs, boolean wideInput) implements Linear {
         @Override
         public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {

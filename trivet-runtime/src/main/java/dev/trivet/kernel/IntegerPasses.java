@@ -120,8 +120,8 @@ final class IntegerPasses {
         // One loop for all rows: in a loop for each HotSpot made objects of registers. A row is the quotient, by a
         // multiplication that is exact below 2^42 / columns.
         long perColumn = (1L << ROW_SHIFT) / columns + 1;
-        long gap = stride - columns;
-        long valueGap = valueStride - columns;
+        long gap = (long) stride - columns;
+        long valueGap = (long) valueStride - columns;
         // VectorMath.geluSteps, which compiled by itself would be too large to be inlined.
         tail.scale(operand);
         int[] tails = tail.registers;
@@ -136,7 +136,7 @@ final class IntegerPasses {
         FloatVector scale = FloatVector.broadcast(F, steps);
         for (int i = 0; i < count; i += L) {
             int at = Math.min(i, last);
-            long row = at * perColumn >>> ROW_SHIFT;
+            long row = (at * perColumn) >>> ROW_SHIFT;
             FloatVector x = FloatRow.floats(in, at + valueGap * row);
             FloatVector end =
                     x.abs().reinterpretAsInts().min(VectorMath.TAIL_END_BITS).reinterpretAsFloats();

@@ -140,7 +140,7 @@ public final class OnednnKernels implements Kernels {
      */
     @Override
     public long sumsAtOnce(boolean integer) {
-        return integer && (hasTiles || exactBytes && largeCache) ? 5 << 20 : Kernels.super.sumsAtOnce(integer);
+        return integer && (hasTiles || (exactBytes && largeCache)) ? 5 << 20 : Kernels.super.sumsAtOnce(integer);
     }
 
     /** Whole tiles of scores: ragged ones take half as long again (197 tokens). */

@@ -82,6 +82,7 @@ final class OnednnLibrary {
     private final MethodHandle ompSetThreads;
     private final long engine;
 
+    @SuppressWarnings("restricted")
     private OnednnLibrary(SymbolLookup dnnl, SymbolLookup openMp) {
         this.dnnl = dnnl;
         engineCreate = status("dnnl_engine_create", 3);

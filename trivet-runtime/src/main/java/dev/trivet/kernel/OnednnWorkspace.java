@@ -6,7 +6,6 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.IdentityHashMap;
-import java.util.Map;
 
 /**
  * One thread's stream, scratch memory, and per compiled matmul the argument list, made on first use and then only pointed at
@@ -20,7 +19,7 @@ final class OnednnWorkspace implements Workspace {
     private final Arena arena = Arena.ofShared();
     private final long stream;
     private final Pointwise pointwise;
-    private final Map<OnednnMatmul, Bound> bound = new IdentityHashMap<>();
+    private final IdentityHashMap<OnednnMatmul, Bound> bound = new IdentityHashMap<>();
     private final ScratchMemory scratch = new ScratchMemory();
     private MemorySegment scratchpad;
     /** As long as the scratch memory that any product wants cleared. */

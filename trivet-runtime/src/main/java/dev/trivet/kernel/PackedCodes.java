@@ -85,7 +85,7 @@ final class PackedCodes {
     private static void pack(MemorySegment codes, int low, int taken, int width, MemorySegment part) {
         int mask = (1 << width) - 1;
         for (long i = 0; i < codes.byteSize(); i++) {
-            int value = codes.get(JAVA_BYTE, i) - low >> taken & mask;
+            int value = ((codes.get(JAVA_BYTE, i) - low) >> taken) & mask;
             int register = (int) (i % GROUP) / REGISTER;
             long at = i / GROUP * REGISTER * width + (long) (register * width / 8) * REGISTER + i % REGISTER;
             part.set(JAVA_BYTE, at, (byte) (part.get(JAVA_BYTE, at) | value << register * width % 8));

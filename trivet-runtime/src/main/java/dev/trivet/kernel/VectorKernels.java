@@ -81,6 +81,7 @@ public final class VectorKernels implements Kernels {
     @Override
     public void close() {}
 
+    @SuppressWarnings("ArrayRecordComponent") // never compared
     private record PackedLinear(float[] packed, int outputs, int inputs, boolean integer) implements Linear {
         @Override
         public void run(Workspace workspace, MemorySegment in, int rows, MemorySegment out) {

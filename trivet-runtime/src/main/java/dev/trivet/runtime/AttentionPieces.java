@@ -87,7 +87,7 @@ final class AttentionPieces {
             long mixed = (long) config.tokens() * config.width();
             int codeStride = block.pieceRequantization().orElseThrow().stride();
             long codes = aligned((long) codeStride * group * config.tokens());
-            long mixedEnd = mixedAt(config, heads, keys) + Float.BYTES * images * mixed;
+            long mixedEnd = mixedAt(config, heads, keys) + (long) Float.BYTES * images * mixed;
             return new Sizes(
                     images,
                     heads,
@@ -96,7 +96,7 @@ final class AttentionPieces {
                     codeStride,
                     mergedStride,
                     codes,
-                    codes + Math.max(Float.BYTES * images * scores, mixedEnd),
+                    codes + Math.max((long) Float.BYTES * images * scores, mixedEnd),
                     codes + images * Math.max(scores, 3L * keys * config.width()));
         }
 

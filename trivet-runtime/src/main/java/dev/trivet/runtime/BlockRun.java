@@ -91,7 +91,7 @@ record BlockRun(
         boolean fused = observer == null && block.requantization().isPresent();
         normalize(block, block.attentionNorm(), extent.rows(), input(block.qkv(), fused), operand);
         if (observer == null
-                && wanted == extent
+                && isAll(extent, wanted)
                 && pieces.isPresent()
                 && block.roomy().isPresent()) {
             Requantization requantization = block.pieceRequantization().orElseThrow();
@@ -175,10 +175,16 @@ record BlockRun(
         keepFirst(stream, all.images(), all.rows(), wanted.rows(), (long) Float.BYTES * stride(all.width()));
     }
 
+    /** Only for the last block's first tokens are there two extents. */
+    @SuppressWarnings("ReferenceEquality") // in every block of every image, and the same object where it is all
+    private static boolean isAll(AttentionLayout.Extent extent, AttentionLayout.Extent wanted) {
+        return wanted == extent;
+    }
+
     /** Moves the first rows of each group to where those of the group before it end. */
     private static void keepFirst(MemorySegment rows, int groups, int each, int kept, long rowBytes) {
         for (int g = 1; g < groups; g++) {
-            MemorySegment.copy(rows, g * each * rowBytes, rows, g * kept * rowBytes, kept * rowBytes);
+            MemorySegment.copy(rows, (long) g * each * rowBytes, rows, (long) g * kept * rowBytes, kept * rowBytes);
         }
     }
 

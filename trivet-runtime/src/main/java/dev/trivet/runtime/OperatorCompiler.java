@@ -94,13 +94,11 @@ final class OperatorCompiler {
                     }
                 })
                 .toList();
-        switch (failures.peek()) {
+        return switch (failures.peek()) {
             case RuntimeException e -> throw e;
             case Error e -> throw e;
-            case null, default -> {
-                return blocks.stream().flatMap(Optional::stream).toList();
-            }
-        }
+            case null, default -> blocks.stream().flatMap(Optional::stream).toList();
+        };
     }
 
     private BlockOperators block(ModelUnit.Block unit, int batch) {

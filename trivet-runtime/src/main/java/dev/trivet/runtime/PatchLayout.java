@@ -30,7 +30,7 @@ final class PatchLayout {
             int gridColumn = p % grid;
             for (int c = 0; c < channels; c++) {
                 for (int y = 0; y < patch; y++) {
-                    long row = ((long) image * channels + c) * size + gridRow * patch + y;
+                    long row = ((long) image * channels + c) * size + (long) gridRow * patch + y;
                     long from = row * size + (long) gridColumn * patch;
                     MemorySegment.copy(input, JAVA_FLOAT, 4 * from, out, JAVA_FLOAT, 4 * to, patch);
                     to += patch;

@@ -178,7 +178,7 @@ public final class SwinSession implements ModelSession {
     private MemorySegment[] slices(MemorySegment buffer, TokenShape shape) {
         MemorySegment[] slices = new MemorySegment[group];
         for (int i = 0; i < slices.length; i++) {
-            slices[i] = buffer.asSlice(4 * i * shape.values(), 4 * shape.values());
+            slices[i] = buffer.asSlice(4L * i * shape.values(), 4 * shape.values());
         }
         return slices;
     }

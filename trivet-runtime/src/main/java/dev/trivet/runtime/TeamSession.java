@@ -158,7 +158,8 @@ public final class TeamSession implements ModelSession {
     }
 
     /** Cuts a run's buffers, unless the last run had the very same. */
-    @SuppressWarnings("MemorySegmentReferenceEquality") // equal ones may belong to an arena that is closed by now
+    @SuppressWarnings({"MemorySegmentReferenceEquality", "ReferenceEquality"
+    }) // equal ones may belong to an arena that is closed by now
     private void cut(MemorySegment input, int images, MemorySegment logits) {
         if (images != lastImages || input != lastInput || logits != lastLogits) {
             pieces = pieces(input, images, logits);
@@ -185,7 +186,7 @@ public final class TeamSession implements ModelSession {
     }
 
     private static MemorySegment slice(MemorySegment images, int from, int count, long values) {
-        return images.asSlice(4 * from * values, 4 * count * values);
+        return images.asSlice(4L * from * values, 4L * count * values);
     }
 
     private void check(int images) {

@@ -98,6 +98,7 @@ final class ThreadTeam implements AutoCloseable {
         }
     }
 
+    @SuppressWarnings("StaticAssignmentOfThrowable") // nobody sees it, and it has no stack trace
     private static final AbandonedException ABANDONED = new AbandonedException();
 
     private final int size;

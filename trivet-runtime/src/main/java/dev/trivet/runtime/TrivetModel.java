@@ -36,7 +36,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Safe to share: any number of threads may classify at the same time; each call borrows a set of buffers, and as many sets as
  * there are processors are kept for the next calls. A call that is alone is spread over as many threads as the model was given, by default one per processor; calls at
- * the same time take one thread each, which is what gives the most images a second. Logits are the same bits either way. The model's own
+ * the same time, and calls of virtual threads, take one thread each, which is what gives the most images a second. Logits are the same bits either way. The model's own
  * threads are daemons, start with the first calls and sleep between calls; one of them has the JVM compile what the model runs for a second or
  * two after the first call ({@link #warmUp}), and ends. Owns off-heap memory until closed; of the parameters it holds
  * the compiled form alone.
@@ -259,7 +259,10 @@ public final class TrivetModel implements AutoCloseable {
             if (closed) {
                 throw new IllegalStateException("the model is closed");
             }
-            boolean spreads = alone && warmUp.isReady() && threads > 1 && !unspreadable;
+            // A virtual thread that waits for the others may go on in another carrier, which has a workspace to enter
+            // of its own.
+            boolean platform = !Thread.currentThread().isVirtual();
+            boolean spreads = alone && platform && warmUp.isReady() && threads > 1 && !unspreadable;
             return spreads && spreading.compareAndSet(false, true) ? spread(image) : single(image);
         } finally {
             calls.decrementAndGet();

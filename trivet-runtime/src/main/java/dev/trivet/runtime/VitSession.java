@@ -81,9 +81,9 @@ public final class VitSession implements ModelSession {
         int rows = Math.max(teamRows, group * config.tokens());
         pointwise = workspace.pointwise();
         long width = config.width();
-        long shared = group * config.tokens() * width;
+        long shared = (long) group * config.tokens() * width;
         long widest = Math.max(config.mlpWidth(), width);
-        long whole = rows + Linear.ROW_TILE - 1;
+        long whole = rows + (Linear.ROW_TILE - 1L);
         long patchValues = whole * config.patchLength();
         patches = floats(patchValues);
         int stride = TokenStream.stride(executor.kernels, config.width());

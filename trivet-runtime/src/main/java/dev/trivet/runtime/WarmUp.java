@@ -120,6 +120,7 @@ final class WarmUp {
         }
     }
 
+    @SuppressWarnings("WaitNotInLoop") // whatever wakes it, it goes on: it only gives others a start
     private synchronized void delay() {
         if (isWanted() && !awaited) {
             try {

@@ -79,7 +79,7 @@ class PackedCodesTest {
             return;
         }
         Kernels packing = plain.packingWeights();
-        int half = 1 << bits - 1;
+        int half = 1 << (bits - 1);
         for (int[] shape : new int[][] {{5, 96, 192}, {7, 33, 41}, {3, 200, 1000}}) {
             try (Arena arena = Arena.ofConfined()) {
                 int rows = shape[0];

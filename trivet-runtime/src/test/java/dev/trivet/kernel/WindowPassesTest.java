@@ -23,6 +23,7 @@ class WindowPassesTest {
     /** Windows of 1 to 49 tokens, some positions padded; the second and fourth window are masked. */
     @ParameterizedTest
     @CsvSource({"1, 3", "4, 1", "9, 8", "16, 16", "16, 24", "17, 32", "33, 5", "49, 32"})
+    @SuppressWarnings("ReferenceEquality") // which of the two it is
     void windowsEqualTheReferenceBitForBit(int windowTokens, int headWidth) {
         Assumptions.assumeTrue(VectorPointwise.SUPPORTED);
         try (Arena arena = Arena.ofConfined()) {

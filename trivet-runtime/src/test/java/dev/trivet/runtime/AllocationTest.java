@@ -106,7 +106,7 @@ class AllocationTest {
                     .filter(id -> {
                         ThreadInfo thread = threads.getThreadInfo(id);
                         return id == Thread.currentThread().threadId()
-                                || thread != null && thread.getThreadName().startsWith("trivet-");
+                                || (thread != null && thread.getThreadName().startsWith("trivet-"));
                     })
                     .toArray();
         }

@@ -127,7 +127,7 @@ class ImageGroupsTest {
         MemorySegment.copy(values, 0, in, JAVA_FLOAT, 0, values.length);
         session.runUnit(unit, in, images, out, Optional.empty());
         List<float[]> given = new ArrayList<>();
-        given.add(out.asSlice(0, 4 * images * description.output().values()).toArray(JAVA_FLOAT));
+        given.add(out.asSlice(0, 4L * images * description.output().values()).toArray(JAVA_FLOAT));
         if (description instanceof ModelUnit.Block) {
             session.runUnit(unit, in, images, in, Optional.empty()); // in place
             given.add(in.asSlice(0, 4L * values.length).toArray(JAVA_FLOAT));

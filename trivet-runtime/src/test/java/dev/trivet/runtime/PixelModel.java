@@ -74,6 +74,7 @@ final class PixelModel {
     }
 
     /** One labelled image; an image of no values cannot be read. */
+    @SuppressWarnings("ArrayRecordComponent") // never compared
     record Sample(int label, int... values) {}
 
     static LabelledImages images(Sample... samples) {

@@ -35,6 +35,7 @@ final class CodeRounding {
      *
      * @param values float32 or bfloat16, without gaps in memory, within the quantizer's range but for the rounding of its ends
      */
+    @SuppressWarnings("restricted") // as long as the tensor says
     static void apply(Tensor values, ActivationQuantizer quantizer) {
         boolean wide = values.scalar_type().value == ScalarType.Float.value;
         boolean known = wide || values.scalar_type().value == ScalarType.BFloat16.value;
@@ -113,7 +114,8 @@ final class CodeRounding {
             for (; at < count; at++) {
                 float x = Float.intBitsToFloat(memory.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, at) << 16);
                 int y = Float.floatToRawIntBits(rounded(x, quantizer));
-                memory.setAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, at, (short) (y + 0x7fff + (y >>> 16 & 1) >>> 16));
+                memory.setAtIndex(
+                        ValueLayout.JAVA_SHORT_UNALIGNED, at, (short) ((y + 0x7fff + ((y >>> 16) & 1)) >>> 16));
             }
         }
 

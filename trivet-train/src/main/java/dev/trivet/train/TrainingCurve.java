@@ -121,6 +121,7 @@ final class TrainingCurve {
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share;
     }
 
+    @SuppressWarnings("AnnotateFormatMethod") // the annotation is another library's
     private static void append(StringBuilder to, String format, Object... values) {
         to.append(String.format(Locale.ROOT, format, values));
     }

@@ -26,6 +26,7 @@ public final class OperatorTimes {
         LINEAR_PRODUCTS("linear", "referencekernels$"), // the reference's linears are classes without a name
         OTHER();
 
+        @SuppressWarnings("ImmutableEnumChecker") // as List.of makes it
         private final List<String> marks;
 
         Kind(String... marks) {
