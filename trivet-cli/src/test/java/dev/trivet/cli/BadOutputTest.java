@@ -120,6 +120,10 @@ class BadOutputTest {
         Path model = Fixtures.model(temp, Fixtures.VIT);
         Path weights = model.resolve("model.safetensors");
         byte[] ofModel = Files.readAllBytes(weights);
+        Path page = temp.resolve("page.html");
+        CommandRun.of("report", quantized, "--against", MODEL, "--calibration", images, "--classes", images, "-o", page)
+                .refused("--classes is the class order of --data", "leave it out");
+        assertThat(page).doesNotExist();
         CommandRun.of("report", quantized, "--against", model, "--calibration", images, "-o", weights)
                 .refused(weights, "is the model itself");
         Path second = Files.move(weights, model.resolve("model-seed1.safetensors"));

@@ -1,10 +1,12 @@
 package dev.trivet.runtime;
 
+import dev.trivet.kernel.Kernels;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.BiFunction;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -55,13 +57,8 @@ public final class TeamSession implements ModelSession {
                                     VitPart.share(vit.config, member, threads).count())
                             .max()
                             .orElseThrow();
-                    List<VitSession> sessions = batches.stream()
-                            .map(batch -> noted(
-                                    opened,
-                                    SessionMemory.open(
-                                            vit.kernels.openWorkspace(),
-                                            memory -> new VitSession(vit, memory, batch, rows))))
-                            .toList();
+                    List<VitSession> sessions = sessions(
+                            opened, vit.kernels, batches, (memory, batch) -> new VitSession(vit, memory, batch, rows));
                     members = sessions;
                     team = new ThreadTeam(threads, this::perform);
                     opened.addFirst(team::close);
@@ -70,13 +67,11 @@ public final class TeamSession implements ModelSession {
                             .toList();
                 }
                 case SwinExecutor swin -> {
-                    List<SwinSession> sessions = batches.stream()
-                            .map(batch -> noted(
-                                    opened,
-                                    SessionMemory.open(
-                                            swin.kernels.openWorkspace(),
-                                            memory -> new SwinSession(swin, memory, batch, threads))))
-                            .toList();
+                    List<SwinSession> sessions = sessions(
+                            opened,
+                            swin.kernels,
+                            batches,
+                            (memory, batch) -> new SwinSession(swin, memory, batch, threads));
                     members = sessions;
                     team = new ThreadTeam(threads, this::perform);
                     opened.addFirst(team::close);
@@ -92,9 +87,23 @@ public final class TeamSession implements ModelSession {
         }
     }
 
-    private static <S extends ModelSession> S noted(List<Runnable> opened, S session) {
-        opened.add(session::close);
-        return session;
+    /**
+     * One session for each member.
+     *
+     * @param opened gets what closes each of them, at once
+     */
+    private static <S extends ModelSession> List<S> sessions(
+            List<Runnable> opened,
+            Kernels kernels,
+            List<Integer> batches,
+            BiFunction<SessionMemory, Integer, S> constructor) {
+        List<S> sessions = new ArrayList<>();
+        for (int batch : batches) {
+            S session = SessionMemory.open(kernels.openWorkspace(), memory -> constructor.apply(memory, batch));
+            opened.add(session::close);
+            sessions.add(session);
+        }
+        return List.copyOf(sessions);
     }
 
     private void perform(int member) {
@@ -157,9 +166,8 @@ public final class TeamSession implements ModelSession {
         }
     }
 
-    /** Cuts a run's buffers, unless the last run had the very same. */
-    @SuppressWarnings({"MemorySegmentReferenceEquality", "ReferenceEquality"
-    }) // equal ones may belong to an arena that is closed by now
+    /** Cuts a run's buffers, unless the last run had the very same: equal ones may belong to an arena that is closed by now. */
+    @SuppressWarnings({"MemorySegmentReferenceEquality", "ReferenceEquality"})
     private void cut(MemorySegment input, int images, MemorySegment logits) {
         if (images != lastImages || input != lastInput || logits != lastLogits) {
             pieces = pieces(input, images, logits);

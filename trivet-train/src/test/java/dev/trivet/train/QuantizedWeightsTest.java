@@ -168,9 +168,9 @@ class QuantizedWeightsTest {
                     + used.get(embedding + 3 * n + 2) * 255 / 255.0;
             double executed = patch.bias()[n]
                     + patch.scale(n)
-                            * (200.0 * patch.code(3 * n)
-                                    + 30.0 * patch.code(3 * n + 1)
-                                    + 255.0 * patch.code(3 * n + 2));
+                            * (200.0 * patch.code(3L * n)
+                                    + 30.0 * patch.code(3L * n + 1)
+                                    + 255.0 * patch.code(3L * n + 2));
             assertThat(executed).isCloseTo(trained, within(1e-4));
         }
     }
